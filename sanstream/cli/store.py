@@ -1,0 +1,108 @@
+"""``archive`` and ``restore``."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import click
+
+from sanstream.cli.output import progress_bar
+
+
+@click.command(short_help="Turn recordings into an archive.")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--to", "target", required=True, metavar="ARCHIVE", help="The archive to make; must not exist yet.")
+@click.option(
+    "--quality",
+    "-q",
+    "qualities",
+    multiple=True,
+    metavar="Q",
+    help="lossless (default), prdn=5, rmse=10uV, max-error=4adu, sparse; for some channels LABEL=Q. A later one wins.",
+)
+@click.option("--effort", type=click.Choice(["fast", "default", "thorough"]), default="default", show_default=True)
+@click.option("--bank", metavar="ID", help="Name, hash or file of the bank to start from; default: by content.")
+@click.option("--container", type=click.Choice(["zarr", "parquet"]), default="zarr", show_default=True)
+@click.option("--append", is_flag=True, help="Add recordings to an archive that is there.")
+@click.option("--deidentify", is_flag=True, help="Leave out patient fields, comments and the calendar date.")
+@click.option("--self-contained", is_flag=True, help="Put whole banks into the array metadata.")
+@click.option("--rate", metavar="HZ", help="Sampling rate of a source that names none, such as 250 or 62500/1001.")
+@click.option("--unit", metavar="UNIT", help="Physical unit of a source that names none.")
+def archive(
+    sources: tuple[str, ...],
+    target: str,
+    qualities: tuple[str, ...],
+    effort: str,
+    bank: str | None,
+    container: str,
+    append: bool,
+    deidentify: bool,
+    self_contained: bool,
+    rate: str | None,
+    unit: str | None,
+) -> None:
+    """Turn WFDB, EDF, BDF, CSV, Parquet or NumPy recordings into one archive.
+
+    A WFDB record is named with or without its extension. Several sources become several recordings.
+    Every window and channel is checked against its quality before it is stored.
+
+    \b
+    Example:
+      sanstream archive mitdb/100 --to 100.san --quality prdn=5
+      sanstream archive bed.edf --to bed.san --quality prdn=5 --quality 'PLETH=lossless'
+      sanstream archive log.csv --to log.san --rate 250 --unit mV
+    """
+    from sanstream.signal import parse_rate
+    from sanstream.transfer import archive as run
+
+    exact_rate: Fraction | None = parse_rate(rate) if rate else None
+    with progress_bar("archive") as progress:
+        run(
+            [*sources],
+            to=target,
+            quality=qualities,
+            effort=effort,
+            bank=bank,
+            container=container,
+            append=append,
+            deidentify=deidentify,
+            self_contained=self_contained,
+            rate=exact_rate,
+            unit=unit,
+            progress=progress,
+        )
+
+
+@click.command(short_help="Give recordings back as files.")
+@click.argument("archive", metavar="ARCHIVE")
+@click.option(
+    "--to", "target", required=True, metavar="DIR", type=click.Path(path_type=Path), help="New or empty folder."
+)
+@click.option("--recording", metavar="NAME", help="Only this recording; default: all.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["wfdb", "edf", "bdf", "csv", "parquet", "npy"]),
+    help="Default: the format that the source had.",
+)
+@click.option("--from", "start", metavar="T", help="First time: 2024-05-01T12:00:00+02:00, +90s or @7200.")
+@click.option("--until", metavar="T", help="Time to stop before.")
+def restore(
+    archive: str, target: Path, recording: str | None, format_: str | None, start: str | None, until: str | None
+) -> None:
+    """Give recordings back, with headers, annotations, units, gaps and start time; file names go to stdout.
+
+    \b
+    Example:
+      sanstream restore 100.san --to restored
+      sanstream restore 100.san --to minute --from +10m --until +11m --format edf
+    """
+    from sanstream.transfer import restore as run
+
+    with progress_bar("restore") as progress:
+        files = run(
+            archive, to=target, recording=recording, format=format_, start=start, until=until, progress=progress
+        )
+    for file in files:
+        click.echo(str(file))
