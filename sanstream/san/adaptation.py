@@ -10,12 +10,15 @@ from torch import Tensor
 
 from sanstream.errors import InputError
 from sanstream.san.clustering import cluster_shapes
+from sanstream.san.correlation import cross_correlation
 from sanstream.san.refitting import refit, synthesize
 from sanstream.san.selection import Activations, select
 from sanstream.san.suppression import sliding_max, suppress
 
 _LEARN_EXPLAINED = 0.5
 """While learning, weaker matches than the codec's count too, so that a kernel can move to its events."""
+_TWIN = 0.95
+"""Kernels that correlate more than this, at any shift, are one."""
 
 
 def adapt_kernels(
@@ -67,16 +70,17 @@ def adapt_kernels(
     kernels = x.new_zeros((0, x.shape[1], kernel_samples))
     if initial is not None:
         kernels = _shaped(initial.to(x).expand(-1, x.shape[1], -1) / channel_scale[:, None], kernel_samples)
-    chosen = None
     for turn in range(n_rounds):
         if len(kernels) < n_kernels and turn < max(1, n_rounds - 2):
-            kernels = torch.cat([kernels, _new_shapes(x, kernels, chosen, n_kernels - len(kernels), kernel_samples)])
+            kernels = torch.cat([kernels, _new_shapes(x, kernels, n_kernels - len(kernels), kernel_samples)])
         if len(kernels) == 0:
             return kernels
         chosen = _match(x, kernels)
+        counts = chosen.counts_of_kernels(len(kernels))
         kernels, used = _average(x, kernels, chosen)
         kernels = kernels[used]
-        chosen = None if not bool(used.all()) else chosen
+        if turn >= n_rounds - 2:
+            kernels = _without_twins(kernels, counts[used])
     return _finished(x, kernels, channel_scale, scale)
 
 
@@ -119,6 +123,19 @@ def _average(x: Tensor, kernels: Tensor, chosen: Activations) -> tuple[Tensor, T
     return out, used
 
 
+def _without_twins(kernels: Tensor, counts: Tensor) -> Tensor:
+    """Drop kernels (unit norm) that are a shifted copy of one used more."""
+    if len(kernels) < 2:
+        return kernels
+    twin = cross_correlation(kernels, kernels).sum(dim=1).abs().amax(dim=2) > _TWIN
+    order = torch.argsort(counts, descending=True, stable=True).tolist()
+    kept: list[int] = []
+    for k in order:
+        if not any(bool(twin[k, other]) for other in kept):
+            kept.append(k)
+    return kernels[sorted(kept)]
+
+
 def _segments(x: Tensor, window: Tensor, start: Tensor, length: int) -> Tensor:
     """Cut segments (A, C, length) at ``start``, edges repeated."""
     at = (start[:, None] + torch.arange(length, device=x.device)).clamp(0, x.shape[2] - 1)
@@ -134,14 +151,14 @@ def _realigned(wide: Tensor, kernel: Tensor, amplitude: Tensor) -> Tensor:
     return views[torch.arange(len(wide), device=wide.device), :, best]
 
 
-def _new_shapes(x: Tensor, kernels: Tensor, chosen: Activations | None, count: int, m: int) -> Tensor:
+def _new_shapes(x: Tensor, kernels: Tensor, count: int, m: int) -> Tensor:
     """Shapes (<= count, C, m) of steep events that the present kernels explain badly."""
     residual = x
     if len(kernels):
-        chosen = _match(x, kernels) if chosen is None else chosen
+        chosen = _match(x, kernels)
         residual = x - synthesize(chosen, kernels, len(x), x.shape[2])
     slope = (x[:, :, 1:] - x[:, :, :-1]).abs()
-    width = max(1, m // 40)
+    width = max(1, m // 16)
     steep = torch.nn.functional.avg_pool1d(slope.sum(dim=1, keepdim=True), 2 * width + 1, 1, width)[:, 0]
     left = _smooth_energy(residual, m)[:, :-1] / _smooth_energy(x, m)[:, :-1].clamp_min(1e-12)
     strength = steep * (left > 1 - _LEARN_EXPLAINED)
@@ -170,8 +187,9 @@ def _best_offset(x: Tensor, window: Tensor, centre: Tensor, m: int) -> int:
     """Taps before the steepest point, chosen so that the mean event keeps most energy inside the kernel."""
     wide = _segments(x, window, centre - m, 2 * m)
     typical = wide.median(dim=0).values
+    typical = typical - typical.median(dim=1, keepdim=True).values
     views = typical.unfold(1, m, max(1, m // 24))
-    energy = (_levelled(views.transpose(0, 1)) ** 2).sum(dim=(1, 2))
+    energy = (views * torch.hann_window(m, periodic=False, device=x.device)).pow(2).sum(dim=(0, 2))
     return m - int(energy.argmax()) * max(1, m // 24)
 
 
