@@ -1,0 +1,121 @@
+"""The documentation cannot lie: commands, options, links and tables are checked against the code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import sanstream
+from sanstream.cli import root
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if path:
+        yield path, command
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from walk(inner, (*path, name))
+
+
+COMMANDS = dict(walk(root))
+each_command = pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+
+
+def command_of(words: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Split the words after ``sanstream`` into a command's path and the rest."""
+    for depth in (2, 1):
+        if tuple(words[:depth]) in COMMANDS:
+            return tuple(words[:depth]), words[depth:]
+    raise AssertionError(f"no command: sanstream {' '.join(words)}")
+
+
+def check_line(line: str) -> tuple[str, ...]:
+    """Assert that a documented command line names a command and only options that it has."""
+    words = shlex.split(line.split("|")[0].split(">")[0])
+    assert words[0] == "sanstream"
+    path, rest = command_of(words[1:])
+    options = {o for p in COMMANDS[path].params for o in p.opts} | {"--help"}
+    unknown = [w for w in rest if w.startswith("-") and len(w) > 1 and w.split("=")[0] not in options]
+    assert not unknown, f"{line}: {unknown}"
+    return path
+
+
+def examples(command: click.Command) -> list[str]:
+    text = (command.help or "").partition("Example:")[2]
+    return [line.strip() for line in text.splitlines() if line.strip().startswith("sanstream ")]
+
+
+@each_command
+def test_a_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
+    command = COMMANDS[path]
+    assert command.help
+    assert command.short_help
+    own = [line for line in examples(command) if check_line(line)[: len(path)] == path]
+    assert own, f"sanstream {' '.join(path)} shows no example of itself"
+
+
+@each_command
+def test_an_option_has_help(path: tuple[str, ...]) -> None:
+    for parameter in COMMANDS[path].params:
+        if isinstance(parameter, click.Option):
+            self_evident = isinstance(parameter.type, click.Choice) or parameter.name in ("seed", "seconds", "as_json")
+            assert parameter.help or self_evident, f"{' '.join(path)} {parameter.opts[0]}"
+
+
+@each_command
+def test_a_command_stands_in_the_readme(path: tuple[str, ...]) -> None:
+    if not isinstance(COMMANDS[path], click.Group):
+        assert f"sanstream {' '.join(path)}" in README
+
+
+def test_every_command_line_in_the_readme_is_valid() -> None:
+    lines = [line for line in README.splitlines() if line.startswith("sanstream ")]
+    assert len(lines) >= len([p for p in COMMANDS if len(p) == 1])
+    for line in lines:
+        check_line(line)
+
+
+@pytest.mark.parametrize("line", ["pip install . && sanstream demo", "pip install '.[test]' && pytest"])
+def test_the_two_commands_stand_alone_on_a_line(line: str) -> None:
+    assert line in README.splitlines()
+
+
+def test_every_link_in_the_readme_leads_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_measured_tables_are_up_to_date() -> None:
+    script = ROOT / "pipelines" / "tables.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_python_example_of_the_readme_compiles() -> None:
+    for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        compile(code, "README.md", "exec")
+
+
+def test_the_version_is_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == sanstream.__version__
+
+
+def test_no_machine_stands_in_the_sources() -> None:
+    """Absolute paths of one machine have no place in files that travel."""
+    pattern = re.compile("/" + "(?:work|opt|root)/")
+    for folder, pattern_of_files in (("sanstream", "*.py"), ("pipelines", "*.py"), ("docs", "*.md"), (".", "*.md")):
+        files = (ROOT / folder).glob(pattern_of_files) if folder == "." else (ROOT / folder).rglob(pattern_of_files)
+        for file in files:
+            assert not pattern.search(file.read_text(encoding="utf-8")), file
