@@ -10,15 +10,15 @@ from torch import Tensor
 
 from sanstream.errors import InputError
 from sanstream.san.clustering import cluster_shapes
-from sanstream.san.correlation import cross_correlation
+from sanstream.san.correlation import correlate
 from sanstream.san.refitting import refit, synthesize
 from sanstream.san.selection import Activations, select
 from sanstream.san.suppression import sliding_max, suppress
 
 _LEARN_EXPLAINED = 0.5
 """While learning, weaker matches than the codec's count too, so that a kernel can move to its events."""
-_TWIN = 0.95
-"""Kernels that correlate more than this, at any shift, are one."""
+_WORTH = 0.005
+"""A kernel stays when without it at least this share of the explained energy would be lost."""
 
 
 def adapt_kernels(
@@ -76,11 +76,10 @@ def adapt_kernels(
         if len(kernels) == 0:
             return kernels
         chosen = _match(x, kernels)
-        counts = chosen.counts_of_kernels(len(kernels))
         kernels, used = _average(x, kernels, chosen)
         kernels = kernels[used]
-        if turn >= n_rounds - 2:
-            kernels = _without_twins(kernels, counts[used])
+        if turn == n_rounds - 2 and len(kernels) > 1:
+            kernels = _without_idle(x, kernels)
     return _finished(x, kernels, channel_scale, scale)
 
 
@@ -123,17 +122,27 @@ def _average(x: Tensor, kernels: Tensor, chosen: Activations) -> tuple[Tensor, T
     return out, used
 
 
-def _without_twins(kernels: Tensor, counts: Tensor) -> Tensor:
-    """Drop kernels (unit norm) that are a shifted copy of one used more."""
-    if len(kernels) < 2:
-        return kernels
-    twin = cross_correlation(kernels, kernels).sum(dim=1).abs().amax(dim=2) > _TWIN
-    order = torch.argsort(counts, descending=True, stable=True).tolist()
-    kept: list[int] = []
-    for k in order:
-        if not any(bool(twin[k, other]) for other in kept):
-            kept.append(k)
-    return kernels[sorted(kept)]
+def _without_idle(x: Tensor, kernels: Tensor) -> Tensor:
+    """Drop, one by one, kernels whose places the others could explain almost as well."""
+    m = kernels.shape[2]
+    scores = correlate(x, kernels, remove_mean=True)
+    energy = torch.where(scores.explained >= _LEARN_EXPLAINED, scores.energy, 0.0)
+    energy = energy * (scores.overlap >= 0.5)[None]
+    reach = sliding_max(energy, m // 2)
+    kept = list(range(len(kernels)))
+    while len(kept) > 1:
+        best, owner = energy[:, kept].max(dim=1)
+        chosen = suppress(best, best > 0, m // 2)
+        total = float(best[chosen].sum())
+        losses = []
+        for place, k in enumerate(kept):
+            others = reach[:, [j for j in kept if j != k]].amax(dim=1)
+            losses.append(float((best - others)[chosen & (owner == place)].clamp_min(0).sum()))
+        least = min(range(len(kept)), key=losses.__getitem__)
+        if losses[least] > _WORTH * total:
+            break
+        del kept[least]
+    return kernels[kept]
 
 
 def _segments(x: Tensor, window: Tensor, start: Tensor, length: int) -> Tensor:
