@@ -125,7 +125,7 @@ def measure_windows(
         rmse_adu=error / np.sqrt(count),
         max_error_adu=np.maximum.reduceat(np.abs(difference), start).astype(np.float64),
         snr_db=snr,
-        phi=np.hypot(2 * n_activations / length, rl),
+        phi=np.hypot(2 * n_activations / count, rl),
         bits=bits,
         exact=np.logical_and.reduceat(original == decoded, start),
         constant=high <= low,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sanstream import __version__
 from sanstream.cli.banks import banks, train
 from sanstream.cli.exits import main, run
 from sanstream.cli.generate import demo, simulate
@@ -14,7 +15,7 @@ __all__ = ["main", "root", "run"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="sanstream", message="sanstream %(version)s")
+@click.version_option(__version__, message="sanstream %(version)s")
 def root() -> None:
     """Archive biosignals as sparse activations plus a residual that keeps a stated bound.
 

@@ -76,11 +76,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from sanstream.cli import root
 
     try:
-        status: Any = root.main(
-            args=None if arguments is None else list(arguments), prog_name="sanstream", standalone_mode=False
-        )
+        # not root.main(): it has its own mind about interrupts and closed pipes
+        with root.make_context("sanstream", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            status: Any = root.invoke(context)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except click.ClickException as error:
         return _usage(error)
     except (click.Abort, KeyboardInterrupt):
