@@ -1,0 +1,219 @@
+"""Bad input: one clear line (what, where, found, allowed, what to do), and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Ended, Run
+
+
+def refused(ended: Ended, code: int, *says: str) -> None:
+    """Assert one error line that says all this, and no data."""
+    assert ended.code == code, ended.err
+    assert ended.out == ""
+    lines = ended.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert "; " in lines[0], f"no way out in: {lines[0]}"
+    for words in says:
+        assert words in lines[0]
+
+
+def left(folder: Path) -> set[str]:
+    """Name what lies in a folder, hidden things included."""
+    return {p.name for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize("source", ["gone.edf", "gone.npy", "gone.csv", "gone.hea", "gone"])
+def test_a_missing_source(run: Run, tmp_path: Path, source: str) -> None:
+    refused(run("archive", tmp_path / source, "--to", tmp_path / "a.san"), 2, "gone")
+    assert left(tmp_path) == set()
+
+
+@pytest.mark.parametrize("command", [["info"], ["verify"], ["restore", "--to", "x"], ["records", "--to", "x.parquet"]])
+def test_a_missing_archive(run: Run, tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(run(command[0], "gone.san", *command[1:]), 2, "gone.san")
+    assert left(tmp_path) == set()
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 100, 256, 700, 2000])
+def test_a_truncated_edf(run: Run, tmp_path: Path, beats_npy: Path, kept_bytes: int) -> None:
+    assert run("archive", beats_npy, "--to", tmp_path / "b.san", "--rate", "250", "--unit", "mV").code == 0
+    made = run("restore", tmp_path / "b.san", "--to", tmp_path / "edf", "--format", "edf")
+    assert made.code == 0, made.err
+    whole = Path(made.out.splitlines()[0])
+    short = tmp_path / "short.edf"
+    short.write_bytes(whole.read_bytes()[:kept_bytes])
+    refused(run("archive", short, "--to", tmp_path / "short.san"), 2, "short.edf")
+    assert not (tmp_path / "short.san").exists()
+
+
+def test_a_header_without_its_data(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "r1.hea").write_text("r1 1 250 1000\nr1.dat 16 200 11 1024 0 0 0 II\n")
+    refused(run("archive", tmp_path / "r1", "--to", tmp_path / "r.san"), 2, "r1.dat")
+    assert left(tmp_path) == {"r1.hea"}
+
+
+@pytest.mark.parametrize(
+    ("quality", "says"),
+    [
+        ("prd=5", "use prdn=5"),
+        ("best", "unknown quality 'best'; use one of lossless"),
+        ("rmse=10", "names no unit"),
+        ("prdn=lots", "is not a number"),
+        ("II=prdn=5", "a channel of this recording"),
+    ],
+)
+def test_an_unusable_quality(run: Run, tmp_path: Path, beats_npy: Path, quality: str, says: str) -> None:
+    before = left(tmp_path)
+    refused(
+        run("archive", beats_npy, "--to", tmp_path / "b.san", "--rate", "250", "--quality", quality), 2, quality, says
+    )
+    assert left(tmp_path) == before
+
+
+def test_a_rate_that_is_missing_or_no_number(run: Run, tmp_path: Path, beats_npy: Path) -> None:
+    refused(run("archive", beats_npy, "--to", tmp_path / "b.san"), 2, "rate")
+    refused(run("archive", beats_npy, "--to", tmp_path / "b.san", "--rate", "fast"), 2, "'fast'", "write hertz")
+
+
+def test_a_target_that_is_there(run: Run, tmp_path: Path, beats_npy: Path, archive_250: Path) -> None:
+    target = tmp_path / "b.san"
+    target.mkdir()
+    (target / "mine").write_text("keep")
+    refused(run("archive", beats_npy, "--to", target, "--rate", "250"), 2, "b.san")
+    assert left(target) == {"mine"}
+    refused(run("restore", archive_250, "--to", target), 2, "b.san")
+    assert left(target) == {"mine"}
+
+
+def test_a_recording_that_is_not_there(run: Run, tmp_path: Path, archive_250: Path) -> None:
+    refused(run("restore", archive_250, "--to", tmp_path / "r", "--recording", "101"), 2, "'101'", "beats")
+    assert left(tmp_path) == set()
+
+
+@pytest.mark.parametrize("time", ["soon", "@x", "2024-05-01T12:00:00Z"])
+def test_a_time_that_is_none(run: Run, tmp_path: Path, archive_250: Path, time: str) -> None:
+    refused(
+        run("restore", archive_250, "--to", tmp_path / "r", "--from", time), 2, time.removeprefix("@"), "write +90s"
+    )
+    assert left(tmp_path) == set()
+
+
+def test_an_unknown_bank(run: Run, tmp_path: Path, beats_npy: Path) -> None:
+    refused(
+        run("archive", beats_npy, "--to", tmp_path / "b.san", "--rate", "250", "--bank", "cats"), 2, "cats", "general"
+    )
+    refused(run("banks", "show", "cats"), 2, "'cats'", "sanstream banks install")
+    refused(run("banks", "show", tmp_path / "x.sanbank"), 2, "x.sanbank", "sanstream banks list")
+    refused(run("banks", "install", tmp_path), 2, "carries no bank")
+
+
+def test_a_bank_that_is_not_here(run: Run, tmp_path: Path, archive_250: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped banks are gone and so is the archive's own copy."""
+    import sanstream.bank
+
+    copy = shutil.copytree(archive_250, tmp_path / "b.san")
+    for file in (copy / "banks").iterdir():
+        file.unlink()
+    monkeypatch.setattr(sanstream.bank, "named_banks", dict)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
+    refused(run("restore", copy, "--to", tmp_path / "r"), 2, "bank", "sanstream banks install")
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_archive_from_a_newer_version(run: Run, tmp_path: Path, archive_250: Path) -> None:
+    copy = shutil.copytree(archive_250, tmp_path / "b.san")
+    for file in copy.rglob("*.json"):
+        text = file.read_text()
+        file.write_text(text.replace('"format_version":0', '"format_version":9'))
+    refused(run("info", copy), 2, "version 9", "install a newer sanstream")
+
+
+def test_no_archive_at_all(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.san").mkdir()
+    refused(run("info", tmp_path / "a.san"), 2, "a.san")
+    (tmp_path / "file").write_text("not an archive")
+    refused(run("info", tmp_path / "file"), 2, "file")
+
+
+def test_a_changed_file_is_found_and_named(run: Run, tmp_path: Path, archive_250: Path) -> None:
+    copy = shutil.copytree(archive_250, tmp_path / "b.san")
+    shard = max((p for p in copy.rglob("c/*/*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 16
+    shard.write_bytes(bytes(data))
+    ended = run("verify", copy)
+    assert ended.code == 1
+    assert str(shard.relative_to(copy)) in ended.out
+    assert ended.err.startswith("error: ")
+    found = json.loads(run("verify", copy, "--deep", "--json").out)
+    assert found["sound"] is False
+    assert found["problems"]
+    refused(run("restore", copy, "--to", tmp_path / "r"), 1, "block")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    """A limit on file sizes stands in for a disk that fills up while an archive is written."""
+    rng = np.random.default_rng(1)
+    np.save(tmp_path / "noise.npy", rng.integers(-30000, 30000, (50_000, 2)).astype(np.int16))
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    code = (
+        "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import sanstream.cli;"
+        "sys.exit(sanstream.cli.run(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "archive", "noise.npy", "--to", "n.san", "--rate", "250", "--effort", "fast"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+        env={**os.environ, "NUMBA_CACHE_DIR": "", "NUMBA_DISABLE_JIT": "0"},
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert left(tmp_path) == {"noise.npy"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_a_user_without_a_home_and_a_read_only_installation(tmp_path: Path, archive_250: Path) -> None:
+    """Decode as a user who may write nowhere but the target: a warning about the cache, and the samples."""
+    target = tmp_path / "out"
+    target.mkdir()
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 1:
+            pytest.skip(f"{folder} is closed to others")
+    shared = shutil.copytree(archive_250, tmp_path / "b.san")
+    os.chown(target, 65534, 65534)
+    env = {
+        k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "XDG_DATA_HOME")
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "sanstream", "restore", str(shared), "--to", str(target / "r")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=env,
+        user=65534,
+        group=65534,
+        extra_groups=[],
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
+    assert left(target) == {"r"}
