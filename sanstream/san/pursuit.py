@@ -45,8 +45,10 @@ class _State:
     residual: Tensor  # (b, C, n)
     design: Tensor  # (b, Ck, capacity, n) unit atoms
     factor: Tensor  # (b, Ck, capacity, capacity) lower Cholesky factor of the Gram matrix
-    amplitude: Tensor  # (b, C, capacity) of unit atoms
-    rl: Tensor  # (b,)
+    kept: Tensor  # (b,) atoms of the best fit so far
+    phi: Tensor  # (b,) of the best fit
+    rl: Tensor  # (b,) of the best fit
+    amplitude: Tensor  # (b, C, capacity) of unit atoms, of the best fit
     kernel: Tensor  # (b, capacity)
     index: Tensor  # (b, capacity)
 
@@ -68,6 +70,7 @@ def omp(
     kernels: Tensor,
     *,
     stop: Literal["phi"] | int = "phi",
+    patience: int = 8,
     max_activations: int | None = None,
 ) -> Pursuit:
     """Orthogonal matching pursuit over whole windows, all channels sharing kernel and index.
@@ -82,8 +85,12 @@ def omp(
     windows : Tensor, shape (B, C, n), float32
     kernels : Tensor, shape (q, Ck, m), float32
     stop : ``"phi"`` or int
-        ``"phi"`` adds while ``hypot(c + d, RL') < hypot(c, RL)`` with ``d = (1 + C)/(C n)`` numbers
-        per sample value, which is ``2/n`` for one channel (san.md section 7). A number adds that many.
+        ``"phi"`` adds while that lowers ``hypot(c, RL)``; an activation costs ``(1 + C)/(C n)``
+        numbers per sample value, ``2/n`` for one channel (san.md section 7). A number adds that many.
+    patience : int
+        Additions in a row that may fail to lower phi before the pursuit ends; the fit of least phi
+        is kept. Additions are chosen by squares and phi counts absolutes, so single ones may fail
+        on the way down: stopping at the first left windows of record 100 at phi .68 instead of .29.
     max_activations : int, optional
         Upper bound per window; n when not given.
 
@@ -107,7 +114,7 @@ def omp(
     parts: list[Activations] = []
     rl = torch.zeros(batch, dtype=torch.float64, device=windows.device)
     for start in range(0, batch, step):
-        for part, loss, rows in _pursue(x[start : start + step], kernels, limit, by_phi=stop == "phi"):
+        for part, loss, rows in _pursue(x[start : start + step], kernels, limit, max(1, patience) if stop == "phi" else None):
             rl[rows + start] = loss.to(torch.float64)
             amplitude = part.amplitude * scale[part.window + start, :, 0]
             parts.append(Activations(part.window + start, part.kernel, part.index, amplitude))
@@ -152,44 +159,54 @@ def _relative_loss(residual: Tensor, live: Tensor) -> Tensor:
 def _begin(x: Tensor, kernels: Tensor, live: Tensor) -> _State:
     batch, channels, n = x.shape
     size, taps = 16, kernels.shape[1]
+    rl = _relative_loss(x, live)
     return _State(
         row=torch.arange(batch, device=x.device),
         x=x,
-        residual=x.clone(),
+        residual=x,
         design=x.new_zeros((batch, taps, size, n)),
         factor=x.new_zeros((batch, taps, size, size)),
+        kept=torch.zeros(batch, dtype=torch.int64, device=x.device),
+        phi=rl,
+        rl=rl,
         amplitude=x.new_zeros((batch, channels, size)),
-        rl=_relative_loss(x, live),
         kernel=torch.zeros((batch, size), dtype=torch.int64, device=x.device),
         index=torch.zeros((batch, size), dtype=torch.int64, device=x.device),
     )
 
 
-def _pursue(x: Tensor, kernels: Tensor, limit: int, *, by_phi: bool) -> list[tuple[Activations, Tensor, Tensor]]:
-    """Pursue one chunk; returns (activations, RL, rows) for each group of windows that stopped together."""
+def _pursue(
+    x: Tensor, kernels: Tensor, limit: int, patience: int | None
+) -> list[tuple[Activations, Tensor, Tensor]]:
+    """Pursue one chunk; returns (activations, RL, rows) for each group of windows that ended together.
+
+    Without ``patience`` the fit of ``limit`` atoms is taken, otherwise the one of least phi.
+    """
     _, channels, n = x.shape
     live = x.abs().amax(dim=2) > 0
     state = _begin(x, kernels, live)
     inverse = _inverse_norms(kernels, n)
     price = (1 + channels) / (channels * n)
+    left = (kernels.shape[2] - 1) // 2
     done = []
-    for count in range(limit + 1):
-        going = torch.zeros(len(state.row), dtype=torch.bool, device=x.device)
-        if count < limit:
-            if count == state.design.shape[2]:
-                state.grow()
-            amplitude, residual, going = _add_best(state, kernels, inverse, count)
-            rl = _relative_loss(residual, live[state.row])
-            if by_phi:
-                going &= torch.hypot(torch.full_like(rl, (count + 1) * price), rl) < torch.hypot(
-                    torch.full_like(rl, count * price), state.rl
-                )
+    for count in range(1, limit + 1):
+        if count > state.design.shape[2]:
+            state.grow()
+        amplitude, found = _add_best(state, kernels, inverse, count - 1)
+        rl = _relative_loss(state.residual, live[state.row])
+        phi = torch.hypot(torch.full_like(rl, count * price), rl)
+        better = found & ((phi < state.phi) if patience is not None else torch.ones_like(found))
+        state.kept = torch.where(better, count, state.kept)
+        state.phi, state.rl = torch.where(better, phi, state.phi), torch.where(better, rl, state.rl)
+        state.amplitude = torch.where(better[:, None, None], amplitude, state.amplitude)
+        going = found & (count - state.kept < (patience or limit))
         if not bool(going.all()):
-            done.append(_finish(state.keep(~going), inverse, count, (kernels.shape[2] - 1) // 2))
-        if not bool(going.any()):
+            done.append(_finish(state.keep(~going), inverse, left))
+            state = state.keep(going)
+        if len(state.row) == 0:
             break
-        state.amplitude, state.residual, state.rl = amplitude, residual, rl
-        state = state.keep(going)
+    if len(state.row):
+        done.append(_finish(state, inverse, left))
     return done
 
 
@@ -204,11 +221,11 @@ def _inverse_norms(kernels: Tensor, n: int) -> Tensor:
     return torch.where(usable, norm.clamp_min(1e-30).rsqrt(), 0.0)
 
 
-def _add_best(state: _State, kernels: Tensor, inverse: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Put each window's atom of most residual energy in slot ``count``; the state's fit stays as it was.
+def _add_best(state: _State, kernels: Tensor, inverse: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Put each window's atom of most residual energy in slot ``count`` and fit all atoms anew.
 
-    Returns the new amplitudes (b, C, capacity), the new residual (b, C, n) and whether there was an
-    atom with any energy (b,).
+    Returns the amplitudes (b, C, capacity) and whether there was an atom with any energy (b,); the
+    state gets the new residual.
     """
     n, m = state.x.shape[2], kernels.shape[2]
     left = (m - 1) // 2
@@ -231,7 +248,8 @@ def _add_best(state: _State, kernels: Tensor, inverse: Tensor, count: int) -> tu
     else:
         model = (solved[..., None, :] @ used)[..., 0, :]
     amplitude = torch.nn.functional.pad(solved, (0, state.amplitude.shape[2] - count - 1))
-    return amplitude, state.x - model, best > 0
+    state.residual = state.x - model
+    return amplitude, best > 0
 
 
 def _extend_factor(state: _State, unit: Tensor, count: int) -> None:
@@ -245,11 +263,12 @@ def _extend_factor(state: _State, unit: Tensor, count: int) -> None:
     state.factor[:, :, count, count] = corner
 
 
-def _finish(state: _State, inverse: Tensor, count: int, left: int) -> tuple[Activations, Tensor, Tensor]:
-    """Read the first ``count`` unit atoms of each window as activations of the kernels as given."""
-    channels = state.x.shape[1]
-    window = state.row[:, None].expand(-1, count).reshape(-1)
-    kernel, index = state.kernel[:, :count].reshape(-1), state.index[:, :count].reshape(-1)
-    amplitude = state.amplitude[:, :, :count].permute(0, 2, 1).reshape(-1, channels)
+def _finish(state: _State, inverse: Tensor, left: int) -> tuple[Activations, Tensor, Tensor]:
+    """Read the best fit of each window as activations of the kernels as given."""
+    window, slot = torch.nonzero(
+        torch.arange(state.kernel.shape[1], device=state.row.device) < state.kept[:, None], as_tuple=True
+    )
+    kernel, index = state.kernel[window, slot], state.index[window, slot]
     norm = inverse[:, kernel, index + left].transpose(0, 1)
-    return Activations(window, kernel, index, amplitude * norm), state.rl, state.row
+    amplitude = state.amplitude[window, :, slot] * norm
+    return Activations(state.row[window], kernel, index, amplitude), state.rl, state.row
