@@ -13,8 +13,8 @@ import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; a stable contract for scripts.")
 
-Progress = Callable[[int, int], None]
-"""Called with what is done and what there is to do, in samples."""
+Progress = Callable[[str, int, int], None]
+"""Takes the name of what is at work, what is done and what there is to do, in samples."""
 
 
 def print_json(value: object) -> None:
@@ -57,9 +57,10 @@ def progress_bar(label: str) -> Iterator[Progress | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    with click.progressbar(length=1000, label=label, file=sys.stderr) as bar:
+    with click.progressbar(length=1000, label=label, file=sys.stderr, show_pos=False) as bar:
 
-        def advance(done: int, total: int) -> None:
+        def advance(name: str, done: int, total: int) -> None:
+            bar.label = f"{label} {name}"
             bar.update(int(1000 * done / max(total, 1)) - bar.pos)
 
         yield advance
