@@ -35,8 +35,9 @@ class Channel:
         Physical unit; empty when the source names none.
     gain : float
         Digital steps per physical unit. ``physical = (digital - baseline) / gain``.
-    baseline : int
-        Digital value of physical zero.
+    baseline : int or float
+        Digital value of physical zero; a fraction only where the source's own scale puts zero
+        between two steps (EDF).
     digital_min, digital_max : int
         Inclusive range of the integers that the source format and its data can hold, missing code
         included only when it lies inside. Decoded samples never leave it.
@@ -54,7 +55,7 @@ class Channel:
     label: str
     unit: str = ""
     gain: float = 1.0
-    baseline: int = 0
+    baseline: float = 0
     digital_min: int = -(2**15)
     digital_max: int = 2**15 - 1
     missing: int | None = None
