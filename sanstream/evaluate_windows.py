@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,3 +165,9 @@ def find_broken(figures: WindowFigures, quality: Quality) -> npt.NDArray[np.bool
         return broken | ~figures.exact
     reached = {PRDN: figures.prdn, RMSE: figures.rmse_adu, MAX_ERROR: figures.max_error_adu}[quality.kind]
     return broken | (reached > limit)
+
+
+def join_figures(parts: Sequence[WindowFigures]) -> WindowFigures:
+    """Put the windows of consecutive segments into one table."""
+    names = WindowFigures.__dataclass_fields__
+    return WindowFigures(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
