@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sanstream.cli.exits import BAD
 from sanstream.cli.output import json_option, number, print_json, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from sanstream.evaluate_report import Report
 
 
 @click.command(short_help="Say what an archive holds.")
@@ -140,7 +143,22 @@ def evaluate(
     if as_json:
         print_json(report.to_dict())
     else:
-        print_table(report.table_head(), report.table_rows())
-    for line in report.broken_lines(limit=10):
+        _print_report(report)
+    for line in report.broken[:10]:
         click.echo(f"error: {line}", err=True)
+    if len(report.broken) > 10:
+        click.echo(f"error: {len(report.broken) - 10} more windows miss their quality; see --json", err=True)
     return BAD if report.broken else 0
+
+
+def _print_report(report: Report) -> None:
+    rows = []
+    for stream in report.streams:
+        for channel in stream.channels:
+            figures = channel.summary()
+            windows = figures.pop("n_windows")
+            rows.append([stream.name, channel.name, channel.quality, windows, *(number(v) for v in figures.values())])
+    head = (
+        "stream channel quality windows prdn-mean prdn-max prdn prd1024 prd rmse max-error snr phi bit/sample".split()
+    )
+    print_table(head, rows)
