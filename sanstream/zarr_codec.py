@@ -92,7 +92,7 @@ class SanstreamCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         wanted = range(len(table.lengths))
         payloads = {i: data[table.offsets[i] : table.offsets[i + 1]] for i in wanted}
         await asyncio.to_thread(self._decode_into, out, payloads, table, 0, None)
-        return chunk_spec.prototype.nd_buffer.from_ndarray_like(out)
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(out)
 
     async def _decode_partial_single(
         self, byte_getter: ByteGetter, selection: Any, chunk_spec: ArraySpec
@@ -118,7 +118,7 @@ class SanstreamCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         region = np.full(shape, chunk_spec.fill_value, dtype=_dtype(chunk_spec))
         await asyncio.to_thread(self._decode_into, region, payloads, table, start, channels)
         picked = np.asarray(region[_shift(time_pick, start), channel_pick])
-        return chunk_spec.prototype.nd_buffer.from_ndarray_like(picked)
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(picked)
 
     def _decode_into(
         self,

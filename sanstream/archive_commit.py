@@ -1,0 +1,165 @@
+"""Making an archive appear all at once or not at all: hidden folder, fsync, rename, then the catalog."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sanstream.archive_objects import PARTIAL
+from sanstream.errors import InputError, SanstreamError
+
+POINTS = ("partial_made", "object_written", "recording_written", "before_rename", "renamed", "before_catalog")
+"""Places where a write may be interrupted, in order; tests stop it at each."""
+
+
+def reach(point: str) -> None:
+    """Mark that a write has come to one of :data:`POINTS`; tests replace this function."""
+
+
+def write_object(path: Path, data: bytes) -> None:
+    """Write a new file and its folders, and bring its bytes to the disk.
+
+    Raises
+    ------
+    OSError
+        When the disk refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    reach("object_written")
+
+
+def replace_object(path: Path, data: bytes) -> None:
+    """Replace a file in one step."""
+    partial = path.with_name(f"{path.name}{PARTIAL}{secrets.token_hex(4)}")
+    try:
+        write_object(partial, data)
+        reach("before_catalog")
+        os.replace(partial, path)
+        sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(root: Path) -> None:
+    """Bring the entries of a folder and of all folders below to the disk."""
+    for folder, _, _ in os.walk(root, topdown=False):
+        sync_folder(Path(folder))
+
+
+def make_partial(parent: Path, name: str) -> Path:
+    """Make the hidden folder of an unfinished write, after removing those that killed writers left.
+
+    Parameters
+    ----------
+    parent : Path
+        Where the finished folder will stand; made when missing.
+    name : str
+        The finished folder's name.
+
+    Returns
+    -------
+    Path
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{name}{PARTIAL}"
+    for old in parent.iterdir():
+        # the id of a writer that still runs stands in the name
+        if old.name.startswith(prefix) and not _is_alive(old.name.removeprefix(prefix).partition("-")[0]):
+            remove_partial(old)
+    partial = parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}"
+    partial.mkdir()
+    reach("partial_made")
+    return partial
+
+
+def remove_partial(partial: Path) -> None:
+    """Remove an unfinished write; what cannot be removed stays hidden."""
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.unlink(missing_ok=True) if partial.is_file() else None
+
+
+def publish(partial: Path, target: Path) -> None:
+    """Rename a finished folder to its name.
+
+    Raises
+    ------
+    InputError
+        When something stands there by now.
+    """
+    sync_tree(partial)
+    reach("before_rename")
+    try:
+        os.rename(partial, target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise InputError(f"{target}: another writer made it meanwhile", hint="choose another name") from error
+        raise
+    sync_folder(target.parent)
+    reach("renamed")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other writers out of an archive; the lock ends with the process.
+
+    Raises
+    ------
+    InputError
+        When another process writes to it.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InputError(f"{folder}: another process is writing to it", hint="try again when it is done") from None
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def explained(target: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into one clear line."""
+    try:
+        yield
+    except SanstreamError:
+        raise
+    except OSError as error:
+        number = error.errno or 0
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise InputError(
+                f"{target}: no space left while writing; nothing was kept",
+                hint="free some space or choose another disk",
+            ) from error
+        raise InputError(f"{target}: cannot write ({error.strerror or error}); nothing was kept") from error
+
+
+def _is_alive(text: str) -> bool:
+    if not text.isdigit():
+        return False
+    try:
+        os.kill(int(text), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

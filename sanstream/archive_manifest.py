@@ -1,0 +1,291 @@
+"""The manifest of a recording (its commit point) and the catalog of an archive, as checksummed JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from sanstream.archive_channels import pack_channels, unpack_channels
+from sanstream.block import SegmentCoding
+from sanstream.errors import CorruptError, UnsupportedError
+from sanstream.signal import Channel
+
+FORMAT_VERSION = 0
+MANIFEST = "manifest.json"
+CATALOG = "catalog.json"
+CONTAINERS = ("zarr", "parquet")
+FIGURES = ("prdn_mean", "prdn_max", "rmse_adu", "max_error_adu", "phi_mean")
+_HEAD = b'{"sha256":"'
+
+
+@dataclass(frozen=True)
+class SegmentEntry:
+    """One segment as the manifest describes it.
+
+    Parameters
+    ----------
+    name : str
+        Name of its array: the first sample's place on the stream's grid.
+    start_sample, n_samples : int
+    shard_samples : int
+        Samples of a full shard.
+    channels : tuple of Channel
+    coding : SegmentCoding
+        Its bank delta may be left out (``has_delta``); the container then fetches it.
+    qualities : tuple of str
+        What was asked, per channel.
+    n_windows, coded_bytes : int
+    reached : tuple of tuple of float
+        Per channel the five :data:`FIGURES`.
+    samples_crc : int
+        CRC32C of the decoded samples, int32, little-endian, time first.
+    has_delta : bool
+        Whether the coding lacks a delta that the container holds.
+    """
+
+    name: str
+    start_sample: int
+    n_samples: int
+    shard_samples: int
+    channels: tuple[Channel, ...]
+    coding: SegmentCoding
+    qualities: tuple[str, ...]
+    n_windows: int
+    coded_bytes: int
+    reached: tuple[tuple[float, ...], ...]
+    samples_crc: int
+    has_delta: bool = False
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks."""
+        return self.coding.n_blocks(self.n_samples)
+
+    @property
+    def stop_sample(self) -> int:
+        """One past the last sample's place on the stream's grid."""
+        return self.start_sample + self.n_samples
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as JSON values; equal values in a row are written once."""
+        coding = self.coding.to_dict()
+        if self.has_delta:
+            coding["bank"] = {**coding["bank"], "delta": ""}
+        return {
+            "name": self.name,
+            "start_sample": self.start_sample,
+            "n_samples": self.n_samples,
+            "shard_samples": self.shard_samples,
+            "channels": pack_channels(self.channels),
+            "coding": coding,
+            "quality": _once(self.qualities),
+            "n_windows": self.n_windows,
+            "coded_bytes": self.coded_bytes,
+            "reached": _once(self.reached),
+            "samples_crc": self.samples_crc,
+            **({"has_delta": True} if self.has_delta else {}),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SegmentEntry:
+        """Build an entry from :meth:`to_dict` output."""
+        coding = SegmentCoding.from_dict(data["coding"])
+        n = coding.n_channels
+        return cls(
+            name=data["name"],
+            start_sample=data["start_sample"],
+            n_samples=data["n_samples"],
+            shard_samples=data["shard_samples"],
+            channels=unpack_channels(data["channels"], coding),
+            coding=coding,
+            qualities=tuple(_each(data["quality"], n)),
+            n_windows=data["n_windows"],
+            coded_bytes=data["coded_bytes"],
+            reached=tuple(tuple(r) for r in _each(data["reached"], n)),
+            samples_crc=data["samples_crc"],
+            has_delta=data.get("has_delta", False),
+        )
+
+
+@dataclass(frozen=True)
+class StreamEntry:
+    """One stream as the manifest describes it."""
+
+    name: str
+    rate: Fraction
+    n_samples: int
+    segments: tuple[SegmentEntry, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that an archive says of one recording.
+
+    Parameters
+    ----------
+    name, start_ns, timezone, source_format, attributes
+        As in :class:`~sanstream.signal.Recording`.
+    container : str
+        ``"zarr"`` or ``"parquet"``.
+    streams : tuple of StreamEntry
+    annotations : tuple of str
+        Names of the annotation sets.
+    objects : mapping of str to (int, str)
+        Size and SHA-256 of every other object of the recording, by key below its folder.
+    banks : mapping of str to int
+        Size of every bank in use, by its SHA-256.
+    """
+
+    name: str
+    start_ns: int | None
+    timezone: str
+    source_format: str
+    attributes: Mapping[str, Any]
+    container: str
+    streams: tuple[StreamEntry, ...]
+    annotations: tuple[str, ...] = ()
+    objects: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    banks: Mapping[str, int] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest's file."""
+        streams = [
+            {
+                "name": s.name,
+                "rate": str(s.rate),
+                "n_samples": s.n_samples,
+                "segments": [e.to_dict() for e in s.segments],
+            }
+            for s in self.streams
+        ]
+        return seal_json(
+            {
+                "format_version": FORMAT_VERSION,
+                "container": self.container,
+                "name": self.name,
+                "start_ns": self.start_ns,
+                "timezone": self.timezone,
+                "source_format": self.source_format,
+                "attributes": dict(self.attributes),
+                "streams": streams,
+                "annotations": list(self.annotations),
+                "objects": {k: list(v) for k, v in sorted(self.objects.items())},
+                "banks": dict(sorted(self.banks.items())),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Manifest:
+        """Read a manifest's file.
+
+        Raises
+        ------
+        CorruptError
+            When a byte has changed.
+        UnsupportedError
+            When a newer sanstream wrote it.
+        """
+        values = open_json(data, where)
+        try:
+            streams = tuple(
+                StreamEntry(
+                    s["name"],
+                    Fraction(s["rate"]),
+                    s["n_samples"],
+                    tuple(SegmentEntry.from_dict(e) for e in s["segments"]),
+                )
+                for s in values["streams"]
+            )
+            return cls(
+                name=values["name"],
+                start_ns=values["start_ns"],
+                timezone=values["timezone"],
+                source_format=values["source_format"],
+                attributes=values["attributes"],
+                container=values["container"],
+                streams=streams,
+                annotations=tuple(values["annotations"]),
+                objects={k: (int(v[0]), str(v[1])) for k, v in values["objects"].items()},
+                banks=values["banks"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+            raise CorruptError(f"{where}: not a manifest ({error!r})") from error
+
+
+def catalog_bytes(container: str, recordings: list[str]) -> bytes:
+    """Return the catalog's file: the names of the recordings, in order of arrival."""
+    return seal_json({"format_version": FORMAT_VERSION, "container": container, "recordings": recordings})
+
+
+def read_catalog(data: bytes, where: str) -> tuple[str, list[str]]:
+    """Read a catalog's file.
+
+    Returns
+    -------
+    container : str
+    recordings : list of str
+
+    Raises
+    ------
+    CorruptError, UnsupportedError
+    """
+    values = open_json(data, where)
+    container, names = values.get("container"), values.get("recordings")
+    if container not in CONTAINERS or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise CorruptError(f"{where}: not a catalog")
+    return container, names
+
+
+def compact_json(values: Mapping[str, Any]) -> bytes:
+    """Write JSON without spaces."""
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def seal_json(values: Mapping[str, Any]) -> bytes:
+    """Write JSON whose first key is the SHA-256 of what it would be without that key."""
+    body = compact_json(values)
+    return _HEAD + hashlib.sha256(body).hexdigest().encode() + b'",' + body[1:]
+
+
+def open_json(data: bytes, where: str) -> dict[str, Any]:
+    """Read :func:`seal_json` output.
+
+    Raises
+    ------
+    UnsupportedError
+        When a newer sanstream wrote it.
+    CorruptError
+        When a byte has changed.
+    """
+    try:
+        values = json.loads(data)
+        version = values.get("format_version")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise CorruptError(f"{where}: not JSON ({error})") from error
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise UnsupportedError(
+            f"{where}: written in format version {version}, this sanstream reads up to {FORMAT_VERSION}",
+            hint="install a newer sanstream",
+        )
+    end = len(_HEAD) + 64
+    body = b"{" + data[end + 2 :]
+    if data[: len(_HEAD)] != _HEAD or data[end : end + 2] != b'",':
+        raise CorruptError(f"{where}: does not begin with its checksum")
+    if hashlib.sha256(body).hexdigest().encode() != data[len(_HEAD) : end]:
+        raise CorruptError(f"{where}: checksum differs")
+    if not isinstance(version, int) or version < 0:
+        raise CorruptError(f"{where}: format version {version!r}")
+    return dict(values)
+
+
+def _once(values: tuple[Any, ...]) -> Any:
+    """Write a tuple of equal values as ``{"all": value}``."""
+    return {"all": values[0]} if len(values) > 1 and len(set(values)) == 1 else list(values)
+
+
+def _each(values: Any, n: int) -> list[Any]:
+    return [values["all"]] * n if isinstance(values, dict) else list(values)

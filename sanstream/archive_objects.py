@@ -1,0 +1,119 @@
+"""The objects of an archive by key; a local folder today, an object store behind the same five verbs later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from sanstream.errors import CorruptError, InputError, UnsupportedError
+
+PARTIAL = ".partial-"
+"""What the name of an unfinished write contains; such folders are no part of an archive."""
+
+
+class Objects(Protocol):
+    """Read access to immutable objects; every method may be called again after a failure."""
+
+    def read(self, key: str) -> bytes:
+        """Return the whole object. Raises CorruptError when it is missing."""
+
+    def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """Return the bytes ``start`` to ``stop``, fewer when the object ends before."""
+
+    def size(self, key: str) -> int:
+        """Return the object's size in bytes. Raises CorruptError when it is missing."""
+
+    def exists(self, key: str) -> bool:
+        """Tell whether the object is there."""
+
+    def keys(self) -> Iterator[str]:
+        """List all objects but those of unfinished writes."""
+
+
+class LocalObjects:
+    """Objects are files under a folder.
+
+    Parameters
+    ----------
+    root : Path
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, key: str) -> bytes:
+        """Return the whole file."""
+        try:
+            return (self.root / key).read_bytes()
+        except FileNotFoundError:
+            raise _missing(self.root, key) from None
+        except OSError as error:
+            raise _unreadable(self.root, key, error) from error
+
+    def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """Return a part of the file."""
+        try:
+            with (self.root / key).open("rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
+        except FileNotFoundError:
+            raise _missing(self.root, key) from None
+        except OSError as error:
+            raise _unreadable(self.root, key, error) from error
+
+    def size(self, key: str) -> int:
+        """Return the file's size."""
+        try:
+            return (self.root / key).stat().st_size
+        except FileNotFoundError:
+            raise _missing(self.root, key) from None
+
+    def exists(self, key: str) -> bool:
+        """Tell whether the file is there."""
+        return (self.root / key).is_file()
+
+    def keys(self) -> Iterator[str]:
+        """List all files, in order, but those of unfinished writes."""
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = sorted(f for f in folders if PARTIAL not in f)
+            here = Path(folder).relative_to(self.root)
+            for name in sorted(files):
+                yield (here / name).as_posix()
+
+
+def _missing(root: Path, key: str) -> CorruptError:
+    return CorruptError(f"{root.name}: {key} is missing", hint=f"run: sanstream verify {root}")
+
+
+def _unreadable(root: Path, key: str, error: OSError) -> InputError:
+    return InputError(f"{root.name}: {key} cannot be read ({error.strerror})")
+
+
+def local_path(url: str | os.PathLike[str]) -> Path:
+    """Turn a path or a ``file:`` address into a path.
+
+    Parameters
+    ----------
+    url : str or path
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UnsupportedError
+        On any other scheme.
+    """
+    text = os.fspath(url)
+    parts = urlsplit(text)
+    if "://" not in text:
+        return Path(text)
+    if parts.scheme != "file":
+        raise UnsupportedError(
+            f"{text}: archives on {parts.scheme}:// are not supported yet", hint="give a local path or file:// address"
+        )
+    return Path(unquote(parts.path))

@@ -1,0 +1,243 @@
+"""StreamReader: samples and activations by time and channel, from any container."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
+from sanstream.archive_parquet import ParquetReader
+from sanstream.archive_zarr import ZarrReader, missing_codes
+from sanstream.bank import Bank
+from sanstream.block import SegmentCoding
+from sanstream.decode import decode_block
+from sanstream.errors import CorruptError, InputError
+from sanstream.signal import Channel, IntSamples
+from sanstream.times import Time, parse_time
+
+When = int | float | str | Fraction | Time | None
+"""A sample of the stream (int), seconds from the start (float, Fraction), or text (``+90s``, ``@7200``, ISO 8601)."""
+BankFinder = Callable[[str], Bank]
+
+
+class StreamReader:
+    """The channels of one recording that share one rate and sample grid.
+
+    Attributes
+    ----------
+    name : str
+    rate : Fraction
+        Samples per second.
+    n_samples : int
+        Length of the grid.
+    channels : tuple of Channel
+        Every channel of any segment, in order of first appearance.
+    """
+
+    def __init__(
+        self, manifest: Manifest, entry: StreamEntry, container: ZarrReader | ParquetReader, find_bank: BankFinder
+    ) -> None:
+        self._manifest = manifest
+        self.entry = entry
+        self._container = container
+        self._find_bank = find_bank
+        self._codings: dict[str, SegmentCoding] = {}
+        self.name = entry.name
+        self.rate = entry.rate
+        self.n_samples = entry.n_samples
+        found: dict[str, Channel] = {}
+        for segment in entry.segments:
+            for channel in segment.channels:
+                found.setdefault(channel.label, channel)
+        self.channels = tuple(found.values())
+
+    def __repr__(self) -> str:
+        labels = ", ".join(c.label for c in self.channels[:4])
+        return f"<StreamReader {self.name}: {self.n_samples} samples at {float(self.rate):g} Hz of {labels}>"
+
+    def read(
+        self,
+        t0: When = None,
+        t1: When = None,
+        channels: Sequence[str | int] | None = None,
+        physical: bool = False,
+    ) -> npt.NDArray[Any]:
+        """Read samples.
+
+        Parameters
+        ----------
+        t0, t1 : int, float, Fraction, str or Time, optional
+            First sample and one past the last: ``int`` counts samples of this stream, ``float`` and
+            ``Fraction`` seconds from the start, text is as the commands take it. Default: everything.
+        channels : sequence of str or int, optional
+            Labels or places in :attr:`channels`, in the order wanted.
+        physical : bool
+            Return physical units instead of the ADC's integers.
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_channels)
+            int32, or float64 when ``physical``. Where there is no sample: the channel's missing code
+            (the array's fill value when it has none), or NaN.
+
+        Raises
+        ------
+        InputError
+            On a time or channel that is not there.
+        CorruptError
+            When something read has changed.
+        """
+        first, stop = self.span(t0, t1)
+        wanted = self.pick(channels)
+        labels = [self.channels[i].label for i in wanted]
+        out = self._empty(stop - first, wanted, physical)
+        for segment in self.segments_between(first, stop):
+            low, high = max(first, segment.start_sample), min(stop, segment.stop_sample)
+            own = {c.label: i for i, c in enumerate(segment.channels)}
+            pairs = [(column, own[label]) for column, label in enumerate(labels) if label in own]
+            if not pairs:
+                continue
+            places = [place for _, place in pairs]
+            got = self.read_segment(segment, low - segment.start_sample, high - segment.start_sample, places)
+            for k, (column, place) in enumerate(pairs):
+                values = segment.channels[place].physical(got[:, k]) if physical else got[:, k]
+                out[low - first : high - first, column] = values
+        return out
+
+    def records(self, t0: When = None, t1: When = None) -> pa.Table:
+        """Return the activations whose fiducial point lies in ``[t0, t1)``.
+
+        Parameters
+        ----------
+        t0, t1
+            As for :meth:`read`.
+
+        Returns
+        -------
+        pyarrow.Table
+            Columns ``recording, stream, segment, block, window, kernel, kernel_uid, index`` (first tap,
+            from the block's start), ``sample`` (first tap, on the stream's grid), ``fiducial_time_ns``
+            (since 1970 when the recording has a start, else from its first sample) and ``amplitude``
+            (one per channel of the segment).
+        """
+        from sanstream.archive_records import read_records_table
+
+        return read_records_table(self, self._manifest, *self.span(t0, t1))
+
+    def to_xarray(self) -> Any:
+        """Return a lazy ``xarray.DataArray`` (time, channel) of the integers.
+
+        Raises
+        ------
+        InputError
+            When xarray is not installed.
+        """
+        from sanstream.archive_xarray import lazy_array
+
+        return lazy_array(self, self._manifest)
+
+    def span(self, t0: When, t1: When) -> tuple[int, int]:
+        """Turn two times into first sample and one past the last, cut at the stream's ends."""
+        first = 0 if t0 is None else self._sample(t0)
+        stop = self.n_samples if t1 is None else self._sample(t1)
+        if first > stop and t0 is not None and t1 is not None:
+            raise InputError(f"stream {self.name!r}: {t0!r} is after {t1!r}", hint="swap the two")
+        if first > self.n_samples or (first == self.n_samples and self.n_samples > 0 and t0 is not None and t1 is None):
+            raise InputError(
+                f"stream {self.name!r}: {t0!r} is after its end, {self.n_samples} samples "
+                f"or {float(self.n_samples / self.rate):g} s"
+            )
+        return max(0, first), max(0, min(stop, self.n_samples))
+
+    def pick(self, channels: Sequence[str | int] | None) -> list[int]:
+        """Turn labels and places into places in :attr:`channels`."""
+        if channels is None:
+            return list(range(len(self.channels)))
+        labels = {c.label: i for i, c in enumerate(self.channels)}
+        picked: list[int] = []
+        for channel in [channels] if isinstance(channels, str | int) else channels:
+            place = labels.get(channel) if isinstance(channel, str) else int(channel)
+            if place is None or not -len(self.channels) <= place < len(self.channels):
+                raise InputError(f"stream {self.name!r} has no channel {channel!r}", hint=f"it has {', '.join(labels)}")
+            picked.append(place % len(self.channels))
+        return picked
+
+    def segments_between(self, first: int, stop: int) -> Iterator[SegmentEntry]:
+        """Yield the segments with samples in ``[first, stop)``."""
+        for segment in self.entry.segments:
+            if segment.start_sample < stop and first < segment.stop_sample:
+                yield segment
+
+    def coding(self, segment: SegmentEntry) -> SegmentCoding:
+        """Return a segment's coding, its bank delta included."""
+        if segment.name not in self._codings:
+            self._codings[segment.name] = self._container.coding(self.name, segment)
+        return self._codings[segment.name]
+
+    def blocks(self, segment: SegmentEntry, first: int, stop: int) -> list[bytes]:
+        """Return the payloads of a segment's blocks ``first`` to ``stop``."""
+        payloads = self._container.blocks(self.name, segment, first, stop)
+        if len(payloads) != stop - first:
+            raise CorruptError(
+                f"segment {segment.coding.segment_id}: {len(payloads)} blocks found, {stop - first} expected"
+            )
+        return payloads
+
+    def bank(self, segment: SegmentEntry) -> Bank:
+        """Return the bank of a segment."""
+        return self._find_bank(segment.coding.bank_base)
+
+    def read_segment(
+        self, segment: SegmentEntry, first: int, stop: int, channels: Sequence[int] | None = None
+    ) -> IntSamples:
+        """Decode samples ``first`` to ``stop`` of one segment.
+
+        Returns
+        -------
+        ndarray, shape (stop - first, n_channels), int32
+        """
+        coding = self.coding(segment)
+        bank = self.bank(segment)
+        everything = channels is None or list(channels) == list(range(coding.n_channels))
+        step = coding.block_samples
+        out = np.empty((max(0, stop - first), coding.n_channels if channels is None else len(channels)), np.int32)
+        if stop <= first:
+            return out
+        low = first // step
+        for number, payload in enumerate(self.blocks(segment, low, -(-stop // step)), start=low):
+            block = decode_block(payload, number, coding, bank, None if everything else channels)
+            at = number * step
+            if len(block) != min(step, segment.n_samples - at):
+                raise CorruptError(
+                    f"segment {coding.segment_id}, block {number}: {len(block)} samples, "
+                    f"{min(step, segment.n_samples - at)} expected"
+                )
+            begin, end = max(first, at), min(stop, at + len(block))
+            out[begin - first : end - first] = block[begin - at : end - at]
+        return out
+
+    def _sample(self, when: int | float | str | Fraction | Time) -> int:
+        if isinstance(when, str):
+            when = parse_time(when, self._manifest.start_ns, self._manifest.timezone)
+        if isinstance(when, Time):
+            return when.to_sample(self.rate)
+        if isinstance(when, int | np.integer):
+            return int(when)
+        # a float is meant to the nanosecond
+        return math.ceil((when if isinstance(when, Fraction) else Fraction(round(when * 10**9), 10**9)) * self.rate)
+
+    def _empty(self, n: int, wanted: Sequence[int], physical: bool) -> npt.NDArray[Any]:
+        if physical:
+            return np.full((n, len(wanted)), np.nan)
+        codes: dict[str, int] = {}
+        for segment in self.entry.segments:
+            for channel, code in zip(segment.channels, missing_codes(segment.coding), strict=True):
+                codes.setdefault(channel.label, code)
+        row = np.array([codes[self.channels[i].label] for i in wanted], dtype=np.int32)
+        return np.tile(row, (n, 1))

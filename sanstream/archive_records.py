@@ -1,0 +1,84 @@
+"""The activations of a stretch of a stream as an Arrow table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from sanstream.archive_manifest import Manifest, SegmentEntry
+from sanstream.decode import read_records
+
+if TYPE_CHECKING:
+    from sanstream.archive_read import StreamReader
+
+SCHEMA = pa.schema(
+    [
+        ("recording", pa.string()),
+        ("stream", pa.string()),
+        ("segment", pa.string()),
+        ("block", pa.int32()),
+        ("window", pa.int32()),
+        ("kernel", pa.int32()),
+        ("kernel_uid", pa.string()),
+        ("index", pa.int32()),
+        ("sample", pa.int64()),
+        ("fiducial_time_ns", pa.int64()),
+        ("amplitude", pa.list_(pa.float64())),
+    ]
+)
+
+
+def read_records_table(reader: StreamReader, manifest: Manifest, first: int, stop: int) -> pa.Table:
+    """Read the activations whose fiducial point lies in ``[first, stop)`` of the stream's grid.
+
+    Returns
+    -------
+    pyarrow.Table
+        With :data:`SCHEMA`.
+    """
+    batches = []
+    for segment in reader.segments_between(first, stop):
+        step = segment.coding.block_samples
+        # a fiducial point may lie in the block after the one that holds its activation, or before
+        low = max(0, (first - segment.start_sample) // step - 1)
+        high = min(segment.n_blocks, -(-(stop - segment.start_sample) // step) + 1)
+        for number, payload in enumerate(reader.blocks(segment, low, high), start=low):
+            batch = _block(reader, manifest, segment, number, payload, first, stop)
+            if batch is not None:
+                batches.append(batch)
+    return pa.Table.from_batches(batches, schema=SCHEMA)
+
+
+def _block(
+    reader: StreamReader, manifest: Manifest, segment: SegmentEntry, number: int, payload: bytes, first: int, stop: int
+) -> pa.RecordBatch | None:
+    coding = reader.coding(segment)
+    records = read_records(payload, number, coding, reader.bank(segment))
+    origin = segment.start_sample + number * coding.block_samples
+    fiducial = np.asarray(records.fiducial, dtype=np.int64) + origin
+    held = np.flatnonzero((fiducial >= first) & (fiducial < stop))
+    if not len(held):
+        return None
+    n = len(held)
+    index = np.asarray(records.index, dtype=np.int64)[held]
+    kernel = np.asarray(records.kernel, dtype=np.int64)[held]
+    windows = np.maximum(index, 0) // coding.window_samples + number * (coding.block_samples // coding.window_samples)
+    scale, divisor = 10**9 * reader.rate.denominator, reader.rate.numerator
+    start = manifest.start_ns or 0
+    times = [start + (int(f) * scale) // divisor for f in fiducial[held]]
+    columns: list[Any] = [
+        pa.array([manifest.name] * n, pa.string()),
+        pa.array([reader.name] * n, pa.string()),
+        pa.array([segment.name] * n, pa.string()),
+        pa.array(np.full(n, number), pa.int32()),
+        pa.array(windows, pa.int32()),
+        pa.array(kernel, pa.int32()),
+        pa.array([records.kernel_uid[k] for k in kernel], pa.string()),
+        pa.array(index, pa.int32()),
+        pa.array(index + origin, pa.int64()),
+        pa.array(times, pa.int64()),
+        pa.array(list(np.asarray(records.amplitude, dtype=np.float64)[held]), pa.list_(pa.float64())),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

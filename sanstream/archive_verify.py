@@ -1,0 +1,179 @@
+"""Finding every changed, truncated, missing or extra file of an archive."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import google_crc32c
+import numpy as np
+
+from sanstream.archive_manifest import CATALOG, FIGURES, MANIFEST, Manifest, SegmentEntry, read_catalog
+from sanstream.archive_objects import Objects
+from sanstream.archive_read import StreamReader
+from sanstream.archive_recording import RecordingReader
+from sanstream.archive_zarr import ROOT_GROUP
+from sanstream.bank import Bank, find_bank, read_bank
+from sanstream.decode import decode_block, read_figures
+from sanstream.errors import BankError, SanstreamError
+
+# the figures of blocks stand on a log scale, rounded up; those of the manifest have four digits
+_ROUNDING = 1.001
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in an archive that is not as it was written.
+
+    Parameters
+    ----------
+    path : str
+        Key of the object below the archive's folder.
+    what : str
+        What is wrong with it.
+    """
+
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
+    """Compare an archive with its manifests.
+
+    Parameters
+    ----------
+    objects : Objects
+    deep : bool
+        Decode everything as well; compare samples and figures with the manifests.
+
+    Returns
+    -------
+    list of Problem
+    """
+    problems: list[Problem] = []
+    container, names = _catalog(objects, problems)
+    present = set(objects.keys())
+    here = sorted(k.partition("/")[0] for k in present if k.count("/") == 1 and k.endswith(f"/{MANIFEST}"))
+    known = {CATALOG, "zarr.json"} if container != "parquet" else {CATALOG}
+    banks: dict[str, int] = {}
+    for name in dict.fromkeys([*names, *here]):
+        known.add(f"{name}/{MANIFEST}")
+        try:
+            manifest = Manifest.from_bytes(objects.read(f"{name}/{MANIFEST}"), MANIFEST)
+        except SanstreamError as error:
+            problems.append(Problem(f"{name}/{MANIFEST}", _plain(error, objects, f"{name}/{MANIFEST}")))
+            known.update(k for k in present if k.startswith(f"{name}/"))
+            continue
+        if manifest.name != name or (container and manifest.container != container):
+            problems.append(
+                Problem(f"{name}/{MANIFEST}", f"describes {manifest.container} recording {manifest.name!r}")
+            )
+        banks.update(manifest.banks)
+        known.update(f"{name}/{key}" for key in manifest.objects)
+        problems += _objects(objects, manifest, name)
+        if deep:
+            problems += _decoded(objects, manifest)
+    known.update(f"banks/{bank}.sanbank" for bank in banks)
+    problems += _banks(objects, banks)
+    # without a sound manifest no one can say which banks are in use
+    if any(p.path.endswith(f"/{MANIFEST}") for p in problems) or not names:
+        known.update(k for k in present if k.startswith("banks/"))
+    problems += [Problem(key, "no manifest names it") for key in sorted(present - known)]
+    return problems
+
+
+def _catalog(objects: Objects, problems: list[Problem]) -> tuple[str, list[str]]:
+    container, names = "", list[str]()
+    try:
+        container, names = read_catalog(objects.read(CATALOG), CATALOG)
+    except SanstreamError as error:
+        problems.append(Problem(CATALOG, _plain(error, objects, CATALOG)))
+    if container != "parquet" and not objects.exists("zarr.json"):
+        if container or not problems:
+            problems.append(Problem("zarr.json", "is missing"))
+    elif container == "zarr" and objects.read("zarr.json") != ROOT_GROUP:
+        problems.append(Problem("zarr.json", "has changed"))
+    return container, names
+
+
+def _objects(objects: Objects, manifest: Manifest, name: str) -> Iterator[Problem]:
+    for key, (size, digest) in manifest.objects.items():
+        yield from _object(objects, f"{name}/{key}", size, digest)
+
+
+def _banks(objects: Objects, banks: dict[str, int]) -> Iterator[Problem]:
+    for bank, size in sorted(banks.items()):
+        yield from _object(objects, f"banks/{bank}.sanbank", size, bank)
+
+
+def _object(objects: Objects, key: str, size: int, digest: str) -> Iterator[Problem]:
+    if not objects.exists(key):
+        yield Problem(key, "is missing")
+    elif objects.size(key) != size:
+        yield Problem(key, f"has {objects.size(key)} bytes, {size} were written")
+    elif hashlib.sha256(objects.read(key)).hexdigest() != digest:
+        yield Problem(key, "has changed (SHA-256 differs)")
+
+
+def _decoded(objects: Objects, manifest: Manifest) -> Iterator[Problem]:
+    def own_bank(bank_id: str) -> Bank:
+        try:
+            return find_bank(bank_id)
+        except BankError:
+            return read_bank(objects.read(f"banks/{bank_id}.sanbank"))
+
+    reader = RecordingReader(manifest, objects, own_bank)
+    try:
+        for stream in reader.streams.values():
+            for segment in stream.entry.segments:
+                where = f"{manifest.name}/{stream.name}/{segment.name}"
+                try:
+                    yield from (Problem(where, what) for what in _segment(stream, segment))
+                except SanstreamError as error:
+                    yield Problem(where, str(error))
+        try:
+            _ = reader.annotations
+        except SanstreamError as error:
+            yield Problem(f"{manifest.name}/annotations", str(error))
+    finally:
+        reader.close()
+
+
+def _segment(stream: StreamReader, segment: SegmentEntry) -> Iterator[str]:
+    """Decode one segment block by block, and compare samples and figures with the manifest."""
+    coding, bank = stream.coding(segment), stream.bank(segment)
+    crc, windows, n_samples = 0, 0, 0
+    worst = np.zeros(coding.n_channels)
+    square = np.zeros(coding.n_channels)
+    for number in range(segment.n_blocks):
+        payload = stream.blocks(segment, number, number + 1)[0]
+        samples = decode_block(payload, number, coding, bank)
+        figures = read_figures(payload, number, coding, bank)
+        crc = google_crc32c.extend(crc, np.ascontiguousarray(samples, dtype="<i4").tobytes())
+        windows += len(figures.rmse_adu)
+        n_samples += len(samples)
+        worst = np.maximum(worst, np.max(figures.max_error_adu, axis=0, initial=0))
+        square += np.sum(np.square(figures.rmse_adu), axis=0) * coding.window_samples
+        if figures.n_samples != len(samples):
+            yield f"block {number}: {len(samples)} samples, its header says {figures.n_samples}"
+    if (n_samples, windows) != (segment.n_samples, segment.n_windows):
+        yield (
+            f"{n_samples} samples in {windows} windows, the manifest says {segment.n_samples} in {segment.n_windows}"
+        )
+    if crc != segment.samples_crc:
+        yield "decodes to other samples than it was written with"
+    for place, row in enumerate(segment.reached):
+        reached = dict(zip(FIGURES, row, strict=True))
+        rms = (square[place] / max(1, n_samples)) ** 0.5
+        for name, found in (("max_error_adu", worst[place]), ("rmse_adu", rms)):
+            if reached[name] > found * _ROUNDING:
+                label = segment.channels[place].label
+                yield f"channel {label!r}: {name} {reached[name]:g} in the manifest, at most {found:.4g} in its blocks"
+
+
+def _plain(error: SanstreamError, objects: Objects, key: str) -> str:
+    return error.message.removeprefix(f"{key.rpartition('/')[2]}: ") if objects.exists(key) else "is missing"

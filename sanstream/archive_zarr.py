@@ -1,0 +1,231 @@
+"""The Zarr v3 container: one array a segment, one shard a chunk."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from sanstream.archive_manifest import Manifest, SegmentEntry, compact_json
+from sanstream.archive_objects import Objects
+from sanstream.bank import Bank
+from sanstream.block import SegmentCoding
+from sanstream.errors import CorruptError
+from sanstream.shard import ShardTable, pack_shard, read_table, table_bound
+from sanstream.signal import Channel, Recording, Segment, Stream
+
+ROOT_GROUP = b'{"zarr_format":3,"node_type":"group","attributes":{"sanstream":"see catalog.json"}}'
+_GROUP = b'{"zarr_format":3,"node_type":"group"}'
+_META = "zarr.json"
+
+
+def array_type(coding: SegmentCoding) -> tuple[str, int]:
+    """Choose an array's data type and fill value.
+
+    The fill value is what a lost chunk reads as: the missing code where all channels share one, else
+    a number that no sample can be.
+
+    Parameters
+    ----------
+    coding : SegmentCoding
+
+    Returns
+    -------
+    data_type : str
+        ``"int16"`` when every sample and the fill value fit, else ``"int32"``.
+    fill_value : int
+    """
+    low = min(coding.digital_min, default=0)
+    high = max(coding.digital_max, default=0)
+    codes = [m for m in coding.missing if m is not None]
+    low, high = min([low, *codes]), max([high, *codes])
+    narrow, wide = np.iinfo(np.int16), np.iinfo(np.int32)
+    fits = narrow.min <= low and high <= narrow.max
+    if codes and len(codes) == coding.n_channels and len(set(codes)) == 1:
+        return ("int16" if fits else "int32"), codes[0]
+    if fits and narrow.min < low:
+        return "int16", int(narrow.min)
+    return "int32", int(wide.min)
+
+
+def missing_codes(coding: SegmentCoding) -> tuple[int, ...]:
+    """Return per channel what stands for "no sample here": its missing code, or the array's fill value."""
+    fill = array_type(coding)[1]
+    return tuple(fill if m is None else m for m in coding.missing)
+
+
+class ZarrWriter:
+    """Writes the arrays and groups of one recording.
+
+    Parameters
+    ----------
+    put : callable
+        Takes a key below the recording's folder and the object's bytes.
+    self_contained : bool
+        Put the whole bank into every array's codec configuration.
+    """
+
+    keeps_delta = True
+
+    def __init__(self, put: Callable[[str, bytes], None], *, self_contained: bool = False) -> None:
+        self._put = put
+        self._self_contained = self_contained
+
+    def add_segment(
+        self,
+        stream: Stream,
+        segment: Segment,
+        name: str,
+        coding: SegmentCoding,
+        shard_samples: int,
+        bank: Bank,
+        blocks: Iterable[bytes],
+    ) -> int:
+        """Write one array.
+
+        Returns
+        -------
+        int
+            Coded bytes: shards and the bank's delta.
+        """
+        per_shard = shard_samples // coding.block_samples
+        coded = len(coding.bank_delta)
+        pending: list[bytes] = []
+        number = 0
+
+        def seal() -> int:
+            first = number - len(pending)
+            n = min(segment.n_samples, number * coding.block_samples) - first * coding.block_samples
+            data = pack_shard(pending, first_block=first, n_samples=n, segment_id=coding.segment_id)
+            self._put(f"{stream.name}/{name}/c/{first // per_shard}/0", data)
+            pending.clear()
+            return len(data)
+
+        for payload in blocks:
+            pending.append(payload)
+            number += 1
+            if len(pending) == per_shard:
+                coded += seal()
+        if pending:
+            coded += seal()
+        inline = bank.data if self._self_contained else b""
+        meta = _array_meta(stream, segment, segment.channels, coding, shard_samples, inline)
+        self._put(f"{stream.name}/{name}/{_META}", compact_json(meta))
+        return coded
+
+    def finish(self, recording: Recording) -> None:
+        """Write the groups."""
+        for stream in recording.streams:
+            self._put(f"{stream.name}/{_META}", _GROUP)
+        attributes = {k: getattr(recording, k) for k in ("start_ns", "timezone", "source_format")}
+        self._put(_META, compact_json({"zarr_format": 3, "node_type": "group", "attributes": attributes}))
+
+
+def _array_meta(
+    stream: Stream,
+    segment: Segment,
+    channels: Sequence[Channel],
+    coding: SegmentCoding,
+    shard_samples: int,
+    inline_bank: bytes,
+) -> dict[str, Any]:
+    data_type, fill = array_type(coding)
+    configuration = coding.to_dict()
+    if inline_bank:
+        data = base64.b64encode(inline_bank).decode()
+        configuration["bank"] = {**configuration["bank"], "data": data}
+    common = Counter(c.unit for c in channels)
+    attributes: dict[str, Any] = {
+        "start_sample": segment.start_sample,
+        "labels": [c.label for c in channels],
+        "units": next(iter(common)) if len(common) == 1 else [c.unit for c in channels],
+        "gain": [c.gain for c in channels],
+        "baseline": [c.baseline for c in channels],
+    }
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [segment.n_samples, len(channels)],
+        "data_type": data_type,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [shard_samples, max(1, len(channels))]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill,
+        "codecs": [{"name": "sanstream", "configuration": configuration}],
+        "dimension_names": ["time", "channel"],
+        "attributes": attributes,
+    }
+
+
+class ZarrReader:
+    """Reads the blocks of one recording, by ranges.
+
+    Parameters
+    ----------
+    objects : Objects
+    manifest : Manifest
+    """
+
+    def __init__(self, objects: Objects, manifest: Manifest) -> None:
+        self._objects = objects
+        self._manifest = manifest
+        self._tables: dict[str, ShardTable] = {}
+
+    def coding(self, stream: str, entry: SegmentEntry) -> SegmentCoding:
+        """Return the segment's coding with its bank delta, which only the array's own metadata holds."""
+        if not entry.has_delta:
+            return entry.coding
+        key = f"{self._manifest.name}/{stream}/{entry.name}/{_META}"
+        try:
+            configuration = json.loads(self._objects.read(key))["codecs"][0]["configuration"]
+            coding = SegmentCoding.from_dict(configuration)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise CorruptError(f"{key}: not the metadata of an array ({error!r})") from error
+        if coding.to_dict() != {**entry.coding.to_dict(), "bank": coding.to_dict()["bank"]}:
+            raise CorruptError(f"{key}: differs from the manifest")
+        return coding
+
+    def blocks(self, stream: str, entry: SegmentEntry, first: int, stop: int) -> list[bytes]:
+        """Return the payloads of blocks ``first`` to ``stop``.
+
+        Raises
+        ------
+        CorruptError
+            When a shard is missing or is not what the manifest says.
+        """
+        per_shard = entry.shard_samples // entry.coding.block_samples
+        payloads: list[bytes] = []
+        for shard in range(first // per_shard, -(-stop // per_shard)):
+            key = f"{self._manifest.name}/{stream}/{entry.name}/c/{shard}/0"
+            table = self._table(key, shard * per_shard, entry)
+            low, high = max(first - table.first_block, 0), min(stop - table.first_block, len(table.lengths))
+            offsets = table.offsets
+            data = self._objects.read_range(key, offsets[low], offsets[high])
+            if len(data) != offsets[high] - offsets[low]:
+                raise CorruptError(f"{key}: ends before block {table.first_block + high - 1}")
+            payloads += [data[offsets[i] - offsets[low] : offsets[i + 1] - offsets[low]] for i in range(low, high)]
+        return payloads
+
+    def _table(self, key: str, first_block: int, entry: SegmentEntry) -> ShardTable:
+        if key in self._tables:
+            return self._tables[key]
+        step = entry.coding.block_samples
+        table = read_table(
+            self._objects.read_range(key, 0, table_bound(entry.shard_samples, step)),
+            segment_id=entry.coding.segment_id,
+            chunk_samples=entry.shard_samples,
+            block_samples=step,
+        )
+        expected = min(entry.n_samples - first_block * step, entry.shard_samples)
+        if (table.first_block, table.n_samples) != (first_block, expected):
+            raise CorruptError(
+                f"{key}: holds {table.n_samples} samples from block {table.first_block}, "
+                f"{expected} from block {first_block} expected"
+            )
+        if self._objects.size(key) != table.total_bytes:
+            raise CorruptError(f"{key}: {self._objects.size(key)} bytes, {table.total_bytes} expected")
+        self._tables[key] = table
+        return table

@@ -1,0 +1,186 @@
+"""The verbs that join formats and archive: archive(sources) and restore(archive)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from sanstream import formats
+from sanstream.archive_encode import Progress
+from sanstream.archive_read import When
+from sanstream.archive_recording import RecordingReader
+from sanstream.archive_write import ArchiveWriter
+from sanstream.bank import Bank, find_bank, named_banks, read_bank
+from sanstream.errors import InputError
+from sanstream.transfer_deidentify import deidentify as without_identity
+
+EFFORTS = ("fast", "default", "thorough")
+
+
+def archive(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    to: str | os.PathLike[str],
+    quality: str | Sequence[str] = (),
+    effort: str = "default",
+    bank: str | None = None,
+    container: str | None = None,
+    append: bool = False,
+    deidentify: bool = False,
+    self_contained: bool = False,
+    rate: Fraction | None = None,
+    unit: str | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Archive recordings.
+
+    Parameters
+    ----------
+    sources : path or sequence of paths
+        Files of any format in :data:`sanstream.formats.FORMATS`; each becomes a recording.
+    to : path
+        The new archive; it appears whole, or not at all.
+    quality : str or sequence of str
+        ``"prdn=5"``, ``"PLETH=lossless"``; default ``"lossless"``.
+    effort : str
+        ``"fast"``, ``"default"`` or ``"thorough"``.
+    bank : str, optional
+        Name or SHA-256 of a bank, or a ``.sanbank`` file. Default: chosen by the encoder.
+    container : str, optional
+        ``"zarr"`` (default) or ``"parquet"``.
+    append : bool
+        Add to the archive that stands at ``to``.
+    deidentify : bool
+        Leave out what names the patient: see :func:`sanstream.transfer_deidentify.deidentify`.
+    self_contained : bool
+        Put whole banks into the arrays' metadata.
+    rate : Fraction, optional
+        Samples per second of sources that do not say (CSV, NumPy).
+    unit : str, optional
+        Unit of sources that do not say.
+    device : str, optional
+        Torch device of the encoder.
+    progress : callable, optional
+        Takes a recording's name, the samples done and the samples in all.
+
+    Returns
+    -------
+    dict
+        ``{"recordings": [names], "coded_bytes": int, "n_samples": int}`` of what was added; samples
+        of all channels.
+
+    Raises
+    ------
+    InputError
+        On a source that cannot be read, an unknown quality, effort or bank, a target that is not
+        empty, or a full disk. Nothing is left behind then.
+
+    Examples
+    --------
+    >>> sanstream.archive("100", to="100.san", quality="prdn=5")  # doctest: +SKIP
+    """
+    paths = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    requests = [quality] if isinstance(quality, str) else list(quality)
+    if effort not in EFFORTS:
+        raise InputError(f"effort {effort!r} is unknown", hint=f"use {', '.join(EFFORTS)}")
+    chosen = None if bank is None else find_any_bank(bank)
+    done: dict[str, Any] = {"recordings": [], "coded_bytes": 0, "n_samples": 0}
+    with ArchiveWriter(to, container=container, append=append, self_contained=self_contained) as writer:
+        for number, path in enumerate(paths, start=1):
+            recording = formats.read(Path(path), rate=rate, unit=unit)
+            if deidentify:
+                recording = without_identity(recording, name=writer.free_name(f"recording{number}"))
+            manifest = writer.add(recording, requests, effort=effort, bank=chosen, device=device, progress=progress)
+            segments = [g for s in manifest.streams for g in s.segments]
+            done["recordings"].append(manifest.name)
+            done["coded_bytes"] += sum(g.coded_bytes for g in segments)
+            done["n_samples"] += sum(g.n_samples * g.coding.n_channels for g in segments)
+        writer.commit()
+    return done
+
+
+def restore(
+    archive: str | os.PathLike[str],
+    *,
+    to: str | os.PathLike[str],
+    recording: str | None = None,
+    format: str | None = None,
+    t0: When = None,
+    t1: When = None,
+) -> list[Path]:
+    """Write recordings of an archive back as files.
+
+    Parameters
+    ----------
+    archive : path
+    to : path
+        Folder for the files; made when missing.
+    recording : str, optional
+        One of the archive's recordings; default: all.
+    format : str, optional
+        One of :data:`sanstream.formats.FORMATS`; default: the format that each came from.
+    t0, t1 : float, Fraction, int, str or Time, optional
+        Restore only ``[t0, t1)``: seconds from the start, a sample (int) of the first stream, or text.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        On an unknown recording or format, a time that is not there, or a full disk.
+    CorruptError
+        When the archive has changed.
+    """
+    from sanstream.archive import open
+
+    if format is not None and format not in formats.FORMATS:
+        raise InputError(f"format {format!r} is unknown", hint=f"use {', '.join(formats.FORMATS)}")
+    written: list[Path] = []
+    with open(archive) as held:
+        if recording is not None and recording not in held.recordings:
+            raise InputError(
+                f"{archive}: holds no recording {recording!r}", hint=f"it holds {_some(list(held.recordings))}"
+            )
+        for name in held.recordings if recording is None else [recording]:
+            written += _restore_one(held.recordings[name], Path(to), format, t0, t1)
+    return written
+
+
+def find_any_bank(text: str) -> Bank:
+    """Find a bank by file, name or SHA-256.
+
+    Raises
+    ------
+    InputError, BankError
+    """
+    if text.endswith(".sanbank"):
+        try:
+            return read_bank(Path(text).read_bytes())
+        except OSError as error:
+            raise InputError(f"{text}: cannot be read ({error.strerror})", hint="see: sanstream banks list") from error
+    named = named_banks()
+    if text in named:
+        return named[text]
+    if len(text) == 64 and set(text) <= set("0123456789abcdef"):
+        return find_bank(text)
+    raise InputError(
+        f"bank {text!r} is unknown",
+        hint=f"use {', '.join(named)}, a SHA-256 or a .sanbank file; see: sanstream banks list",
+    )
+
+
+def _restore_one(reader: RecordingReader, to: Path, format: str | None, t0: When, t1: When) -> list[Path]:
+    whole = reader.read(t0, t1)
+    return formats.write(replace(whole, name=reader.name), to, format=format or reader.source_format)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
