@@ -90,7 +90,7 @@ def test_a_defect_of_sanstream_is_no_verdict_on_the_archive(run: Run, failing: d
         (["evaluate", "x"], "Missing argument 'ARCHIVE'; see: sanstream evaluate --help"),
         (["banks", "show"], "Missing argument 'BANK'; see: sanstream banks show --help"),
         (["train", "x"], "Missing option '--to'; see: sanstream train --help"),
-        (["simulate", "ppg", "--to", "x"], "'ppg' is not one of 'ecg', 'eeg'"),
+        (["simulate", "emg", "--to", "x"], "'emg' is not one of 'ecg', 'eeg', 'ppg'"),
         (["compress"], "No such command 'compress'"),
         (["info", "x", "--jason"], "No such option"),
     ],

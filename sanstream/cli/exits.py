@@ -9,7 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -107,7 +107,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return BUG
 
 
-def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     if issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning):
         return
     click.echo("warning: " + " ".join(str(message).split()), err=True)

@@ -9,8 +9,8 @@ import click
 from sanstream.cli.output import json_option
 
 
-@click.command(short_help="Generate an ECG or EEG recording.")
-@click.argument("kind", type=click.Choice(["ecg", "eeg"]))
+@click.command(short_help="Generate an ECG, EEG or PPG recording.")
+@click.argument("kind", type=click.Choice(["ecg", "eeg", "ppg"]))
 @click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
 @click.option("--seconds", type=click.FloatRange(min=1, max=86400 * 7), default=60.0, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -25,13 +25,19 @@ def simulate(kind: str, target: Path, seconds: float, seed: int, format_: str) -
     """Generate a recording: the same seed gives the same samples.
 
     ecg: two leads with P, Q, R, S and T, beat-to-beat variation, ectopic beats, wander and muscle noise.
-    eeg: many channels with 1/f background, alpha bursts and spikes.
+    eeg: eight channels with 1/f background, alpha bursts and spikes.
+    ppg: a pulse wave with respiration. File names go to stdout.
 
     \b
     Example:
       sanstream simulate ecg --seconds 600 --to simulated
     """
-    raise NotImplementedError
+    from sanstream import simulate as generators
+    from sanstream.formats import write
+
+    generator = {"ecg": generators.simulate_ecg, "eeg": generators.simulate_eeg, "ppg": generators.simulate_ppg}[kind]
+    for file in write(generator(seconds, seed=seed), target, format=format_):
+        click.echo(str(file))
 
 
 @click.command(short_help="Archive, verify and restore generated signals; no network, no data.")

@@ -108,9 +108,10 @@ def records(archive: str, target: str, recording: str | None, start: str | None,
       sanstream records 100.san --to beats.parquet --until +10m
       duckdb -c "select kernel_uid, count(*) from 'beats.parquet' group by all"
     """
-    from sanstream.transfer import export_records
+    from sanstream.transfer_records import export_records
 
-    export_records(archive, to=target, recording=recording, start=start, until=until)
+    count = export_records(archive, to=target, recording=recording, t0=start, t1=until)
+    click.echo(f"{count:,} activations", err=True)
 
 
 @click.command(short_help="Compare an archive with its source, window by window.")

@@ -23,7 +23,7 @@ from sanstream.cli.output import progress_bar
 )
 @click.option("--effort", type=click.Choice(["fast", "default", "thorough"]), default="default", show_default=True)
 @click.option("--bank", metavar="ID", help="Name, hash or file of the bank to start from; default: by content.")
-@click.option("--container", type=click.Choice(["zarr", "parquet"]), default="zarr", show_default=True)
+@click.option("--container", type=click.Choice(["zarr", "parquet"]), help="Default: zarr; with --append, as it is.")
 @click.option("--append", is_flag=True, help="Add recordings to an archive that is there.")
 @click.option("--deidentify", is_flag=True, help="Leave out patient fields, comments and the calendar date.")
 @click.option("--self-contained", is_flag=True, help="Put whole banks into the array metadata.")
@@ -35,7 +35,7 @@ def archive(
     qualities: tuple[str, ...],
     effort: str,
     bank: str | None,
-    container: str,
+    container: str | None,
     append: bool,
     deidentify: bool,
     self_contained: bool,
@@ -53,12 +53,15 @@ def archive(
       sanstream archive bed.edf --to bed.san --quality prdn=5 --quality 'PLETH=lossless'
       sanstream archive log.csv --to log.san --rate 250 --unit mV
     """
+    from sanstream.bank_places import SUFFIX, choose_bank
     from sanstream.signal import parse_rate
     from sanstream.transfer import archive as run
 
     exact_rate: Fraction | None = parse_rate(rate) if rate else None
+    if bank is not None and not bank.endswith(SUFFIX):
+        bank = choose_bank(bank).bank.id
     with progress_bar("archive") as progress:
-        run(
+        done = run(
             [*sources],
             to=target,
             quality=qualities,
@@ -72,12 +75,22 @@ def archive(
             unit=unit,
             progress=progress,
         )
+    rate_of = 8 * done["coded_bytes"] / max(1, done["n_samples"])
+    click.echo(
+        f"{target}: {done['n_samples']:,} samples of {', '.join(done['recordings'])}, {rate_of:.3f} bit/sample",
+        err=True,
+    )
 
 
 @click.command(short_help="Give recordings back as files.")
 @click.argument("archive", metavar="ARCHIVE")
 @click.option(
-    "--to", "target", required=True, metavar="DIR", type=click.Path(path_type=Path), help="New or empty folder."
+    "--to",
+    "target",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for the files; none is overwritten.",
 )
 @click.option("--recording", metavar="NAME", help="Only this recording; default: all.")
 @click.option(
@@ -100,9 +113,5 @@ def restore(
     """
     from sanstream.transfer import restore as run
 
-    with progress_bar("restore") as progress:
-        files = run(
-            archive, to=target, recording=recording, format=format_, start=start, until=until, progress=progress
-        )
-    for file in files:
+    for file in run(archive, to=target, recording=recording, format=format_, t0=start, t1=until):
         click.echo(str(file))
