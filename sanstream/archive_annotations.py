@@ -43,20 +43,23 @@ def pack_annotations(annotations: Annotations, rates: tuple[Fraction, ...] = ())
         name: pa.array(column.tolist() if column.dtype.kind in "OU" else column) for name, column in columns.items()
     }
     arrays = {name: pa.array([], pa.string()) if pa.types.is_null(a.type) else a for name, a in arrays.items()}
-    table = pa.table(arrays).replace_schema_metadata({_KEY: compact_json(meta)})
+    table = pa.table(arrays)
     encodings = {n: "DELTA_BINARY_PACKED" for n, c in columns.items() if c.dtype.kind in "iu" and c.dtype.itemsize > 2}
     encodings |= {n: "BYTE_STREAM_SPLIT" for n, c in columns.items() if c.dtype.kind == "f" and c.dtype.itemsize > 2}
     out = io.BytesIO()
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         out,
+        table.schema,
         compression="zstd",
         compression_level=19,
         use_dictionary=[n for n in columns if n not in encodings],
         column_encoding=encodings or None,
         write_statistics=False,
         store_schema=False,
-    )
+    ) as writer:
+        writer.write_table(table)
+        # with the Arrow schema, which would hold this otherwise, the file is twice as large
+        writer.add_key_value_metadata({_KEY: compact_json(meta)})
     return out.getvalue()
 
 
@@ -69,8 +72,9 @@ def unpack_annotations(data: bytes, name: str) -> Annotations:
         When it is no such file.
     """
     try:
-        table = pq.read_table(io.BytesIO(data))
-        meta = json.loads(table.schema.metadata[_KEY])
+        file = pq.ParquetFile(io.BytesIO(data))
+        table = file.read()
+        meta = json.loads(file.metadata.metadata[_KEY])
         columns: dict[str, npt.NDArray[Any]] = {}
         for column, dtype in meta["columns"].items():
             if column == "time_ns" and "clock" in meta:

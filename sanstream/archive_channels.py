@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -25,21 +25,18 @@ def pack_channels(channels: Sequence[Channel]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``all`` holds what every channel has in common, ``each`` the rest, one object a channel; both
-        may hold a ``header``. A key that stands nowhere has :class:`Channel`'s default. Digital range
-        and missing code stand in the segment's coding.
+        ``all`` holds what every channel has in common, at any depth, ``each`` the rest, one object a
+        channel. A key that stands nowhere has :class:`Channel`'s default. Digital range and missing
+        code stand in the segment's coding.
     """
-    rows = [{k: v for k, v in c.to_dict().items() if k not in _IN_CODING} for c in channels]
-    headers = [row.pop("header") for row in rows]
-    rows = [{k: v for k, v in row.items() if k == "label" or v != _DEFAULTS[k]} for row in rows]
-    shared, rows = _split(rows)
-    shared_header, headers = _split(headers)
-    if shared_header:
-        shared["header"] = shared_header
-    for row, header in zip(rows, headers, strict=True):
-        if header:
-            row["header"] = header
-    return {"all": shared, "each": rows} if shared else {"each": rows}
+    rows = []
+    for channel in channels:
+        row = {k: v for k, v in channel.to_dict().items() if k == "label" or (k in _DEFAULTS and v != _DEFAULTS[k])}
+        if channel.header:
+            row["header"] = dict(channel.header)
+        rows.append(row)
+    shared, rest = _split(rows)
+    return {"all": shared, "each": rest} if shared else {"each": rest}
 
 
 def unpack_channels(packed: dict[str, Any], coding: SegmentCoding) -> tuple[Channel, ...]:
@@ -50,15 +47,14 @@ def unpack_channels(packed: dict[str, Any], coding: SegmentCoding) -> tuple[Chan
     CorruptError
         When their number differs from the coding's.
     """
-    shared = dict(packed.get("all", {}))
-    shared_header = shared.pop("header", {})
+    shared = packed.get("all", {})
     if len(packed["each"]) != coding.n_channels:
         raise CorruptError(
             f"segment {coding.segment_id}: {len(packed['each'])} channels described, {coding.n_channels} coded"
         )
     return tuple(
         Channel(
-            **{**shared, **row, "header": {**shared_header, **row.get("header", {})}},
+            **_merge(shared, row),
             digital_min=coding.digital_min[i],
             digital_max=coding.digital_max[i],
             missing=coding.missing[i],
@@ -68,13 +64,29 @@ def unpack_channels(packed: dict[str, Any], coding: SegmentCoding) -> tuple[Chan
 
 
 def _split(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Move keys with one and the same value in every row into one shared row."""
+    """Move what every row has, with one and the same value, into one shared row; objects are split in turn."""
+    rest = [dict(row) for row in rows]
+    shared: dict[str, Any] = {}
     if len(rows) < 2:
-        return {}, [dict(row) for row in rows]
-    first = rows[0]
-    shared = {k: v for k, v in first.items() if k != "label" and all(k in r and _same(r[k], v) for r in rows)}
-    return shared, [{k: v for k, v in row.items() if k not in shared} for row in rows]
+        return shared, rest
+    for key in [k for k in rows[0] if all(k in row for row in rows)]:
+        values = [row[key] for row in rows]
+        if all(isinstance(v, dict) for v in values):
+            shared[key], parts = _split(values)
+            for row, part in zip(rest, parts, strict=True):
+                row[key] = part
+                if not part:
+                    del row[key]
+        elif all(type(v) is type(values[0]) and v == values[0] for v in values):
+            shared[key] = values[0]
+            for row in rest:
+                del row[key]
+    return shared, rest
 
 
-def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and bool(a == b)
+def _merge(shared: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo :func:`_split` for one row."""
+    merged = dict(shared)
+    for key, value in row.items():
+        merged[key] = _merge(shared[key], value) if isinstance(shared.get(key), dict) else value
+    return merged

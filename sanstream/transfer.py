@@ -14,7 +14,7 @@ from sanstream.archive_encode import Progress
 from sanstream.archive_read import When
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_write import ArchiveWriter
-from sanstream.bank import Bank, find_bank, named_banks, read_bank
+from sanstream.bank_places import choose_bank
 from sanstream.errors import InputError
 from sanstream.transfer_deidentify import deidentify as without_identity
 
@@ -50,7 +50,7 @@ def archive(
     effort : str
         ``"fast"``, ``"default"`` or ``"thorough"``.
     bank : str, optional
-        Name or SHA-256 of a bank, or a ``.sanbank`` file. Default: chosen by the encoder.
+        Name of a bank, the first digits of its SHA-256, or a ``.sanbank`` file. Default: chosen by the encoder.
     container : str, optional
         ``"zarr"`` (default) or ``"parquet"``.
     append : bool
@@ -77,8 +77,10 @@ def archive(
     Raises
     ------
     InputError
-        On a source that cannot be read, an unknown quality, effort or bank, a target that is not
-        empty, or a full disk. Nothing is left behind then.
+        On a source that cannot be read, an unknown quality or effort, a target that is not empty, or
+        a full disk. Nothing is left behind then.
+    BankError
+        When the bank is not there.
 
     Examples
     --------
@@ -88,7 +90,7 @@ def archive(
     requests = [quality] if isinstance(quality, str) else list(quality)
     if effort not in EFFORTS:
         raise InputError(f"effort {effort!r} is unknown", hint=f"use {', '.join(EFFORTS)}")
-    chosen = None if bank is None else find_any_bank(bank)
+    chosen = None if bank is None else choose_bank(bank).bank
     done: dict[str, Any] = {"recordings": [], "coded_bytes": 0, "n_samples": 0}
     with ArchiveWriter(to, container=container, append=append, self_contained=self_contained) as writer:
         for number, path in enumerate(paths, start=1):
@@ -152,29 +154,6 @@ def restore(
         for name in held.recordings if recording is None else [recording]:
             written += _restore_one(held.recordings[name], Path(to), format, t0, t1)
     return written
-
-
-def find_any_bank(text: str) -> Bank:
-    """Find a bank by file, name or SHA-256.
-
-    Raises
-    ------
-    InputError, BankError
-    """
-    if text.endswith(".sanbank"):
-        try:
-            return read_bank(Path(text).read_bytes())
-        except OSError as error:
-            raise InputError(f"{text}: cannot be read ({error.strerror})", hint="see: sanstream banks list") from error
-    named = named_banks()
-    if text in named:
-        return named[text]
-    if len(text) == 64 and set(text) <= set("0123456789abcdef"):
-        return find_bank(text)
-    raise InputError(
-        f"bank {text!r} is unknown",
-        hint=f"use {', '.join(named)}, a SHA-256 or a .sanbank file; see: sanstream banks list",
-    )
 
 
 def _restore_one(reader: RecordingReader, to: Path, format: str | None, t0: When, t1: When) -> list[Path]:
