@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-
 FloatArray = npt.NDArray[np.float64]
 
 _INK, _SOFT, _FIT, _ERROR = "#1b1f24", "#9aa4af", "#c2410c", "#0f766e"
@@ -127,7 +126,7 @@ def _draw_residual(axes: Any, part: Explained) -> None:
 
 def _draw_kernels(figure: Any, part: Explained) -> None:
     shown = list(dict.fromkeys(part.kernel.tolist())) or list(range(len(part.kernels)))
-    shown = sorted(shown)[:6]
+    shown = sorted(k for k in shown if k < len(part.kernels))[:6]
     axes_row = figure.subplots(1, max(1, len(shown)), squeeze=False, sharey=True)[0]
     for axes, number in zip(axes_row, shown, strict=False):
         taps = part.kernels[number]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sanstream.cli.output import json_option
+from sanstream.cli.output import json_option, number, print_json, print_table
 
 
 @click.command(short_help="Generate an ECG, EEG or PPG recording.")
@@ -35,8 +35,8 @@ def simulate(kind: str, target: Path, seconds: float, seed: int, format_: str) -
     from sanstream import simulate as generators
     from sanstream.formats import write
 
-    generator = {"ecg": generators.simulate_ecg, "eeg": generators.simulate_eeg, "ppg": generators.simulate_ppg}[kind]
-    for file in write(generator(seconds, seed=seed), target, format=format_):
+    recording = getattr(generators, f"simulate_{kind}")(seconds, seed=seed)
+    for file in write(recording, target, format=format_):
         click.echo(str(file))
 
 
@@ -51,7 +51,7 @@ def simulate(kind: str, target: Path, seconds: float, seed: int, format_: str) -
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @json_option
-def demo(target: Path, seed: int, as_json: bool) -> int:
+def demo(target: Path, seed: int, as_json: bool) -> None:
     """Generate an ECG and an EEG, archive them at three qualities, verify, restore, and draw one picture.
 
     Prints bits per sample beside FLAC, xz, zstd and, where installed, pcodec, measured in the same run.
@@ -62,4 +62,12 @@ def demo(target: Path, seed: int, as_json: bool) -> int:
     """
     from sanstream.demo import run_demo
 
-    return run_demo(target, seed=seed, as_json=as_json)
+    report = run_demo(target, seed=seed, say=lambda line: click.echo(line, err=True))
+    if as_json:
+        print_json(report.to_dict())
+        return
+    head = ["signal", "codec", "quality", "bit/sample", "worst PRDN %"]
+    print_table(
+        head, [[r.signal, r.codec, r.quality, number(r.bits_per_sample), number(r.prdn_max)] for r in report.rows]
+    )
+    click.echo(f"\nverified and restored; picture: {report.picture} ({report.seconds:.1f} s)")
