@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+import sanstream
 from sanstream.signal import Channel, Recording, Segment, Stream
 
 settings.register_profile(
@@ -25,6 +26,7 @@ settings.register_profile(
 )
 settings.load_profile("sanstream")
 
+PACKAGE = Path(sanstream.__file__).resolve().parent
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -63,22 +65,32 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def run_process() -> Run:
-    """Run ``sanstream ARGUMENTS`` in a fresh process; ``env`` adds variables, None removes one."""
+def run_python() -> Run:
+    """Run ``python -c CODE ARGUMENTS`` in a fresh process; ``env`` adds variables, None removes one."""
 
-    def call(*arguments: str | Path, env: dict[str, str | None] | None = None, **options: object) -> Ended:
-        changed = {**os.environ, **(env or {})}
-        words = [sys.executable, "-m", "sanstream", *map(str, arguments)]
+    def call(code: str, *arguments: str | Path, env: dict[str, str | None] | None = None, **options: object) -> Ended:
+        # wherever the process runs, it finds the package that is under test
+        changed = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), **(env or {})}
         done = subprocess.run(  # type: ignore[call-overload]
-            words,
+            [sys.executable, "-c", code, *map(str, arguments)],
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=200,
             env={k: v for k, v in changed.items() if v is not None},
             **options,
         )
         return Ended(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def run_process(run_python: Run) -> Run:
+    """Run ``sanstream ARGUMENTS`` in a fresh process."""
+
+    def call(*arguments: str | Path, **options: object) -> Ended:
+        return run_python("from sanstream.cli import main; main()", *arguments, **options)
 
     return call
 

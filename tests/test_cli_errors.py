@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Ended, Run
+from conftest import PACKAGE, Ended, Run
 
 
 def refused(ended: Ended, code: int, *says: str) -> None:
@@ -92,8 +88,13 @@ def test_a_target_that_is_there(run: Run, tmp_path: Path, beats_npy: Path, archi
     (target / "mine").write_text("keep")
     refused(run("archive", beats_npy, "--to", target, "--rate", "250"), 2, "b.san")
     assert left(target) == {"mine"}
-    refused(run("restore", archive_250, "--to", target), 2, "b.san")
-    assert left(target) == {"mine"}
+
+
+def test_a_file_that_is_there_is_not_overwritten(run: Run, tmp_path: Path, archive_250: Path) -> None:
+    (tmp_path / "beats.npy").write_text("mine")
+    refused(run("restore", archive_250, "--to", tmp_path), 2, "beats.npy", "exists already; choose")
+    assert (tmp_path / "beats.npy").read_text() == "mine"
+    assert left(tmp_path) == {"beats.npy"}
 
 
 def test_a_recording_that_is_not_there(run: Run, tmp_path: Path, archive_250: Path) -> None:
@@ -163,57 +164,31 @@ def test_a_changed_file_is_found_and_named(run: Run, tmp_path: Path, archive_250
     assert not (tmp_path / "r").exists()
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing(tmp_path: Path, run_python: Run) -> None:
     """A limit on file sizes stands in for a disk that fills up while an archive is written."""
     rng = np.random.default_rng(1)
     np.save(tmp_path / "noise.npy", rng.integers(-30000, 30000, (50_000, 2)).astype(np.int16))
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
     code = (
-        "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import sanstream.cli;"
-        "sys.exit(sanstream.cli.run(sys.argv[1:]))"
+        "import resource, signal, sys; from sanstream.cli import run; import sanstream.transfer, sanstream.encode;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); sys.exit(run(sys.argv[1:]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "archive", "noise.npy", "--to", "n.san", "--rate", "250", "--effort", "fast"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=limit,
-        env={**os.environ, "NUMBA_CACHE_DIR": "", "NUMBA_DISABLE_JIT": "0"},
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: ")
-    assert "File too large" in done.stderr
-    assert "Traceback" not in done.stderr
+    arguments = ["archive", "noise.npy", "--to", "n.san", "--rate", "250", "--effort", "fast"]
+    ended = run_python(code, *arguments, cwd=tmp_path)
+    refused(ended, 2, "n.san", "space")
     assert left(tmp_path) == {"noise.npy"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
-def test_a_user_without_a_home_and_a_read_only_installation(tmp_path: Path, archive_250: Path) -> None:
-    """Decode as a user who may write nowhere but the target: a warning about the cache, and the samples."""
-    target = tmp_path / "out"
-    target.mkdir()
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 1:
-            pytest.skip(f"{folder} is closed to others")
-    shared = shutil.copytree(archive_250, tmp_path / "b.san")
-    os.chown(target, 65534, 65534)
-    env = {
-        k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "XDG_DATA_HOME")
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "sanstream", "restore", str(shared), "--to", str(target / "r")],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=env,
-        user=65534,
-        group=65534,
-        extra_groups=[],
+def test_no_home_and_a_read_only_installation(tmp_path: Path, archive_250: Path, run_process: Run) -> None:
+    """Without a place for compiled loops there is a warning, and the samples all the same."""
+    package = shutil.copytree(PACKAGE, tmp_path / "site" / "sanstream", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [package, *(p for p in package.rglob("*") if p.is_dir())]:
+        # a file of that name: nobody, root included, can make the folder
+        (folder / "__pycache__").touch()
+    nowhere = dict.fromkeys(["HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT"])
+    ended = run_process(
+        "restore", archive_250, "--to", tmp_path / "r", env={**nowhere, "PYTHONPATH": str(package.parent)}
     )
-    assert done.returncode == 0, done.stderr
-    assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
-    assert left(target) == {"r"}
+    assert ended.code == 0, ended.err
+    assert all(line.startswith("warning: ") for line in ended.err.splitlines())
+    assert left(tmp_path / "r") == {"beats.npy"}

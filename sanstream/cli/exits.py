@@ -36,6 +36,7 @@ _OS_HINTS = {
     errno.ENOTDIR: "name a folder, not a file",
     errno.EMFILE: "raise ulimit -n",
 }
+_CORRUPT_HINT = "restore the file from a copy; sanstream verify ARCHIVE names every damaged one"
 
 
 def _say(message: str) -> None:
@@ -89,7 +90,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _say("interrupted")
         return INTERRUPTED
     except SanstreamError as error:
-        _say(str(error))
+        _say(str(error) if error.hint or not isinstance(error, CorruptError) else f"{error}; {_CORRUPT_HINT}")
         return BAD if isinstance(error, CorruptError | BoundError) else USAGE
     except BrokenPipeError:
         # the reader of stdout went away; keep Python's own last flush from complaining

@@ -8,6 +8,7 @@ import click
 
 from sanstream.cli.exits import BAD
 from sanstream.cli.output import json_option, number, print_json, print_table, progress_bar
+from sanstream.errors import CorruptError
 
 if TYPE_CHECKING:
     from sanstream.evaluate_report import Report
@@ -80,13 +81,16 @@ def verify(archive: str, deep: bool, as_json: bool) -> int:
     """
     import sanstream
 
-    with sanstream.open(archive) as opened:
-        problems = opened.verify(deep=deep)
+    try:
+        with sanstream.open(archive) as opened:
+            problems = [dict(p.__dict__) for p in opened.verify(deep=deep)]
+    except CorruptError as error:
+        problems = [{"path": "", "what": str(error)}]
     if as_json:
-        print_json({"sound": not problems, "problems": [dict(p.__dict__) for p in problems]})
+        print_json({"sound": not problems, "problems": problems})
     else:
         for problem in problems:
-            click.echo(str(problem))
+            click.echo(": ".join(filter(None, problem.values())))
     if problems:
         click.echo(f"error: {archive}: {len(problems)} problems; restore the named files from a copy", err=True)
         return BAD
