@@ -50,9 +50,7 @@ def read(source: Path, *, rate: Fraction | None = None, unit: str | None = None)
     rate = need_rate(rate, source)
     table = data.reshape(len(data), -1)
     columns = [read_column(np.asarray(table[:, i]), f"ch{i}", unit or "", {"position": i}) for i in range(table.shape[1])]
-    attributes: dict[str, Any] = {"ndim": data.ndim, "fortran_order": bool(data.flags.f_contiguous and data.ndim == 2)}
-    if data.ndim == 2 and data.flags.c_contiguous:
-        attributes["fortran_order"] = False
+    attributes: dict[str, Any] = {"ndim": data.ndim, "fortran_order": not data.flags.c_contiguous}
     return one_stream(source.stem, rate, columns, "npy", {"npy": attributes})
 
 
@@ -64,7 +62,7 @@ def write(recording: Recording, folder: Path, format: str) -> list[Path]:
         columns = [write_column(channel, samples[:, i]) for i, channel in enumerate(channels)]
         if len({c.dtype.str for c in columns}) > 1:
             columns = [samples[:, i] for i in range(len(channels))]
-        data = columns[0] if saved.get("ndim") == 1 and len(columns) == 1 else np.stack(columns, axis=1)
+        data = columns[0] if saved.get("ndim") == 1 and len(columns) == 1 else np.stack(columns, axis=1).astype(columns[0].dtype)
         data = np.asfortranarray(data) if saved.get("fortran_order") else np.ascontiguousarray(data)
         np.save(folder / f"{stem}.npy", data)
         files.append(folder / f"{stem}.npy")
