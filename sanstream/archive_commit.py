@@ -7,7 +7,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,14 @@ from sanstream.errors import InputError, SanstreamError
 POINTS = ("partial_made", "object_written", "recording_written", "before_rename", "renamed", "before_catalog")
 """Places where a write may be interrupted, in order; tests stop it at each."""
 
+watcher: Callable[[str], None] | None = None
+"""Told of every point; for tests that interrupt."""
+
 
 def reach(point: str) -> None:
-    """Mark that a write has come to one of :data:`POINTS`; tests replace this function."""
+    """Mark that a write has come to one of :data:`POINTS`."""
+    if watcher is not None:
+        watcher(point)
 
 
 def write_object(path: Path, data: bytes) -> None:
@@ -94,7 +99,6 @@ def make_partial(parent: Path, name: str) -> Path:
 def remove_partial(partial: Path) -> None:
     """Remove an unfinished write; what cannot be removed stays hidden."""
     shutil.rmtree(partial, ignore_errors=True)
-    partial.unlink(missing_ok=True) if partial.is_file() else None
 
 
 def publish(partial: Path, target: Path) -> None:

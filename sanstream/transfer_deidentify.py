@@ -73,4 +73,4 @@ def _annotations(annotations: Annotations) -> Annotations:
 
 def _keep(values: Mapping[str, Any], wanted: frozenset[str]) -> dict[str, Any]:
     kept = {k: v for k, v in values.items() if k in wanted}
-    return {k: _keep(v, wanted) if isinstance(v, Mapping) else v for k, v in kept.items()}
+    return {k: _keep(v, wanted) if k == "edf" and isinstance(v, Mapping) else v for k, v in kept.items()}
