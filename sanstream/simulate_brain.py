@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from sanstream.errors import InputError
 from sanstream.signal import TRIGGER, Annotations, Channel, Recording, Segment, Stream
@@ -55,7 +56,7 @@ def _spike_shape(rate: float) -> FloatArray:
 
 def _spikes(
     rng: np.random.Generator, n: int, rate: float, places: FloatArray, per_minute: float
-) -> tuple[FloatArray, np.ndarray]:
+) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     """Spike-and-wave events from one focus: (n, channels) of unit height, and their start samples."""
     shape = _spike_shape(rate)
     count = rng.poisson(per_minute * n / rate / 60.0)
@@ -70,7 +71,7 @@ def _spikes(
     return track[:n, None] * field, start
 
 
-def _trigger(rng: np.random.Generator, n: int, rate: float) -> np.ndarray:
+def _trigger(rng: np.random.Generator, n: int, rate: float) -> npt.NDArray[np.int32]:
     """Pulses of 10 ms with codes 1 to 4 about every two seconds: (n,) int32."""
     codes = np.zeros(n, dtype=np.int32)
     at = np.cumsum(rng.uniform(1.5, 2.5, size=int(n / rate) + 1))
@@ -142,6 +143,7 @@ def simulate_eeg(
     stream = Stream("eeg", rate, (Segment(0, tuple(channels), samples),))
     columns = {
         "time_ns": start.astype(np.int64) * 10**9 * rate.denominator // rate.numerator,
+        "duration_s": np.zeros(len(start)),
         "text": np.full(len(start), "spike", dtype=object),
     }
     return Recording(

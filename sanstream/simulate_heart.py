@@ -9,8 +9,10 @@ direction, so an hour takes about a second.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 
 from sanstream.errors import InputError
 from sanstream.signal import Annotations, Channel, Recording, Segment, Stream
@@ -85,12 +87,12 @@ class _Rhythm:
     breath : ndarray, shape (n_beats,), float64
         Respiration at each beat, unit variance.
     respiration : ndarray, float64
-        Respiration at 8 Hz.
+        Respiration at 8 Hz, from the recording's start.
     """
 
     time_s: FloatArray
     rr_s: FloatArray
-    ectopic: np.ndarray
+    ectopic: npt.NDArray[np.bool_]
     breath: FloatArray
     respiration: FloatArray
 
@@ -114,7 +116,8 @@ def _rhythm(rng: np.random.Generator, duration_s: float, bpm: float, sdnn_s: flo
     # premature by a third, followed by a compensatory pause
     time = time - np.where(chosen, 0.33 * own, 0.0)
     breath = np.interp(time, at, respiration)
-    return _Rhythm(time, np.diff(time, prepend=time[:1] - mean), chosen, breath, respiration)
+    shown = respiration[int(margin * _SLOW_HZ) :]
+    return _Rhythm(time, np.diff(time, prepend=time[:1] - mean), chosen, breath, shown)
 
 
 def _add_wave(out: FloatArray, centre_s: FloatArray, width_s: FloatArray, height: FloatArray, rate: float) -> None:
@@ -146,17 +149,16 @@ def _beats(rng: np.random.Generator, rhythm: _Rhythm, n: int, rate: float, leads
     return out
 
 
-def _annotations(rhythm: _Rhythm, n: int, rate: Rate) -> Annotations:
+def _annotations(rhythm: _Rhythm, n: int, rate: Fraction) -> Annotations:
     """Beat annotations as a WFDB ``atr`` set: N normal, V premature ventricular."""
-    _, exact = checked_length(1e9, rate)
-    sample = np.rint(rhythm.time_s * float(exact)).astype(np.int64)
+    sample = np.rint(rhythm.time_s * float(rate)).astype(np.int64)
     inside = (sample >= 0) & (sample < n)
     sample, ectopic = sample[inside], rhythm.ectopic[inside]
     zeros = np.zeros(len(sample), dtype=np.int64)
     return Annotations(
         "atr",
         {
-            "time_ns": sample * 10**9 * exact.denominator // exact.numerator,
+            "time_ns": sample * 10**9 * rate.denominator // rate.numerator,
             "sample": sample,
             "code": np.where(ectopic, 5, 1).astype(np.int64),
             "symbol": np.where(ectopic, "V", "N").astype(object),
@@ -246,8 +248,16 @@ def simulate_ppg(
 ) -> Recording:
     """Simulate a photoplethysmogram: systolic and dicrotic waves, respiration in level and height.
 
-    With the seed, rate and rhythm of a :func:`simulate_ecg` its pulses follow that ECG's beats if
-    ``ectopic=0`` there.
+    Parameters
+    ----------
+    duration_s : float
+    rate_hz : Fraction, int, float or str
+    seed : int
+        The same arguments and seed give the same samples.
+    heart_rate_bpm, sdnn_s : float
+        As in :func:`simulate_ecg`; no ectopic beats.
+    name : str
+    start_ns : int, optional
 
     Returns
     -------

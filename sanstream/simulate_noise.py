@@ -17,7 +17,7 @@ Rate = Fraction | int | float | str
 
 
 def checked_length(duration_s: float, rate_hz: Rate) -> tuple[int, Fraction]:
-    """Samples in ``duration_s`` and the exact rate.
+    """Return the samples in ``duration_s`` and the exact rate.
 
     Raises
     ------

@@ -114,8 +114,9 @@ def _average(x: Tensor, kernels: Tensor, chosen: Activations) -> tuple[Tensor, T
         wide = _segments(residual, mine.window, mine.index - 3, m + 6)
         wide[:, :, 3 : 3 + m] += own
         aligned = _realigned(wide, kernels[k], mine.amplitude)
-        weight = mine.amplitude[:, :, None]
-        shape = (aligned * weight).sum(dim=0) / (weight * weight).sum(dim=0).clamp_min(1e-12)
+        # every event counts alike, whatever its energy: bits follow the logarithm
+        weight = mine.amplitude[:, :, None] / own.pow(2).sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+        shape = (aligned * weight).sum(dim=0) / (mine.amplitude[:, :, None] * weight).sum(dim=0).clamp_min(1e-12)
         shape = _shaped(shape[None], m)[0]
         if bool(shape.abs().max() > 0):
             out[k], used[k] = shape, True

@@ -42,7 +42,9 @@ def cluster_shapes(segments: Tensor, count: int, *, n_rounds: int = 8, least: in
         norm = total.norm(dim=1, keepdim=True)
         centres = torch.where(norm > 0, total / norm.clamp_min(1e-12), centres)
         size = torch.bincount(owner, minlength=len(centres))
-    return centres[size >= min(least, len(flat))].reshape(-1, *segments.shape[1:])
+    kept: Tensor = centres[size >= min(least, len(flat))]
+    shapes: Tensor = kept.reshape(-1, *segments.shape[1:])
+    return shapes
 
 
 def _start(flat: Tensor, energy: Tensor, count: int) -> Tensor:

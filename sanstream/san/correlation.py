@@ -60,7 +60,8 @@ def check_shapes(windows: Tensor, kernels: Tensor) -> tuple[int, int, int, int, 
             f"windows have shape {tuple(windows.shape)}, kernels {tuple(kernels.shape)}; "
             "expected (batch, channels, n) and (kernels, 1 or channels, taps)"
         )
-    return (*windows.shape, kernels.shape[0], kernels.shape[2])  # type: ignore[return-value]
+    batch, channels, n = windows.shape
+    return batch, channels, n, kernels.shape[0], kernels.shape[2]
 
 
 def correlate(windows: Tensor, kernels: Tensor, *, remove_mean: bool = False) -> Scores:
@@ -124,21 +125,19 @@ def cross_correlation(windows: Tensor, kernels: Tensor) -> Tensor:
 
 def _fast_length(length: int) -> int:
     """Smallest 2^a 3^b 5^c (b, c <= 2) not below ``length``."""
-    sizes = (
-        odd << max(0, (-(-length // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15, 25, 45, 75, 225)
-    )
+    sizes = (odd << max(0, (-(-length // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15, 25, 45, 75, 225))
     return min(sizes)
 
 
 def _box(values: Tensor, m: int) -> Tensor:
-    """Sums over the m samples from each first tap: (..., n) -> (..., n + m - 1), float64."""
+    """Sum over the m samples from each first tap: (..., n) -> (..., n + m - 1), float64."""
     total = functional.pad(values.to(torch.float64).cumsum(-1), (m, m - 1))
     total[..., values.shape[-1] + m :] = total[..., values.shape[-1] + m - 1 : values.shape[-1] + m]
-    return total[..., m:] - total[..., : -m]
+    return total[..., m:] - total[..., :-m]
 
 
 def _box_of_kernels(taps: Tensor, n: int) -> Tensor:
-    """Sums of kernel taps (q, Ck, m) over their overlap with a window of n: (Ck, q, n + m - 1), float64."""
+    """Sum kernel taps (q, Ck, m) over their overlap with a window of n: (Ck, q, n + m - 1), float64."""
     m = taps.shape[-1]
     total = functional.pad(taps.to(torch.float64).cumsum(-1), (1, 0)).transpose(0, 1)
     first = torch.arange(-(m - 1), n, device=taps.device)

@@ -14,7 +14,7 @@ from sanstream.errors import InputError
 
 @dataclass(frozen=True)
 class Flithos:
-    """phi of one example and its parts (Bizopoulos & Koutsouris, eq. for CR and phi; san.md section 1).
+    """Phi of one example and its parts (Bizopoulos & Koutsouris, eq. for CR and phi; san.md section 1).
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Flithos:
 
     @property
     def phi_amortised(self) -> float:
-        """phi with W shared by the T windows."""
+        """Phi with W shared by the T windows."""
         return math.hypot(self.cr_inverse_amortised, self.rl)
 
 
@@ -99,7 +99,7 @@ def relative_losses(x: Tensor, reconstruction: Tensor) -> Tensor:
 def flithos(
     x: Tensor, reconstruction: Tensor, activations: Tensor, n_weights: int, *, n_windows: int | None = None
 ) -> list[Flithos]:
-    """phi of each example of a batch.
+    """Give phi of each example of a batch.
 
     Parameters
     ----------

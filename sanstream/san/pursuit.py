@@ -103,9 +103,10 @@ def omp(
     InputError
         On shapes that do not belong together.
     """
-    batch, channels, n, _, m = check_shapes(windows, kernels)
+    batch, channels, n, _, _ = check_shapes(windows, kernels)
     limit = min(n if max_activations is None else max_activations, stop if isinstance(stop, int) else n)
     step = max(1, _CHUNK_ELEMENTS // (16 * n * channels))
+    waiting = max(1, patience) if stop == "phi" else None
     centred = windows - windows.mean(dim=2, keepdim=True)
     scale = centred.abs().mean(dim=2, keepdim=True)
     flat = scale <= 1e-6 * windows.abs().amax(dim=2, keepdim=True)
@@ -114,7 +115,7 @@ def omp(
     parts: list[Activations] = []
     rl = torch.zeros(batch, dtype=torch.float64, device=windows.device)
     for start in range(0, batch, step):
-        for part, loss, rows in _pursue(x[start : start + step], kernels, limit, max(1, patience) if stop == "phi" else None):
+        for part, loss, rows in _pursue(x[start : start + step], kernels, limit, waiting):
             rl[rows + start] = loss.to(torch.float64)
             amplitude = part.amplitude * scale[part.window + start, :, 0]
             parts.append(Activations(part.window + start, part.kernel, part.index, amplitude))
@@ -130,7 +131,7 @@ def omp(
 
 
 def flithos_of_windows(windows: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
-    """phi of each window by the fixed rule of :func:`omp`, W left out.
+    """Give phi of each window by the fixed rule of :func:`omp`, W left out.
 
     Parameters
     ----------
@@ -175,9 +176,7 @@ def _begin(x: Tensor, kernels: Tensor, live: Tensor) -> _State:
     )
 
 
-def _pursue(
-    x: Tensor, kernels: Tensor, limit: int, patience: int | None
-) -> list[tuple[Activations, Tensor, Tensor]]:
+def _pursue(x: Tensor, kernels: Tensor, limit: int, patience: int | None) -> list[tuple[Activations, Tensor, Tensor]]:
     """Pursue one chunk; returns (activations, RL, rows) for each group of windows that ended together.
 
     Without ``patience`` the fit of ``limit`` atoms is taken, otherwise the one of least phi.
@@ -237,16 +236,11 @@ def _add_best(state: _State, kernels: Tensor, inverse: Tensor, count: int) -> tu
     state.design[:, :, count] = unit
     state.kernel[:, count], state.index[:, count] = kernel, position - left
     used = state.design[:, :, : count + 1]
-    if used.shape[1] == 1:
-        target = state.x @ used[:, 0].transpose(1, 2)
-    else:
-        target = (used @ state.x[..., None])[..., 0]
+    shared = used.shape[1] == 1
+    target = state.x @ used[:, 0].transpose(1, 2) if shared else (used @ state.x[..., None])[..., 0]
     factor = state.factor[:, :, : count + 1, : count + 1].expand(-1, state.x.shape[1], -1, -1)
     solved = torch.cholesky_solve(target[..., None], factor)[..., 0]
-    if used.shape[1] == 1:
-        model = solved @ used[:, 0]
-    else:
-        model = (solved[..., None, :] @ used)[..., 0, :]
+    model = solved @ used[:, 0] if shared else (solved[..., None, :] @ used)[..., 0, :]
     amplitude = torch.nn.functional.pad(solved, (0, state.amplitude.shape[2] - count - 1))
     state.residual = state.x - model
     return amplitude, best > 0

@@ -115,4 +115,5 @@ def _solve(x: Tensor, kernels: Tensor, chosen: Activations, row: Tensor, column:
         solved = torch.linalg.solve(gram, right[..., None])[..., 0]
     else:
         solved = torch.linalg.solve(gram[:, 0], right.transpose(1, 2)).transpose(1, 2)
-    return solved.transpose(1, 2)[row, column].to(x.dtype)
+    amplitude: Tensor = solved.transpose(1, 2)[row, column]
+    return amplitude.to(x.dtype)

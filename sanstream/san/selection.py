@@ -51,9 +51,7 @@ class Activations:
         """Return the number of activations of each kernel, (n_kernels,) int64."""
         return torch.bincount(self.kernel, minlength=n_kernels)
 
-    def of_window(
-        self, window: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    def of_window(self, window: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return ``(kernel (a,), index (a,), amplitude (a, C))`` of one window as numpy arrays."""
         mine = self.where(self.window == window)
         return mine.kernel.cpu().numpy(), mine.index.cpu().numpy(), mine.amplitude.cpu().numpy()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def sliding_max(values: Tensor, radius: int) -> Tensor:
@@ -24,22 +25,22 @@ def sliding_max(values: Tensor, radius: int) -> Tensor:
     -------
     Tensor, shape (..., n), dtype of ``values``
     """
-    n = values.shape[-1]
-    radius = min(radius, n - 1)
+    radius = min(radius, values.shape[-1] - 1)
     if radius <= 0:
         return values
-    forward = _leading_max(values, radius + 1)
-    backward = _leading_max(values.flip(-1), radius + 1).flip(-1)
-    return torch.maximum(forward, backward)
+    return _forward_max(functional.pad(values, (radius, radius), value=_least(values.dtype)), 2 * radius + 1)
 
 
-def _leading_max(values: Tensor, width: int) -> Tensor:
-    """Maximum over ``[t, t + width)``, cut at the end."""
+def _least(dtype: torch.dtype) -> float:
+    return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
+
+
+def _forward_max(values: Tensor, width: int) -> Tensor:
+    """Maximum over ``[t, t + width)``, (..., n - width + 1), by doubling the width that each element stands for."""
     out, reached = values, 1
     while reached < width:
         step = min(reached, width - reached)
-        shifted = torch.maximum(out[..., :-step], out[..., step:])
-        out = torch.cat([shifted, out[..., -step:]], dim=-1)
+        out = torch.maximum(out[..., :-step], out[..., step:])
         reached += step
     return out
 
@@ -50,7 +51,8 @@ def suppress(strength: Tensor, candidates: Tensor, distance: int) -> Tensor:
     Parameters
     ----------
     strength : Tensor, shape (..., n), float
-        Compared between candidates; equal strengths are won by the lower position.
+        Compared between candidates; equal strengths are won by the lower position. A candidate of
+        strength NaN is never kept.
     candidates : Tensor, shape (..., n), bool
     distance : int
         A kept candidate drops every other one with ``|dt| <= distance``.
@@ -60,22 +62,18 @@ def suppress(strength: Tensor, candidates: Tensor, distance: int) -> Tensor:
     Tensor, shape (..., n), bool
         The candidates that the sequential greedy pass keeps.
     """
-    rank = _ranks(strength, candidates)
-    kept = torch.zeros_like(candidates)
-    while bool((rank > 0).any()):
-        winners = (rank > 0) & (rank == sliding_max(rank, distance))
-        kept |= winners
-        dropped = sliding_max(winners.to(torch.int32), distance) > 0
-        rank = torch.where(dropped, 0, rank)
-    return kept
-
-
-def _ranks(strength: Tensor, candidates: Tensor) -> Tensor:
-    """Unique int32 ranks, 0 where there is no candidate, n for the strongest; lower index wins ties."""
     n = strength.shape[-1]
-    key = torch.where(candidates, strength, torch.full_like(strength, -torch.inf))
-    order = torch.sort(key, dim=-1, descending=True, stable=True).indices
-    places = torch.arange(n, 0, -1, dtype=torch.int32, device=strength.device)
-    rank = torch.zeros(strength.shape, dtype=torch.int32, device=strength.device)
-    rank.scatter_(-1, order, places.expand(strength.shape))
-    return torch.where(candidates, rank, 0)
+    distance = max(0, min(distance, n - 1))
+    kept = candidates & ~torch.isnan(strength)
+    if distance == 0:
+        return kept
+    undecided = functional.pad(strength.masked_fill(~kept, -torch.inf), (distance, distance), value=-torch.inf)
+    kept = torch.zeros_like(candidates)
+    inside = undecided[..., distance : distance + n]
+    while bool(undecided.amax() > -torch.inf):
+        near = _forward_max(undecided, distance)
+        # stronger than all before within reach and no weaker than all after: equals go to the first
+        top = (inside > near[..., :n]) & (inside >= near[..., distance + 1 :])
+        kept |= top
+        inside.masked_fill_(sliding_max(top.to(torch.uint8), distance).to(torch.bool), -torch.inf)
+    return kept

@@ -83,11 +83,12 @@ def normalise_windows(windows: npt.ArrayLike) -> FloatArray:
         raise InputError(f"windows have shape {x.shape}; expected finite values of shape (n_windows, n), n >= 2")
     x = x - x.mean(axis=1, keepdims=True)
     deviation = x.std(axis=1, ddof=1, keepdims=True)
-    return (x / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)
+    out: FloatArray = (x / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)
+    return out
 
 
 def evaluate(model: San, windows: Tensor, *, n_windows: int | None = None) -> FlithosMean:
-    """phi-bar of a model on normalised windows (n_windows, n), example by example."""
+    """Give phi-bar of a model on normalised windows (n_windows, n), example by example."""
     with torch.no_grad():
         reconstruction, activations = model(windows)
     return flithos_mean(flithos(windows, reconstruction, activations, model.n_weights, n_windows=n_windows))
@@ -215,7 +216,7 @@ def _train_seed(
     best: tuple[Epoch, State] | None = None
     for number in range(n_epochs):
         losses = []
-        for batch in torch.randperm(len(learn), generator=shuffle).split(batch_size):
+        for batch in torch.split(torch.randperm(len(learn), generator=shuffle), batch_size):
             x = learn[batch.to(learn.device)]
             optimiser.zero_grad()
             loss = (model(x)[0] - x).abs().mean()
