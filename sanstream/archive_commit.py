@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ def write_object(path: Path, data: bytes) -> None:
 
 def replace_object(path: Path, data: bytes) -> None:
     """Replace a file in one step."""
-    partial = path.with_name(f"{path.name}{PARTIAL}{secrets.token_hex(4)}")
+    partial = path.with_name(_partial_name(path.name))
     try:
         write_object(partial, data)
         reach("before_catalog")
@@ -71,12 +72,12 @@ def sync_tree(root: Path) -> None:
 
 
 def make_partial(parent: Path, name: str) -> Path:
-    """Make the hidden folder of an unfinished write, after removing those that killed writers left.
+    """Make the hidden folder of an unfinished write.
 
     Parameters
     ----------
     parent : Path
-        Where the finished folder will stand; made when missing.
+        Where the finished folder will stand.
     name : str
         The finished folder's name.
 
@@ -84,20 +85,28 @@ def make_partial(parent: Path, name: str) -> Path:
     -------
     Path
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{name}{PARTIAL}"
-    for old in parent.iterdir():
-        # the id of a writer that still runs stands in the name
-        if old.name.startswith(prefix) and not _is_alive(old.name.removeprefix(prefix).partition("-")[0]):
-            remove_partial(old)
-    partial = parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}"
+    partial = parent / _partial_name(name)
     partial.mkdir()
-    reach("partial_made")
+    try:
+        reach("partial_made")
+    except BaseException:
+        remove_partial(partial)
+        raise
     return partial
+
+
+def clear_partials(folder: Path, name: str = "*") -> None:
+    """Remove what killed writers of this machine left in a folder for ``name``."""
+    for old in folder.glob(f".{name}{PARTIAL}*"):
+        node, _, rest = old.name.rpartition(PARTIAL)[2].rpartition("-")[0].rpartition("-")
+        if node == _node() and rest.isdigit() and not _is_alive(int(rest)):
+            remove_partial(old)
 
 
 def remove_partial(partial: Path) -> None:
     """Remove an unfinished write; what cannot be removed stays hidden."""
+    if partial.is_file():
+        partial.unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -157,11 +166,18 @@ def explained(target: Path) -> Iterator[None]:
         raise InputError(f"{target}: cannot write ({error.strerror or error}); nothing was kept") from error
 
 
-def _is_alive(text: str) -> bool:
-    if not text.isdigit():
-        return False
+def _partial_name(name: str) -> str:
+    """Name an unfinished write after its writer, so that a later one can tell whether it still runs."""
+    return f".{name}{PARTIAL}{_node()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _node() -> str:
+    return platform.node().replace("/", "_")
+
+
+def _is_alive(process: int) -> bool:
     try:
-        os.kill(int(text), 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:

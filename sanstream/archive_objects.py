@@ -80,7 +80,7 @@ class LocalObjects:
         for folder, folders, files in os.walk(self.root):
             folders[:] = sorted(f for f in folders if PARTIAL not in f)
             here = Path(folder).relative_to(self.root)
-            for name in sorted(files):
+            for name in sorted(f for f in files if PARTIAL not in f):
                 yield (here / name).as_posix()
 
 

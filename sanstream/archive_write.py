@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Sequence
 from itertools import count
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from sanstream.archive_commit import (
+    clear_partials,
     explained,
     locked,
     make_partial,
@@ -69,11 +71,9 @@ class ArchiveWriter:
         if self.container not in CONTAINERS:
             raise InputError(f"container {container!r} is unknown", hint=f"use {' or '.join(CONTAINERS)}")
         self._check_target(container)
-        with explained(self._target):
-            folder, name = (self._target, "recordings") if append else (self._target.parent, self._target.name)
-            self._made = [p for p in (folder, *folder.parents) if not p.exists()]
-            self._partial = make_partial(folder, name)
         self._done = False
+        with explained(self._target):
+            self._partial = self._make_partial()
 
     def __enter__(self) -> Self:
         return self
@@ -127,11 +127,11 @@ class ArchiveWriter:
             with explained(self._target):
                 writing = RecordingWriter(folder, self._partial / "banks", recording, self.container, options)
                 manifest = writing.write()
+                reach("recording_written")
         except BaseException:
             remove_partial(folder)
             raise
         self._manifests[recording.name] = manifest
-        reach("recording_written")
         return manifest
 
     def free_name(self, name: str) -> str:
@@ -163,11 +163,7 @@ class ArchiveWriter:
         """Leave nothing behind."""
         self._done = True
         remove_partial(self._partial)
-        for folder in self._made:
-            try:
-                folder.rmdir()
-            except OSError:
-                break
+        self._remove_made()
 
     def _commit_into(self) -> None:
         """Move banks, then recordings, then the catalog that lists them."""
@@ -184,6 +180,26 @@ class ArchiveWriter:
                 publish(self._partial / name, self._target / name)
             replace_object(self._target / CATALOG, catalog_bytes(self.container, [*self._present, *self._manifests]))
             remove_partial(self._partial)
+
+    def _make_partial(self) -> Path:
+        """Make the hidden folder beside the new archive, or inside the one that grows."""
+        append, target = self._append, self._target
+        folder, name = (target, "recordings") if append else (target.parent, target.name)
+        self._made = [p for p in (folder, *folder.parents) if not p.exists()]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            clear_partials(folder, "*" if append else glob.escape(name))
+            return make_partial(folder, name)
+        except BaseException:
+            self._remove_made()
+            raise
+
+    def _remove_made(self) -> None:
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:
+                break
 
     def _check_target(self, container: str | None) -> None:
         target = self._target

@@ -137,7 +137,9 @@ def test_xarray_is_lazy_and_equal(opened: Archive) -> None:
     assert array.dims == ("time", "channel")
     assert not array.variable._in_memory
     assert np.array_equal(array[100:300:7, 1].values, expected(100, 300)[::7, 1])
-    assert np.array_equal(array[{"time": [5, 3, 900], "channel": [2, 0]}].values, expected(0, 901)[[5, 3, 900]][:, [2, 0]])
+    assert np.array_equal(
+        array[{"time": [5, 3, 900], "channel": [2, 0]}].values, expected(0, 901)[[5, 3, 900]][:, [2, 0]]
+    )
     assert np.array_equal(array.sel(channel="ABP").values, expected(0, 3450)[:, 3])
 
 
@@ -261,7 +263,9 @@ def test_an_archive_from_a_newer_version_says_so(tmp_path: Path) -> None:
 
     path = write(tmp_path / "a", [tiny()])
     (path / "catalog.json").write_bytes(seal_json({"format_version": 7, "of": "tomorrow"}))
-    with pytest.raises(UnsupportedError, match=r"written in format version 7, this sanstream reads up to 0; install a newer"):
+    with pytest.raises(
+        UnsupportedError, match=r"written in format version 7, this sanstream reads up to 0; install a newer"
+    ):
         sanstream.open(path)
 
 
