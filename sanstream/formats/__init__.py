@@ -141,17 +141,20 @@ def write(recording: Recording, directory: str | Path, *, format: str) -> list[P
     try:
         target.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".sanstream-", dir=target))
-        names = [file.name for file in _module(format).write(recording, scratch, format)]
+        names = [file.relative_to(scratch) for file in _module(format).write(recording, scratch, format)]
         for name in names:
             if (target / name).exists():
                 raise InputError(f"{target / name} exists already", hint="choose an empty folder")
         for name in names:
+            (target / name).parent.mkdir(exist_ok=True)
             os.replace(scratch / name, target / name)
             placed.append(target / name)
         return placed
     except BaseException as error:
         for file in placed:
             file.unlink(missing_ok=True)
+            if file.parent != target and not any(file.parent.iterdir()):
+                file.parent.rmdir()
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
         if made and target.is_dir() and not any(target.iterdir()):

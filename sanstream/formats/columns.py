@@ -19,7 +19,9 @@ from sanstream.signal import Channel, IntSamples, Recording, Segment, Stream
 _INT32 = np.iinfo(np.int32)
 
 
-def integer_column(values: npt.NDArray[Any], label: str, unit: str, header: dict[str, Any]) -> tuple[Channel, IntSamples]:
+def integer_column(
+    values: npt.NDArray[Any], label: str, unit: str, header: dict[str, Any]
+) -> tuple[Channel, IntSamples]:
     """Take integers as they are.
 
     Raises

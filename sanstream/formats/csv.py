@@ -34,9 +34,10 @@ class _Sheet:
 
 
 def _delimiter(line: str) -> str:
+    """Find the delimiter of a row of numbers."""
     counts = {d: line.count(d) for d in (",", ";", "\t", "|")}
     best = max(counts, key=lambda d: counts[d])
-    return best if counts[best] else ("," if " " not in line.strip() else " ")
+    return best if counts[best] else ","
 
 
 def _is_head(cells: list[str]) -> bool:
@@ -60,7 +61,7 @@ def _split(lines: list[str], source: Path) -> _Sheet:
         first += 1
     if first == len(lines):
         raise InputError(f"{source}: no rows", hint="name a file with samples")
-    delimiter = _delimiter(lines[first])
+    delimiter = _delimiter(lines[-1])
     data = first
     while data < len(lines) and data < first + 3 and _is_head(lines[data].split(delimiter)):
         data += 1
@@ -74,7 +75,8 @@ def _split(lines: list[str], source: Path) -> _Sheet:
     for number, row in enumerate(rows):
         if len(row) != width:
             raise InputError(
-                f"{source}: line {data + number + 1} has {len(row)} cells, the first row {width}", hint="repair the file"
+                f"{source}: line {data + number + 1} has {len(row)} cells, the first row {width}",
+                hint="repair the file",
             )
     names = named[0] if named and len(named[0]) == width else [""] * width
     units = named[1] if len(named) > 1 and len(named[1]) == width else [""] * width

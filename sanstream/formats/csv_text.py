@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import zlib
 from collections import Counter
@@ -79,7 +80,9 @@ def _decimals(text: str, where: str) -> int:
     except InvalidOperation:
         exponent = None
     if not isinstance(exponent, int):
-        raise InputError(f"{where}: {text.strip()!r} is not a number", hint="leave the cell empty where a value is missing")
+        raise InputError(
+            f"{where}: {text.strip()!r} is not a number", hint="leave the cell empty where a value is missing"
+        )
     return max(0, -exponent)
 
 
@@ -153,7 +156,10 @@ def _describe(
 
 
 def write_numbers(channel: Channel, samples: IntSamples) -> list[str]:
-    """Write a column: as its text was when it comes from text, in physical units otherwise."""
+    """Write a column: as its text was when it comes from text, in physical units otherwise.
+
+    Physical values get two decimals more than a digital step needs, so that the steps can be had back.
+    """
     named = channel.header.get("lattice")
     text = channel.header.get("text", {})
     if isinstance(named, dict) and named.get("kind") == "decimal":
@@ -165,7 +171,8 @@ def write_numbers(channel: Channel, samples: IntSamples) -> list[str]:
         return out
     if channel.gain == 1 and channel.baseline == 0:
         return ["" if v == channel.missing else str(v) for v in samples.tolist()]
-    return ["" if v != v else repr(v) for v in channel.physical(samples).tolist()]
+    decimals = max(0, math.ceil(math.log10(abs(channel.gain)))) + 2
+    return ["" if v != v else f"{v:.{decimals}f}" for v in channel.physical(samples).tolist()]
 
 
 def _put_exceptions(out: list[str], packed: str | None) -> None:

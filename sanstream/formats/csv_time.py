@@ -12,7 +12,7 @@ from typing import Any
 from sanstream.errors import InputError
 from sanstream.formats.csv_text import format_number, pack, unpack
 
-NAMES = {"time", "t", "times", "seconds", "sec", "elapsed time", "elapsed_time", "timestamp", "time_s", "datetime", "date"}
+NAMES = {"elapsed time", *"time t times seconds sec elapsed_time timestamp time_s datetime date".split()}
 """Column names, without unit and quotes, that mean time."""
 
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -116,10 +116,13 @@ def read_times(cells: Sequence[str], where: str, unit: str, rate: Fraction | Non
 
 def _rate_of(times: Sequence[Fraction], step: Fraction, where: str) -> Fraction:
     if len(times) < 2 or times[-1] <= times[0]:
-        raise InputError(f"{where}: the time column does not grow, so the rate is unknown", hint="give it, as --rate 250")
+        raise InputError(
+            f"{where}: the time column does not grow, so the rate is unknown", hint="give it, as --rate 250"
+        )
     n, span = len(times) - 1, times[-1] - times[0]
     low, high = n / (span + step), n / max(span - step, span / 2)
-    rate = simplest_between(low, high)
+    exact = all(time - times[0] == row * span / n for row, time in enumerate(times))
+    rate = n / span if exact else simplest_between(low, high)
     for row, time in enumerate(times):
         if abs(time - times[0] - row / rate) > step + Fraction(1, 100) / rate:
             raise InputError(

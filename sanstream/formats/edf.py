@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.errors import InputError, UnsupportedError
-from sanstream.formats import edf_annotations, edf_write
+from sanstream.formats import edf_annotations, edf_write, wfdb_annotations
 from sanstream.formats.edf_header import EdfHeader, read_header, start_second, to_ns
 from sanstream.formats.grid import Piece, build_streams
 from sanstream.formats.labels import kind_of, safe_name, unique_labels
@@ -89,9 +89,7 @@ def _channel(header: EdfHeader, number: int, label: str, missing: int | None) ->
     )
 
 
-def _read_events(
-    header: EdfHeader, data: npt.NDArray[Any], offsets: list[int]
-) -> tuple[edf_annotations.Events, bool]:
+def _read_events(header: EdfHeader, data: npt.NDArray[Any], offsets: list[int]) -> tuple[edf_annotations.Events, bool]:
     blocks = []
     for number in header.annotated:
         part = data[:, offsets[number] : offsets[number] + header.samples[number]]
@@ -185,9 +183,11 @@ def read(source: Path, *, rate: Fraction | None = None, unit: str | None = None)
         if events.onsets:
             saved["onsets"] = edf_annotations.onset_pattern(events.onsets, header.duration)
         sets = (edf_annotations.to_annotations(events, first, header.kind, {"format": header.kind}),)
+    streams = build_streams(_pieces(header, data, offsets, wanted, starts))
+    sets += wfdb_annotations.read_beside(source.parent, source.name, max(s.rate for s in streams), set())
     return Recording(
         name=safe_name(source.stem),
-        streams=build_streams(_pieces(header, data, offsets, wanted, starts)),
+        streams=streams,
         start_ns=_start(header, first),
         annotations=sets,
         source_format=header.kind,
@@ -222,4 +222,10 @@ def write(recording: Recording, folder: Path, format: str) -> list[Path]:
     saved = recording.attributes.get("edf")
     if saved is None or recording.source_format != format or not edf_write.restore(recording, saved, path):
         edf_write.compose(recording, path, format)
-    return [path]
+    files = [path]
+    for events in recording.annotations if recording.source_format in ("edf", "bdf") else ():
+        if events.attributes.get("format") == "wfdb":
+            files.append(folder / safe_name(f"{path.name}.{events.name}"))
+            rate = max(stream.rate for stream in recording.streams)
+            files[-1].write_bytes(wfdb_annotations.to_bytes(events, rate))
+    return files

@@ -25,7 +25,7 @@ class Tal:
     texts: tuple[str, ...]
 
     def to_bytes(self) -> bytes:
-        """Format as in the file: ``+180\\x1521\\x14text\\x14...\\x00``."""
+        """Format as in the file: onset, 0x15, duration, 0x14, texts each ended by 0x14, 0x00."""
         head = self.onset if self.duration is None else f"{self.onset}\x15{self.duration}"
         return head.encode("ascii") + b"\x14" + b"".join(encode_text(t) + b"\x14" for t in self.texts) + b"\0"
 
@@ -201,10 +201,9 @@ def foreign_tals(sets: Sequence[Annotations], start: Fraction, n_records: int, d
         Seconds per record.
     """
     out = [[Tal(format_onset(start + i * duration), None, ("",))] for i in range(n_records)]
-    for annotations in sets:
-        columns = annotations.columns
-        n = len(annotations)
-        texts = columns.get("text", columns.get("symbol", np.array([annotations.name] * n, dtype=object)))
+    for events in sets:
+        columns, n = events.columns, len(events)
+        texts = columns.get("text", columns.get("symbol", np.array([events.name] * n, dtype=object)))
         notes = columns.get("aux_note", np.array([""] * n, dtype=object))
         lengths = columns.get("duration_s", np.zeros(n))
         for i in range(n):

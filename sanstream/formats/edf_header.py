@@ -96,7 +96,9 @@ class EdfHeader:
         except ValueError:
             value = low - 1
         if value < low:
-            raise InputError(f"{self.where}: {what} is {text!r}, must be an integer of at least {low}", hint="repair the header")
+            raise InputError(
+                f"{self.where}: {what} is {text!r}, must be an integer of at least {low}", hint="repair the header"
+            )
         return value
 
     def number(self, text: str, what: str) -> Fraction:
@@ -124,7 +126,9 @@ def read_header(path: Path) -> EdfHeader:
     with path.open("rb") as file:
         data = file.read(256)
         if len(data) < 256:
-            raise InputError(f"{path}: {size} bytes, an EDF or BDF header has at least 256", hint="the file is cut short")
+            raise InputError(
+                f"{path}: {size} bytes, an EDF or BDF header has at least 256", hint="the file is cut short"
+            )
         main, at = {}, 0
         for name, width in MAIN:
             main[name] = _field(data[at : at + width])

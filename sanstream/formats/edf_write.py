@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ def _check_range(label: str, samples: IntSamples, format: str) -> None:
     if low < -limit or high >= limit:
         raise UnsupportedError(
             f"channel {label!r} holds {low} to {high}; {format.upper()} samples have {_BITS[format]} bits",
-            hint="use --format bdf" if format == "edf" and -(2**23) <= low and high < 2**23 else "use --format wfdb",
+            hint="use --format bdf" if format == "edf" and low >= -(2**23) and high < 2**23 else "use --format wfdb",
         )
 
 
@@ -126,7 +125,7 @@ def _restore_annotations(
     return out
 
 
-def _padded(samples: IntSamples, n: int, missing: Sequence[int | None]) -> IntSamples:
+def _padded(samples: IntSamples, n: int) -> IntSamples:
     """Repeat the last frame up to ``n`` samples."""
     short = n - len(samples)
     return samples if short <= 0 else np.concatenate([samples, np.repeat(samples[-1:], short, axis=0)])
@@ -152,7 +151,7 @@ def compose(recording: Recording, path: Path, format: str) -> None:
     signals: list[tuple[int, dict[str, str], np.ndarray[Any, np.dtype[np.uint8]]]] = []
     for number, (stream, channels, samples) in enumerate(flat):
         n = int(per_record * stream.rate / base)
-        samples = _padded(samples, n * n_records, [c.missing for c in channels])
+        samples = _padded(samples, n * n_records)
         for column, channel in enumerate(channels):
             if channel.header.get("edf", {}).get("label", "") in ("EDF Annotations", "BDF Annotations"):
                 continue
@@ -197,9 +196,11 @@ def _compose_tals(
     if recording.start_ns is not None:
         first = from_ns(recording.start_ns)[3]
     padded = end != n_records * duration
-    if not (first or padded or any(len(a) for a in recording.annotations)):
+    beside = recording.source_format in ("edf", "bdf")  # then annotation files are written beside the file
+    sets = [a for a in recording.annotations if len(a) and not (beside and a.attributes.get("format") == "wfdb")]
+    if not (first or padded or sets):
         return None
-    tals = edf_annotations.foreign_tals(recording.annotations, first, n_records, duration)
+    tals = edf_annotations.foreign_tals(sets, first, n_records, duration)
     if padded:
         record = min(int(end / duration), n_records - 1)
         tals[record].append(Tal(format_onset(first + end), None, ("Recording ends",)))
@@ -223,6 +224,3 @@ def _main_fields(recording: Recording, format: str, n_records: int, duration: st
         "n_records": str(n_records),
         "record_duration": duration,
     }
-
-
-__all__ = ["compose", "replace", "restore"]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sanstream.errors import InputError, UnsupportedError
 from sanstream.formats.labels import stream_name
-from sanstream.signal import Channel, IntSamples, Recording, Segment, Stream
+from sanstream.signal import Channel, IntSamples, Segment, Stream
 
 LONGEST_FILL_S = 3600
 """A gap longer than this, in seconds, ends a segment."""
@@ -149,6 +149,8 @@ def flatten(stream: Stream, target: str) -> tuple[tuple[Channel, ...], IntSample
     UnsupportedError
         When channels or calibration change, or a gap has no missing code.
     """
+    if not stream.segments:
+        raise InputError(f"stream {stream.name!r} holds no samples", hint="choose another stretch")
     channels: tuple[Channel, ...] = ()
     parts: list[IntSamples] = []
     stop = 0
@@ -179,24 +181,3 @@ def common_rate(rates: Sequence[Fraction]) -> Fraction:
     """Return the greatest rate that divides all of them."""
     numerator = math.lcm(*(r.denominator for r in rates))
     return Fraction(math.gcd(*(int(r * numerator) for r in rates)), numerator)
-
-
-def only_stream(recording: Recording, target: str) -> Stream:
-    """Return the recording's one stream, for formats that hold a single rate.
-
-    Raises
-    ------
-    UnsupportedError
-        When it has several.
-    InputError
-        When it has none.
-    """
-    if not recording.streams:
-        raise InputError(f"recording {recording.name!r} has no channels", hint="choose another recording")
-    if len(recording.streams) > 1:
-        rates = ", ".join(s.name for s in recording.streams)
-        raise UnsupportedError(
-            f"recording {recording.name!r} has {len(recording.streams)} rates ({rates}); one {target} file holds one",
-            hint="use --format wfdb, edf or bdf",
-        )
-    return recording.streams[0]

@@ -53,7 +53,7 @@ def stream_name(rate: Fraction) -> str:
 def unique_labels(labels: Sequence[str], default: str = "signal") -> list[str]:
     """Suffix repeated labels (``"II"``, ``"II_2"``) and name the empty ones (``"signal 3"``)."""
     out: list[str] = []
-    taken: set[str] = set(label.strip() for label in labels)
+    taken = {label.strip() for label in labels}
     used: set[str] = set()
     for index, label in enumerate(labels):
         base = label.strip() or f"{default} {index}"

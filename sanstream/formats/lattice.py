@@ -77,8 +77,9 @@ def restore_floats(integers: IntSamples, lattice: Lattice, dtype: np.dtype[Any])
 
 
 def _try(values: Floats, present: npt.NDArray[np.bool_], kind: str, digits: int) -> tuple[IntSamples, Lattice] | None:
+    scale = float((10 if kind == "decimal" else 2) ** digits)
     with np.errstate(all="ignore"):
-        scaled = np.rint(np.where(present, values, 0).astype(np.float64) * float((10 if kind == "decimal" else 2) ** digits))
+        scaled = np.rint(np.where(present, values, 0).astype(np.float64) * scale)
     if scaled.size and np.abs(scaled).max() > 2**53:
         return None
     integers = scaled.astype(np.int64)

@@ -49,7 +49,9 @@ def read(source: Path, *, rate: Fraction | None = None, unit: str | None = None)
         )
     rate = need_rate(rate, source)
     table = data.reshape(len(data), -1)
-    columns = [read_column(np.asarray(table[:, i]), f"ch{i}", unit or "", {"position": i}) for i in range(table.shape[1])]
+    columns = [
+        read_column(np.asarray(table[:, i]), f"ch{i}", unit or "", {"position": i}) for i in range(table.shape[1])
+    ]
     attributes: dict[str, Any] = {"ndim": data.ndim, "fortran_order": not data.flags.c_contiguous}
     return one_stream(source.stem, rate, columns, "npy", {"npy": attributes})
 
@@ -62,7 +64,8 @@ def write(recording: Recording, folder: Path, format: str) -> list[Path]:
         columns = [write_column(channel, samples[:, i]) for i, channel in enumerate(channels)]
         if len({c.dtype.str for c in columns}) > 1:
             columns = [samples[:, i] for i in range(len(channels))]
-        data = columns[0] if saved.get("ndim") == 1 and len(columns) == 1 else np.stack(columns, axis=1).astype(columns[0].dtype)
+        data = np.stack(columns, axis=1).astype(columns[0].dtype)
+        data = data[:, 0] if saved.get("ndim") == 1 and len(columns) == 1 else data
         data = np.asfortranarray(data) if saved.get("fortran_order") else np.ascontiguousarray(data)
         np.save(folder / f"{stem}.npy", data)
         files.append(folder / f"{stem}.npy")

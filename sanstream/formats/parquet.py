@@ -24,7 +24,9 @@ _RATE_KEYS = (b"rate_hz", b"rate", b"fs", b"sampling_rate", b"sampling_frequency
 _TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
-def _decimal_column(column: pa.ChunkedArray, name: str, unit: str, header: dict[str, Any]) -> tuple[Channel, IntSamples]:
+def _decimal_column(
+    column: pa.ChunkedArray, name: str, unit: str, header: dict[str, Any]
+) -> tuple[Channel, IntSamples]:
     import pyarrow as pa
 
     from sanstream.formats.lattice import lattice_channel
@@ -84,7 +86,8 @@ def _time(column: pa.ChunkedArray, source: Path) -> tuple[Fraction, int | None, 
     n, span = len(times) - 1, times[-1] - times[0]
     if n < 1 or span <= 0:
         raise InputError(f"{source}: the time column does not grow, so the rate is unknown", hint="give --rate")
-    rate = simplest_between(n / (span + 2 * step), n / max(span - 2 * step, span / 2))
+    exact = all(time - times[0] == row * span / n for row, time in enumerate(times))
+    rate = n / span if exact else simplest_between(n / (span + 2 * step), n / max(span - 2 * step, span / 2))
     for row, time in enumerate(times):
         if abs(time - times[0] - row / rate) > 2 * step + Fraction(1, 100) / rate:
             raise InputError(f"{source}: the time column is not evenly spaced at row {row}", hint="give --rate")
@@ -126,10 +129,11 @@ def read(source: Path, *, rate: Fraction | None = None, unit: str | None = None)
     if table.num_rows == 0 or not table.column_names:
         raise InputError(f"{source}: the table is empty", hint="name a file with samples")
     start, zone = None, "unknown"
-    timed = [i for i, name in enumerate(table.column_names) if name.lower() in NAMES | {"time_ns"}][:1]
-    if timed and table.column(timed[0]).null_count == 0 and len(table.column_names) > 1 and table.column_names[timed[0]] != "time_ns":
-        found, start, zone = _time(table.column(timed[0]), source) if rate is None else (rate, None, "unknown")
-        rate = found
+    timed = [i for i, name in enumerate(table.column_names) if name.lower() in NAMES][:1]
+    if timed and (table.column(timed[0]).null_count or table.num_columns == 1):
+        timed = []
+    if timed and rate is None:
+        rate, start, zone = _time(table.column(timed[0]), source)
     if rate is None:
         raise InputError(f"{source}: the file does not say its sampling rate", hint="give it, for example --rate 250")
     saved: dict[str, Any] = {"schema": base64.b64encode(table.schema.serialize().to_pybytes()).decode("ascii")}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sanstream.errors import InputError
-from sanstream.formats import wfdb_annotations, wfdb_write
+from sanstream.formats import wfdb_annotations, wfdb_compose, wfdb_write
 from sanstream.formats.grid import Piece, build_streams
 from sanstream.formats.labels import kind_of, safe_name, unique_labels
 from sanstream.formats.wfdb_header import Header, decode_text, parse_header
@@ -111,7 +111,9 @@ def _pieces(header: Header, raw: RawSegment, start: int, rate: Fraction) -> Iter
         yield Piece(rate * per_frame, start * per_frame, channel, kept), head
 
 
-def _segment_record(header: Header, encoding: str, raw: RawSegment, start: int, heads: list[IntArray]) -> dict[str, Any]:
+def _segment_record(
+    header: Header, encoding: str, raw: RawSegment, start: int, heads: list[IntArray]
+) -> dict[str, Any]:
     """Describe a source segment so that the writer can give it back as it was."""
     out: dict[str, Any] = {"header": header.text, "start": start, "frames": raw.n_frames}
     if encoding != "utf-8":
@@ -132,7 +134,7 @@ def _segment_record(header: Header, encoding: str, raw: RawSegment, start: int, 
 def _sum_right(line: Any, samples: IntArray | None) -> bool:
     if samples is None or line.checksum is None:
         return True
-    return (int(samples.sum(dtype=np.int64)) - line.checksum) % 65536 == 0
+    return bool((int(samples.sum(dtype=np.int64)) - line.checksum) % 65536 == 0)
 
 
 def _parts(master: Header, folder: Path, stem: str) -> Iterator[tuple[str, int, Header, str, int]]:
@@ -240,5 +242,8 @@ def write(recording: Recording, folder: Path, format: str) -> list[Path]:
         The header of the record first.
     """
     saved = recording.attributes.get("wfdb")
+    if isinstance(saved, Mapping) and recording.name != safe_name(saved["name"]):
+        folder = folder / safe_name(recording.name)  # its files keep their names, which another record has too
+        folder.mkdir()
     files = wfdb_write.restore(recording, saved, folder) if isinstance(saved, Mapping) else None
-    return files if files is not None else wfdb_write.compose(recording, folder)
+    return files if files is not None else wfdb_compose.compose(recording, folder)

@@ -16,16 +16,14 @@ import numpy.typing as npt
 from sanstream.errors import InputError
 from sanstream.signal import Annotations
 
-SYMBOLS = {
-    **dict(enumerate(' NLRaVFJASEj/Q~ | sT*D"=pB^t+u?![]en@xf()r')),
-}
+SYMBOLS = dict(enumerate(' NLRaVFJASEj/Q~ | sT*D"=pB^t+u?![]en@xf()r'))
 """Standard annotation codes and their mnemonics (ecgcodes.h); blanks have none."""
 
 _SKIP, _NUM, _SUB, _CHN, _AUX = 59, 60, 61, 62, 63
 _FS = re.compile(r"^## time resolution: ([\d.]+)")
 _LABEL = re.compile(r"^(\d+) (\S+) (.*)$")
-_NOT_ANNOTATORS = {"hea", "dat", "mat", "edf", "bdf", "csv", "tsv", "txt", "npy", "npz", "parquet", "json", "md", "xws"}
-_STANDARD = {"atr", "qrs", "ecg", "ari", "ann", "wqrs", "gqrs", "qrsc", "ecgpuwave", "wabp", "st", "stc", "event", "rhy"}
+_NOT_ANNOTATORS = set("hea dat mat edf bdf csv tsv txt npy npz parquet json md xws".split())
+_STANDARD = set("atr qrs ecg ari ann wqrs gqrs qrsc ecgpuwave wabp st stc event rhy".split())
 
 
 class _Malformed(Exception):
@@ -38,8 +36,8 @@ def _word(data: bytes, at: int) -> int:
     return int.from_bytes(data[at : at + 2], "little")
 
 
-def _parse(data: bytes) -> tuple[dict[str, list[Any]], int]:
-    """Return columns and the position after the end mark."""
+def _parse(data: bytes) -> dict[str, list[Any]]:
+    """Return the columns up to the end mark."""
     keys = ("sample", "code", "subtype", "chan", "num", "aux_note")
     columns: dict[str, list[Any]] = {key: [] for key in keys}
     at = sample = chan = num = 0
@@ -48,7 +46,7 @@ def _parse(data: bytes) -> tuple[dict[str, list[Any]], int]:
         code, interval = word >> 10, word & 0x3FF
         at += 2
         if word == 0:
-            return columns, at
+            return columns
         if code == _SKIP:
             sample += _signed((_word(data, at) << 16) | _word(data, at + 2))
             at += 4
@@ -71,8 +69,9 @@ def _parse(data: bytes) -> tuple[dict[str, list[Any]], int]:
                     raise _Malformed
                 aux = data[at : at + value].decode("latin-1")
                 at += value + (value & 1)
-        for key, value in zip(keys, (sample, code, subtype, chan, num, aux), strict=True):
-            columns[key].append(value)
+        row: tuple[Any, ...] = (sample, code, subtype, chan, num, aux)
+        for key, entry in zip(keys, row, strict=True):
+            columns[key].append(entry)
 
 
 def _signed(value: int) -> int:
@@ -151,7 +150,7 @@ def parse(data: bytes, name: str, frame_rate: Fraction) -> Annotations:
         When the bytes are no annotation file.
     """
     try:
-        lists, end = _parse(data)
+        lists = _parse(data)
     except (_Malformed, IndexError):
         raise InputError(f"annotation file {name!r} is cut short or damaged", hint="fetch it again") from None
     fs, labels = _definitions(lists)
@@ -162,7 +161,7 @@ def parse(data: bytes, name: str, frame_rate: Fraction) -> Annotations:
     }
     columns["aux_note"] = np.array(lists["aux_note"], dtype=object)
     columns["symbol"] = np.array([symbols.get(c, "").strip() or f"[{c}]" for c in lists["code"]], dtype=object)
-    columns["time_ns"] = np.array([s * 10**9 * rate.denominator // rate.numerator for s in lists["sample"]], dtype=np.int64)
+    columns["time_ns"] = np.array(_times(lists["sample"], rate), dtype=np.int64)
     attributes: dict[str, Any] = {"format": "wfdb", "fs": None if fs is None else str(fs), "custom_labels": labels}
     attributes["frame_rate"] = str(frame_rate)
     written = _format(columns)
@@ -213,8 +212,9 @@ def to_bytes(annotations: Annotations, frame_rate: Fraction) -> bytes:
     columns = dict(annotations.columns)
     if annotations.attributes.get("format") == "wfdb" and "code" in columns:
         own = Fraction(annotations.attributes.get("fs") or annotations.attributes.get("frame_rate") or frame_rate)
-        times = [s * 10**9 * own.denominator // own.numerator for s in columns["sample"].tolist()]
-        if times != columns["time_ns"].tolist():  # the recording was cut: positions follow the times
+        if (
+            _times(columns["sample"].tolist(), own) != columns["time_ns"].tolist()
+        ):  # the recording was cut: positions follow the times
             columns["sample"] = _samples(columns["time_ns"], own)
             return _format(columns)
         raw = annotations.attributes.get("raw")
@@ -222,6 +222,10 @@ def to_bytes(annotations: Annotations, frame_rate: Fraction) -> bytes:
             return zlib.decompress(base64.b64decode(raw))
         return _format(columns)
     return _format(_foreign(columns, frame_rate))
+
+
+def _times(samples: list[int], rate: Fraction) -> list[int]:
+    return [s * 10**9 * rate.denominator // rate.numerator for s in samples]
 
 
 def _samples(time_ns: npt.NDArray[Any], rate: Fraction) -> npt.NDArray[np.int64]:
@@ -234,7 +238,7 @@ def _foreign(columns: dict[str, npt.NDArray[Any]], rate: Fraction) -> dict[str, 
     texts = columns.get("text", np.array([""] * n, dtype=object))
     notes = [str(texts[i]).encode("utf-8")[:255].decode("latin-1") for i in order]
     zeros = np.zeros(n, dtype=np.int64)
-    out: dict[str, npt.NDArray[Any]] = {key: zeros for key in ("subtype", "chan", "num")}
+    out: dict[str, npt.NDArray[Any]] = dict.fromkeys(("subtype", "chan", "num"), zeros)
     out["sample"] = _samples(columns["time_ns"][order], rate)
     out["code"] = np.full(n, 22, dtype=np.int64)
     out["aux_note"] = np.array(notes, dtype=object)

@@ -1,4 +1,4 @@
-"""Byte encoders for the WFDB signal formats that ``wfdb`` reads but does not write: 8, 61, 160, 310, 311 (signal(5))."""
+"""Byte encoders for the signal formats that ``wfdb`` reads but does not write: 8, 61, 160, 310, 311 (signal(5))."""
 
 from __future__ import annotations
 
@@ -40,8 +40,11 @@ def encode(fmt: str, signals: list[IntArray], per_frame: list[int], initial: lis
         Value before the first sample (format 8).
     """
     if fmt == "8":
-        steps = [np.diff(s.astype(np.int64), prepend=first) for s, first in zip(signals, initial, strict=True)]
-        return interleave(list(steps), per_frame).astype(np.int8).tobytes()
+        steps: list[IntArray] = []
+        for signal, first in zip(signals, initial, strict=True):
+            before = np.concatenate([[first], signal[:-1]]).astype(np.int64)
+            steps.append(signal.astype(np.int64) - before[: len(signal)])
+        return interleave(steps, per_frame).astype(np.int8).tobytes()
     flat = interleave(signals, per_frame)
     if fmt == "61":
         return flat.astype(">i2").tobytes()
@@ -52,11 +55,7 @@ def encode(fmt: str, signals: list[IntArray], per_frame: list[int], initial: lis
 
 def _ten_bits(fmt: str, flat: npt.NDArray[np.int64]) -> bytes:
     """Pack three 10-bit samples into four bytes."""
-    n = len(flat)
-    padded = np.concatenate([flat, np.zeros(-n % 3, dtype=np.int64)]).reshape(-1, 3) & 0x3FF
+    padded = np.concatenate([flat, np.zeros(-len(flat) % 3, dtype=np.int64)]).reshape(-1, 3) & 0x3FF
     a, b, c = padded[:, 0], padded[:, 1], padded[:, 2]
-    if fmt == "310":
-        words = (a << 1) | ((c & 0x1F) << 11) | (b << 17) | ((c >> 5) << 27)
-    else:
-        words = a | (b << 10) | (c << 20)
-    return words.astype("<u4").tobytes()
+    packed = {"310": (a << 1) | ((c & 0x1F) << 11) | (b << 17) | ((c >> 5) << 27), "311": a | (b << 10) | (c << 20)}
+    return packed[fmt].astype("<u4").tobytes()

@@ -63,8 +63,8 @@ def decode_text(data: bytes) -> tuple[str, str]:
 
 def _body(text: str) -> list[tuple[int, str]]:
     """Return the lines that are neither comment nor blank, with their numbers."""
-    lines = text.split("\n")
-    return [(i, line.rstrip("\r")) for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
+    lines = enumerate(text.split("\n"))
+    return [(i, line.rstrip("\r")) for i, line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 def comments(text: str) -> list[str]:

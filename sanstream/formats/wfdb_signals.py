@@ -20,11 +20,11 @@ IntArray = npt.NDArray[np.integer[Any]]
 
 RANGE = {
     "8": (-(2**31), 2**31 - 1, None),
-    **{fmt: (-(2**7), 2**7 - 1, -(2**7)) for fmt in ("80", "508")},
-    **{fmt: (-(2**9), 2**9 - 1, -(2**9)) for fmt in ("310", "311")},
+    **dict.fromkeys(("80", "508"), (-(2**7), 2**7 - 1, -(2**7))),
+    **dict.fromkeys(("310", "311"), (-(2**9), 2**9 - 1, -(2**9))),
     "212": (-(2**11), 2**11 - 1, -(2**11)),
-    **{fmt: (-(2**15), 2**15 - 1, -(2**15)) for fmt in ("16", "61", "160", "516")},
-    **{fmt: (-(2**23), 2**23 - 1, -(2**23)) for fmt in ("24", "524")},
+    **dict.fromkeys(("16", "61", "160", "516"), (-(2**15), 2**15 - 1, -(2**15))),
+    **dict.fromkeys(("24", "524"), (-(2**23), 2**23 - 1, -(2**23))),
     "32": (-(2**31), 2**31 - 1, -(2**31)),
 }
 """Smallest and largest integer and missing code of each signal format (signal(5))."""
@@ -112,7 +112,8 @@ def _check(header: Header, folder: Path, where: str) -> tuple[int, int]:
     n_frames = header.n_frames if header.n_frames is not None else shortest
     if shortest < n_frames:
         raise InputError(
-            f"{where}: {n_frames} frames announced, {name} holds {shortest}", hint="the file is cut short; fetch it again"
+            f"{where}: {n_frames} frames announced, {name} holds {shortest}",
+            hint="the file is cut short; fetch it again",
         )
     if n_frames == 0:
         raise InputError(f"{where}: the record holds no samples", hint="name a record with samples")
