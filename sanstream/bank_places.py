@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sanstream.bank import Bank, named_banks, read_bank, user_bank_folder
+from sanstream.bank import SUFFIX, Bank, named_banks, read_bank, user_bank_folder
 from sanstream.errors import BankError, CorruptError, InputError
 
-SUFFIX = ".sanbank"
 PACKAGE = "package"
 
 
@@ -41,6 +40,20 @@ class PlacedBank:
             "n_bytes": len(self.bank.data),
             "place": self.place,
         }
+
+    def details(self) -> dict[str, Any]:
+        """Return what ``banks show`` prints."""
+        rate = self.bank.rate_hz
+        kernels = [
+            {
+                "uid": kernel.uid,
+                "n_taps": kernel.taps.shape[1],
+                "duration_s": kernel.taps.shape[1] / rate if rate else None,
+                "fiducial": kernel.fiducial,
+            }
+            for kernel in self.bank.kernels
+        ]
+        return {**self.summary(), "rate_hz": rate, "kernels": kernels}
 
 
 def installed_banks() -> list[PlacedBank]:

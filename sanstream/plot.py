@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sanstream.bank import Bank
+
 FloatArray = npt.NDArray[np.float64]
 
 _INK, _SOFT, _FIT, _ERROR = "#1b1f24", "#9aa4af", "#c2410c", "#0f766e"
@@ -92,11 +94,36 @@ def plot_explained(parts: Sequence[Explained], path: str | Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def plot_bank(bank: Bank, path: str | Path) -> None:
+    """Draw the kernels of a bank, four a row, with their fiducial taps marked.
+
+    Parameters
+    ----------
+    bank : Bank
+    path : path
+        Picture to write; the suffix chooses the format.
+    """
+    n_rows = max(1, -(-len(bank.kernels) // 4))
+    figure = _figure(12, 2.4 * n_rows + 0.5)
+    figure.suptitle(f"{bank.name}  {bank.id[:12]}  {len(bank.kernels)} kernels", fontsize=11, color=_INK)
+    every = figure.subplots(n_rows, 4, squeeze=False).ravel()
+    rate = bank.rate_hz or 1.0
+    for number, (axes, kernel) in enumerate(zip(every, bank.kernels, strict=False)):
+        for row in kernel.taps:
+            axes.plot(np.arange(len(row)) / rate, row, color=_color(number), linewidth=1.3)
+        axes.axvline(kernel.fiducial / rate, color=_SOFT, linewidth=0.8, linestyle="--")
+        axes.set_xlabel("seconds" if bank.rate_hz else "taps", fontsize=8)
+        _bare(axes, f"Kernel {number}  {kernel.uid}")
+    for axes in every[len(bank.kernels) :]:
+        axes.set_axis_off()
+    figure.savefig(path, dpi=110)
+
+
 def _draw_signal(axes: Any, part: Explained) -> None:
     t = np.arange(len(part.signal)) / part.rate_hz
     axes.plot(t, part.signal, color=_SOFT, linewidth=2.4, label="signal")
     axes.plot(t, part.decoded, color=_FIT, linewidth=0.9, label="reconstruction")
-    axes.legend(loc="upper right", fontsize=8, frameon=False, ncols=2)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, frameon=False, ncols=2)
     axes.set_ylabel(part.unit, fontsize=8)
     _bare(axes, "Signal and reconstruction")
 

@@ -59,10 +59,10 @@ def show(bank: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(f"{found['name']}  {found['id']}  {found['n_bytes']} bytes  {found['place']}\n")
+    click.echo(f"{found['name']}  {found['id']}  {found['n_bytes']} bytes, {found['rate_hz']:g} Hz  {found['place']}\n")
     print_table(
-        ["kernel", "uid", "taps", "seconds"],
-        [[i, k["uid"], k["n_taps"], number(k["duration_s"])] for i, k in enumerate(found["kernels"])],
+        ["kernel", "uid", "taps", "seconds", "fiducial"],
+        [[i, k["uid"], k["n_taps"], number(k["duration_s"]), k["fiducial"]] for i, k in enumerate(found["kernels"])],
     )
 
 

@@ -53,7 +53,8 @@ def archive(
       sanstream archive bed.edf --to bed.san --quality prdn=5 --quality 'PLETH=lossless'
       sanstream archive log.csv --to log.san --rate 250 --unit mV
     """
-    from sanstream.bank_places import SUFFIX, choose_bank
+    from sanstream.bank import SUFFIX
+    from sanstream.bank_places import choose_bank
     from sanstream.signal import parse_rate
     from sanstream.transfer import archive as run
 
