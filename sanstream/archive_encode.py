@@ -1,21 +1,16 @@
-"""Encoding one recording into its folder: segments, annotations, banks, and the manifest last."""
+"""Encoding one recording into its folder, segment by segment."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sanstream.archive_annotations import pack_annotations
-from sanstream.archive_commit import write_object
-from sanstream.archive_manifest import MANIFEST, Manifest, SegmentEntry, StreamEntry
-from sanstream.archive_parquet import BLOCKS, ParquetWriter
+from sanstream.archive_folder import RecordingFolder
+from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_reached import Reached
-from sanstream.archive_zarr import ZarrWriter
 from sanstream.bank import Bank, find_bank
 from sanstream.encode import encode_blocks, plan_segment
 from sanstream.quality import choose_qualities
@@ -41,8 +36,6 @@ class EncodeOptions:
     device : str, optional
         Torch device of the encoder.
     progress : callable, optional
-    self_contained : bool
-        Put whole banks into the arrays' metadata.
     """
 
     requests: Sequence[str] = ()
@@ -50,144 +43,64 @@ class EncodeOptions:
     bank: Bank | None = None
     device: str | None = None
     progress: Progress | None = None
-    self_contained: bool = False
 
 
-class RecordingWriter:
-    """Writes the folder of one recording.
+def encode_recording(folder: RecordingFolder, recording: Recording, options: EncodeOptions) -> Manifest:
+    """Encode every segment of a recording into its folder.
 
-    Parameters
-    ----------
-    folder, banks : Path
-        Where its objects and its banks go.
-    recording : Recording
-    container : str
-    options : EncodeOptions
+    Returns
+    -------
+    Manifest
     """
-
-    def __init__(self, folder: Path, banks: Path, recording: Recording, container: str, options: EncodeOptions) -> None:
-        self._folder = folder
-        self._banks_folder = banks
-        self._recording = recording
-        self._container = container
-        self._options = options
-        self._count = _Counter(recording, options.progress)
-        self._objects: dict[str, tuple[int, str]] = {}
-        self._banks: dict[str, int] = {}
-
-    def write(self) -> Manifest:
-        """Write everything; the manifest last.
-
-        Returns
-        -------
-        Manifest
-        """
-        recording = self._recording
-        streams = self._write_signal()
-        rates = tuple(s.rate for s in recording.streams)
-        for events in recording.annotations:
-            self._put(f"annotations/{events.name}.parquet", pack_annotations(events, rates))
-        manifest = Manifest(
-            recording.name,
-            recording.start_ns,
-            recording.timezone,
-            recording.source_format,
-            recording.attributes,
-            self._container,
-            streams,
-            tuple(a.name for a in recording.annotations),
-            self._objects,
-            self._banks,
-        )
-        write_object(self._folder / MANIFEST, manifest.to_bytes())
-        return manifest
-
-    def _write_signal(self) -> tuple[StreamEntry, ...]:
-        recording = self._recording
-        if self._container == "zarr":
-            writer = ZarrWriter(self._put, self_contained=self._options.self_contained)
-            streams = tuple(self._stream(writer, s) for s in recording.streams)
-            writer.finish(recording)
-            return streams
-        rows = ParquetWriter(self._folder / BLOCKS, recording)
-        try:
-            streams = tuple(self._stream(rows, s) for s in recording.streams)
-            rows.finish(recording)
-        finally:
-            rows.close()
-        self._register(BLOCKS)
-        return streams
-
-    def _stream(self, writer: ZarrWriter | ParquetWriter, stream: Stream) -> StreamEntry:
-        segments = tuple(self._segment(writer, stream, s) for s in stream.segments)
-        return StreamEntry(stream.name, stream.rate, stream.n_samples, segments)
-
-    def _segment(
-        self,
-        writer: ZarrWriter | ParquetWriter,
-        stream: Stream,
-        segment: Segment,
-    ) -> SegmentEntry:
-        options = self._options
-        qualities = choose_qualities(options.requests, segment.channels)
-        name = str(segment.start_sample)
-        identity = segment_id(self._recording.name, stream.name, segment)
-        plan = plan_segment(
-            segment.samples,
-            segment.channels,
-            qualities,
+    count = _Counter(recording, options.progress)
+    streams = tuple(
+        StreamEntry(
+            stream.name,
             stream.rate,
-            segment_id=identity,
-            effort=options.effort,
-            bank=options.bank,
-            device=options.device,
+            stream.n_samples,
+            tuple(_encode_segment(folder, recording.name, stream, s, options, count) for s in stream.segments),
         )
-        coding = plan.coding
-        own = _same_bank(options.bank, coding.bank_base)
-        self._keep_bank(own)
-        shard = shard_samples(float(stream.rate), coding.n_channels, coding.block_samples)
-        reached = Reached(segment.samples, coding, own, qualities)
+        for stream in recording.streams
+    )
+    return folder.finish(streams, recording.annotations)
 
-        def blocks() -> Iterator[bytes]:
-            for number, payload in enumerate(encode_blocks(segment.samples, plan)):
-                reached.add(payload, number)
-                rows = min(coding.block_samples, segment.n_samples - number * coding.block_samples)
-                self._count.add(rows * coding.n_channels)
-                yield payload
 
-        coded = writer.add_segment(stream, segment, name, coding, shard, own, blocks())
-        return SegmentEntry(
-            name,
-            segment.start_sample,
-            segment.n_samples,
-            shard,
-            segment.channels,
-            coding,
-            tuple(str(q) for q in qualities),
-            reached.n_windows,
-            coded,
-            reached.figures(),
-            reached.samples_crc,
-            has_delta=writer.keeps_delta and bool(coding.bank_delta),
-        )
+def _encode_segment(
+    folder: RecordingFolder, recording: str, stream: Stream, segment: Segment, options: EncodeOptions, count: _Counter
+) -> SegmentEntry:
+    qualities = choose_qualities(options.requests, segment.channels)
+    plan = plan_segment(
+        segment.samples,
+        segment.channels,
+        qualities,
+        stream.rate,
+        segment_id=segment_id(recording, stream.name, segment),
+        effort=options.effort,
+        bank=options.bank,
+        device=options.device,
+    )
+    coding = plan.coding
+    bank = _same_bank(options.bank, coding.bank_base)
+    reached = Reached(segment.samples, coding, bank, qualities)
 
-    def _keep_bank(self, bank: Bank) -> None:
-        path = self._banks_folder / f"{bank.id}.sanbank"
-        if not path.exists():
-            write_object(path, bank.data)
-        self._banks[bank.id] = len(bank.data)
+    def blocks() -> Iterator[bytes]:
+        for number, payload in enumerate(encode_blocks(segment.samples, plan)):
+            reached.add(payload, number)
+            rows = min(coding.block_samples, segment.n_samples - number * coding.block_samples)
+            count.add(rows * coding.n_channels)
+            yield payload
 
-    def _put(self, key: str, data: bytes) -> None:
-        write_object(self._folder / key, data)
-        self._objects[key] = (len(data), hashlib.sha256(data).hexdigest())
-
-    def _register(self, key: str) -> None:
-        """Take up a file that another library wrote."""
-        path = self._folder / key
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-        self._objects[key] = (path.stat().st_size, digest)
+    entry = SegmentEntry(
+        str(segment.start_sample),
+        segment.start_sample,
+        segment.n_samples,
+        shard_samples(float(stream.rate), coding.n_channels, coding.block_samples),
+        segment.channels,
+        coding,
+        tuple(str(q) for q in qualities),
+    )
+    entry = folder.add_segment(stream.name, stream.rate, entry, bank, blocks())
+    return replace(entry, n_windows=reached.n_windows, reached=reached.figures(), samples_crc=reached.samples_crc)
 
 
 class _Counter:

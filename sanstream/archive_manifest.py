@@ -54,10 +54,10 @@ class SegmentEntry:
     channels: tuple[Channel, ...]
     coding: SegmentCoding
     qualities: tuple[str, ...]
-    n_windows: int
-    coded_bytes: int
-    reached: tuple[tuple[float, ...], ...]
-    samples_crc: int
+    n_windows: int = 0
+    coded_bytes: int = 0
+    reached: tuple[tuple[float, ...], ...] = ()
+    samples_crc: int = 0
     has_delta: bool = False
 
     @property

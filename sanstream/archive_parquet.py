@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sanstream.archive_manifest import Manifest, SegmentEntry
+from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_objects import LocalObjects, Objects
 from sanstream.bank import Bank
 from sanstream.block import SegmentCoding
 from sanstream.errors import CorruptError
-from sanstream.signal import Recording, Segment, Stream
 
 BLOCKS = "blocks.parquet"
 SCHEMA = pa.schema(
@@ -41,16 +42,16 @@ class ParquetWriter:
     ----------
     path : Path
         The new file.
-    recording : Recording
+    head : Manifest
         Gives the name, and the start that ``start_ns`` counts from: 1970 when the recording has a
         start, else the recording's first sample.
     """
 
     keeps_delta = False
 
-    def __init__(self, path: Path, recording: Recording) -> None:
+    def __init__(self, path: Path, head: Manifest) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._recording = recording
+        self._head = head
         self._writer = pq.ParquetWriter(
             path,
             SCHEMA,
@@ -63,16 +64,7 @@ class ParquetWriter:
         self._rows: list[dict[str, Any]] = []
         self._pending_bytes = 0
 
-    def add_segment(
-        self,
-        stream: Stream,
-        segment: Segment,
-        name: str,
-        coding: SegmentCoding,
-        shard_samples: int,
-        bank: Bank,
-        blocks: Iterable[bytes],
-    ) -> int:
+    def add_segment(self, stream: str, rate: Fraction, entry: SegmentEntry, bank: Bank, blocks: Iterable[bytes]) -> int:
         """Write the rows of one segment.
 
         Returns
@@ -80,19 +72,19 @@ class ParquetWriter:
         int
             Coded bytes: payloads and the bank's delta.
         """
-        coded = len(coding.bank_delta)
+        step = entry.coding.block_samples
+        coded = len(entry.coding.bank_delta)
         for number, payload in enumerate(blocks):
-            at = number * coding.block_samples
-            elapsed = int((segment.start_sample + at) * 10**9 / stream.rate)
+            elapsed = math.floor((entry.start_sample + number * step) * 10**9 / rate)
             self._rows.append(
                 {
-                    "recording": self._recording.name,
-                    "stream": stream.name,
-                    "segment": name,
+                    "recording": self._head.name,
+                    "stream": stream,
+                    "segment": entry.name,
                     "block": number,
-                    "start_ns": (self._recording.start_ns or 0) + elapsed,
-                    "n_samples": min(coding.block_samples, segment.n_samples - at),
-                    "bank": coding.bank_base,
+                    "start_ns": (self._head.start_ns or 0) + elapsed,
+                    "n_samples": min(step, entry.n_samples - number * step),
+                    "bank": entry.coding.bank_base,
                     "payload": payload,
                 }
             )
@@ -102,7 +94,7 @@ class ParquetWriter:
                 self._flush()
         return coded
 
-    def finish(self, recording: Recording) -> None:
+    def finish(self, head: Manifest, streams: tuple[StreamEntry, ...]) -> None:
         """Write what is left and the file's footer."""
         if self._rows:
             self._flush()

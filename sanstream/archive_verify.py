@@ -82,7 +82,7 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
     # without a sound manifest no one can say which banks are in use
     if any(p.path.endswith(f"/{MANIFEST}") for p in problems) or not names:
         known.update(k for k in present if k.startswith("banks/"))
-    problems += [Problem(key, "no manifest names it") for key in sorted(present - known)]
+    problems += [Problem(key, "no manifest names it") for key in sorted(present - known) if not _spare(objects, key)]
     return problems
 
 
@@ -173,6 +173,14 @@ def _segment(stream: StreamReader, segment: SegmentEntry) -> Iterator[str]:
             if reached[name] > found * _ROUNDING:
                 label = segment.channels[place].label
                 yield f"channel {label!r}: {name} {reached[name]:g} in the manifest, at most {found:.4g} in its blocks"
+
+
+def _spare(objects: Objects, key: str) -> bool:
+    """Tell whether it is a sound bank that nothing uses, as an interrupted append leaves it."""
+    folder, _, name = key.partition("/")
+    if folder != "banks" or not name.endswith(".sanbank"):
+        return False
+    return hashlib.sha256(objects.read(key)).hexdigest() == name.removesuffix(".sanbank")
 
 
 def _plain(error: SanstreamError, objects: Objects, key: str) -> str:

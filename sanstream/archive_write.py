@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +23,12 @@ from sanstream.archive_commit import (
     sync_tree,
     write_object,
 )
-from sanstream.archive_encode import EncodeOptions, Progress, RecordingWriter
+from sanstream.archive_convert import copy_recording
+from sanstream.archive_encode import EncodeOptions, Progress, encode_recording
+from sanstream.archive_folder import RecordingFolder
 from sanstream.archive_manifest import CATALOG, CONTAINERS, MANIFEST, Manifest, catalog_bytes, read_catalog
 from sanstream.archive_objects import local_path
+from sanstream.archive_recording import RecordingReader
 from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.bank import Bank
 from sanstream.errors import InputError
@@ -121,17 +125,57 @@ class ArchiveWriter:
         """
         self._check_name(recording.name)
         check_requests(requests, [c for s in recording.streams for g in s.segments for c in g.channels])
-        folder = self._partial / recording.name
-        options = EncodeOptions(requests, effort, bank, device, progress, self._self_contained)
+        options = EncodeOptions(requests, effort, bank, device, progress)
         try:
             with explained(self._target):
-                writing = RecordingWriter(folder, self._partial / "banks", recording, self.container, options)
-                manifest = writing.write()
+                head = Manifest(
+                    recording.name,
+                    recording.start_ns,
+                    recording.timezone,
+                    recording.source_format,
+                    recording.attributes,
+                    self.container,
+                    (),
+                )
+                with self._folder(head) as folder:
+                    manifest = encode_recording(folder, recording, options)
                 reach("recording_written")
         except BaseException:
-            remove_partial(folder)
+            remove_partial(self._partial / recording.name)
             raise
         self._manifests[recording.name] = manifest
+        return manifest
+
+    def copy(self, reader: RecordingReader) -> Manifest:
+        """Take a recording over from another archive, blocks as they are.
+
+        Parameters
+        ----------
+        reader : RecordingReader
+
+        Returns
+        -------
+        Manifest
+            What was written.
+
+        Raises
+        ------
+        InputError
+            When its name is taken, or on a full disk.
+        CorruptError
+            When the other archive has changed.
+        """
+        self._check_name(reader.name)
+        try:
+            with explained(self._target):
+                head = replace(reader.manifest, container=self.container, streams=(), objects={}, banks={})
+                with self._folder(head) as folder:
+                    manifest = copy_recording(folder, reader)
+                reach("recording_written")
+        except BaseException:
+            remove_partial(self._partial / reader.name)
+            raise
+        self._manifests[reader.name] = manifest
         return manifest
 
     def free_name(self, name: str) -> str:
@@ -180,6 +224,10 @@ class ArchiveWriter:
                 publish(self._partial / name, self._target / name)
             replace_object(self._target / CATALOG, catalog_bytes(self.container, [*self._present, *self._manifests]))
             remove_partial(self._partial)
+
+    def _folder(self, head: Manifest) -> RecordingFolder:
+        folder = self._partial / head.name
+        return RecordingFolder(folder, self._partial / "banks", head, self_contained=self._self_contained)
 
     def _make_partial(self) -> Path:
         """Make the hidden folder beside the new archive, or inside the one that grows."""

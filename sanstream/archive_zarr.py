@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from sanstream.archive_manifest import Manifest, SegmentEntry, compact_json
+from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry, compact_json
 from sanstream.archive_objects import Objects
 from sanstream.bank import Bank
 from sanstream.block import SegmentCoding
 from sanstream.errors import CorruptError
 from sanstream.shard import ShardTable, pack_shard, read_table, table_bound
-from sanstream.signal import Channel, Recording, Segment, Stream
 
 ROOT_GROUP = b'{"zarr_format":3,"node_type":"group","attributes":{"sanstream":"see catalog.json"}}'
 _GROUP = b'{"zarr_format":3,"node_type":"group"}'
@@ -75,16 +75,7 @@ class ZarrWriter:
         self._put = put
         self._self_contained = self_contained
 
-    def add_segment(
-        self,
-        stream: Stream,
-        segment: Segment,
-        name: str,
-        coding: SegmentCoding,
-        shard_samples: int,
-        bank: Bank,
-        blocks: Iterable[bytes],
-    ) -> int:
+    def add_segment(self, stream: str, rate: Fraction, entry: SegmentEntry, bank: Bank, blocks: Iterable[bytes]) -> int:
         """Write one array.
 
         Returns
@@ -92,71 +83,63 @@ class ZarrWriter:
         int
             Coded bytes: shards and the bank's delta.
         """
-        per_shard = shard_samples // coding.block_samples
+        coding = entry.coding
+        per_shard = entry.shard_samples // coding.block_samples
+        source = iter(blocks)
         coded = len(coding.bank_delta)
-        pending: list[bytes] = []
-        number = 0
-
-        def seal() -> int:
-            first = number - len(pending)
-            n = min(segment.n_samples, number * coding.block_samples) - first * coding.block_samples
-            data = pack_shard(pending, first_block=first, n_samples=n, segment_id=coding.segment_id)
-            self._put(f"{stream.name}/{name}/c/{first // per_shard}/0", data)
-            pending.clear()
-            return len(data)
-
-        for payload in blocks:
-            pending.append(payload)
-            number += 1
-            if len(pending) == per_shard:
-                coded += seal()
-        if pending:
-            coded += seal()
-        inline = bank.data if self._self_contained else b""
-        meta = _array_meta(stream, segment, segment.channels, coding, shard_samples, inline)
-        self._put(f"{stream.name}/{name}/{_META}", compact_json(meta))
+        for first in range(0, entry.n_blocks, per_shard):
+            start = first * coding.block_samples
+            data = pack_shard(
+                list(islice(source, per_shard)),
+                first_block=first,
+                n_samples=min(entry.n_samples - start, entry.shard_samples),
+                segment_id=coding.segment_id,
+            )
+            self._put(f"{stream}/{entry.name}/c/{first // per_shard}/0", data)
+            coded += len(data)
+        meta = _array_meta(entry, bank.data if self._self_contained else b"")
+        self._put(f"{stream}/{entry.name}/{_META}", compact_json(meta))
         return coded
 
-    def finish(self, recording: Recording) -> None:
+    def finish(self, head: Manifest, streams: tuple[StreamEntry, ...]) -> None:
         """Write the groups."""
-        for stream in recording.streams:
+        for stream in streams:
             self._put(f"{stream.name}/{_META}", _GROUP)
-        attributes = {k: getattr(recording, k) for k in ("start_ns", "timezone", "source_format")}
+        attributes = {k: getattr(head, k) for k in ("start_ns", "timezone", "source_format")}
         self._put(_META, compact_json({"zarr_format": 3, "node_type": "group", "attributes": attributes}))
 
+    def close(self) -> None:
+        """Do nothing: every object is whole when it is put."""
 
-def _array_meta(
-    stream: Stream,
-    segment: Segment,
-    channels: Sequence[Channel],
-    coding: SegmentCoding,
-    shard_samples: int,
-    inline_bank: bytes,
-) -> dict[str, Any]:
+
+def _array_meta(entry: SegmentEntry, inline_bank: bytes) -> dict[str, Any]:
+    channels, coding = entry.channels, entry.coding
     data_type, fill = array_type(coding)
     configuration = coding.to_dict()
     if inline_bank:
         data = base64.b64encode(inline_bank).decode()
         configuration["bank"] = {**configuration["bank"], "data": data}
-    common = Counter(c.unit for c in channels)
-    attributes: dict[str, Any] = {
-        "start_sample": segment.start_sample,
-        "labels": [c.label for c in channels],
-        "units": next(iter(common)) if len(common) == 1 else [c.unit for c in channels],
-        "gain": [c.gain for c in channels],
-        "baseline": [c.baseline for c in channels],
-    }
+    units = [c.unit for c in channels]
     return {
         "zarr_format": 3,
         "node_type": "array",
-        "shape": [segment.n_samples, len(channels)],
+        "shape": [entry.n_samples, len(channels)],
         "data_type": data_type,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [shard_samples, max(1, len(channels))]}},
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": [entry.shard_samples, max(1, len(channels))]},
+        },
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": fill,
         "codecs": [{"name": "sanstream", "configuration": configuration}],
         "dimension_names": ["time", "channel"],
-        "attributes": attributes,
+        "attributes": {
+            "start_sample": entry.start_sample,
+            "labels": [c.label for c in channels],
+            "units": units[0] if len(set(units)) == 1 else units,
+            "gain": [c.gain for c in channels],
+            "baseline": [c.baseline for c in channels],
+        },
     }
 
 

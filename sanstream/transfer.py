@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sanstream import formats
+from sanstream.archive import Archive
+from sanstream.archive import open as open_archive
 from sanstream.archive_encode import Progress
 from sanstream.archive_read import When
 from sanstream.archive_recording import RecordingReader
@@ -141,19 +143,70 @@ def restore(
     CorruptError
         When the archive has changed.
     """
-    from sanstream.archive import open
-
     if format is not None and format not in formats.FORMATS:
         raise InputError(f"format {format!r} is unknown", hint=f"use {', '.join(formats.FORMATS)}")
     written: list[Path] = []
-    with open(archive) as held:
-        if recording is not None and recording not in held.recordings:
-            raise InputError(
-                f"{archive}: holds no recording {recording!r}", hint=f"it holds {_some(list(held.recordings))}"
-            )
-        for name in held.recordings if recording is None else [recording]:
+    with open_archive(archive) as held:
+        for name in _choose(held, recording, archive):
             written += _restore_one(held.recordings[name], Path(to), format, t0, t1)
     return written
+
+
+def convert(
+    source: str | os.PathLike[str],
+    *,
+    to: str | os.PathLike[str],
+    container: str,
+    recording: str | None = None,
+    append: bool = False,
+    self_contained: bool = False,
+) -> list[str]:
+    """Copy an archive, or one of its recordings, into another container; blocks stay as they are.
+
+    Parameters
+    ----------
+    source : path
+        An archive.
+    to : path
+        The new archive.
+    container : str
+        ``"zarr"`` or ``"parquet"``.
+    recording : str, optional
+        One of the archive's recordings; default: all.
+    append : bool
+        Add to the archive that stands at ``to``.
+    self_contained : bool
+        Put whole banks into the arrays' metadata.
+
+    Returns
+    -------
+    list of str
+        The recordings copied.
+
+    Raises
+    ------
+    InputError
+        On an unknown recording, a target that is not empty, or a full disk.
+    CorruptError
+        When the source has changed.
+    """
+    with (
+        open_archive(source) as held,
+        ArchiveWriter(to, container=container, append=append, self_contained=self_contained) as writer,
+    ):
+        names = _choose(held, recording, source)
+        for name in names:
+            writer.copy(held.recordings[name])
+        writer.commit()
+    return names
+
+
+def _choose(held: Archive, recording: str | None, where: str | os.PathLike[str]) -> list[str]:
+    if recording is None:
+        return list(held.recordings)
+    if recording not in held.recordings:
+        raise InputError(f"{where}: holds no recording {recording!r}", hint=f"it holds {_some(list(held.recordings))}")
+    return [recording]
 
 
 def _restore_one(reader: RecordingReader, to: Path, format: str | None, t0: When, t1: When) -> list[Path]:

@@ -1,0 +1,105 @@
+"""The folder of one recording while it is written: segments, annotations, banks, and the manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sanstream.archive_annotations import pack_annotations
+from sanstream.archive_commit import write_object
+from sanstream.archive_manifest import MANIFEST, Manifest, SegmentEntry, StreamEntry
+from sanstream.archive_parquet import BLOCKS, ParquetWriter
+from sanstream.archive_zarr import ZarrWriter
+from sanstream.bank import Bank
+from sanstream.signal import Annotations
+
+
+class RecordingFolder:
+    """Writes one recording in either container.
+
+    Parameters
+    ----------
+    folder, banks : Path
+        Where its objects and its banks go.
+    head : Manifest
+        What is known before: name, start, attributes and container; no streams and objects yet.
+    self_contained : bool
+        Put whole banks into the arrays' metadata (Zarr only).
+    """
+
+    def __init__(self, folder: Path, banks: Path, head: Manifest, *, self_contained: bool = False) -> None:
+        self._folder = folder
+        self._banks_folder = banks
+        self._head = head
+        self._objects: dict[str, tuple[int, str]] = {}
+        self._banks: dict[str, int] = {}
+        self._writer: ZarrWriter | ParquetWriter
+        if head.container == "zarr":
+            self._writer = ZarrWriter(self._put, self_contained=self_contained)
+        else:
+            self._writer = ParquetWriter(folder / BLOCKS, head)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def add_segment(
+        self, stream: str, rate: Fraction, entry: SegmentEntry, bank: Bank, blocks: Iterable[bytes]
+    ) -> SegmentEntry:
+        """Write a segment's blocks, in order, and keep its bank.
+
+        Returns
+        -------
+        SegmentEntry
+            With ``coded_bytes``, and ``has_delta`` as the container keeps it.
+        """
+        self._keep_bank(bank)
+        coded = self._writer.add_segment(stream, rate, entry, bank, blocks)
+        apart = self._writer.keeps_delta and bool(entry.coding.bank_delta)
+        return replace(entry, coded_bytes=coded, has_delta=apart)
+
+    def finish(self, streams: tuple[StreamEntry, ...], annotations: tuple[Annotations, ...]) -> Manifest:
+        """Write the rest; the manifest last.
+
+        Returns
+        -------
+        Manifest
+        """
+        self._writer.finish(self._head, streams)
+        if isinstance(self._writer, ParquetWriter):
+            self._register(BLOCKS)
+        rates = tuple(s.rate for s in streams)
+        for events in annotations:
+            self._put(f"annotations/{events.name}.parquet", pack_annotations(events, rates))
+        names = tuple(a.name for a in annotations)
+        manifest = replace(self._head, streams=streams, annotations=names, objects=self._objects, banks=self._banks)
+        write_object(self._folder / MANIFEST, manifest.to_bytes())
+        return manifest
+
+    def _keep_bank(self, bank: Bank) -> None:
+        path = self._banks_folder / f"{bank.id}.sanbank"
+        if not path.exists():
+            write_object(path, bank.data)
+        self._banks[bank.id] = len(bank.data)
+
+    def _put(self, key: str, data: bytes) -> None:
+        write_object(self._folder / key, data)
+        self._objects[key] = (len(data), hashlib.sha256(data).hexdigest())
+
+    def _register(self, key: str) -> None:
+        """Take up a file that another library wrote."""
+        path = self._folder / key
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        self._objects[key] = (path.stat().st_size, digest)
