@@ -1,0 +1,176 @@
+"""archive, restore and convert: files in, the same files out."""
+
+from __future__ import annotations
+
+import errno
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from archive_cases import CONTAINERS, LEADS, assert_same, events, patient, tiny, walk, write
+
+import sanstream
+from sanstream import archive_commit, formats
+from sanstream.errors import BankError, CorruptError, InputError
+from sanstream.signal import Channel, Recording, Segment, Stream
+from sanstream.transfer import archive, convert, restore
+from sanstream.transfer_deidentify import deidentify
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "walk.npy"
+    np.save(path, np.stack([walk(900), walk(900, seed=1)], axis=1).astype(np.int16))
+    return path
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_file_comes_back(tmp_path: Path, source: Path, container: str) -> None:
+    seen: list[tuple[str, int, int]] = []
+    done = archive(
+        source,
+        to=tmp_path / "a",
+        rate=Fraction(100),
+        unit="mV",
+        container=container,
+        effort="fast",
+        progress=lambda *p: seen.append(p),
+    )
+    assert done["recordings"] == ["walk"]
+    assert done["n_samples"] == 1800
+    assert seen[-1] == ("walk", 1800, 1800)
+    (file,) = restore(tmp_path / "a", to=tmp_path / "out")
+    assert np.array_equal(np.load(file), np.load(source))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_real_recordings_come_back_with_headers_and_annotations(
+    tmp_path: Path, shared_data: Path, container: str
+) -> None:
+    sources = [shared_data / "wfdb-formats/03700181", shared_data / "edf-bdf/short_psg.edf"]
+    sources = [s for s in sources if s.exists() or s.with_suffix(".hea").exists()]
+    archive(sources, to=tmp_path / "a", effort="fast", container=container)
+    restore(tmp_path / "a", to=tmp_path / "out")
+    with sanstream.open(tmp_path / "a") as held:
+        for path, reader in zip(sources, held.recordings.values(), strict=True):
+            assert_same(reader.read(), formats.read(path))
+
+
+def test_a_stretch_may_be_restored(tmp_path: Path, source: Path) -> None:
+    archive([source], to=tmp_path / "a", rate=Fraction(100), effort="fast")
+    (file,) = restore(tmp_path / "a", to=tmp_path / "out", t0="+2s", t1="@500")
+    assert np.array_equal(np.load(file), np.load(source)[200:500])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"effort": "heroic"}, InputError, "effort 'heroic' is unknown; use fast, default, thorough"),
+        ({"quality": "prdn=x"}, InputError, "'x' is not a number"),
+        ({"quality": "II=lossless"}, InputError, "names channel 'II'"),
+        ({"bank": "nobank"}, BankError, "no bank 'nobank'"),
+        ({"bank": "none.sanbank"}, BankError, "not there"),
+        ({"container": "tar"}, InputError, "container 'tar' is unknown"),
+    ],
+)
+def test_bad_requests_leave_nothing(
+    tmp_path: Path, source: Path, change: dict[str, str], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        archive(source, to=tmp_path / "new" / "a", rate=Fraction(100), **change)  # type: ignore[arg-type]
+    assert [p.name for p in tmp_path.iterdir()] == ["walk.npy"]
+
+
+def test_one_bad_source_of_many_leaves_nothing(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        archive([source, tmp_path / "none.npy"], to=tmp_path / "a", rate=Fraction(100), effort="fast")
+    with pytest.raises(InputError, match="holds a recording 'walk' already"):
+        archive([source, source], to=tmp_path / "a", rate=Fraction(100), effort="fast")
+    assert [p.name for p in tmp_path.iterdir()] == ["walk.npy"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(point: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(archive_commit, "watcher", full)
+    with pytest.raises(InputError, match="no space left"):
+        archive(source, to=tmp_path / "a", rate=Fraction(100), effort="fast")
+    assert [p.name for p in tmp_path.iterdir()] == ["walk.npy"]
+
+
+def test_what_is_not_in_the_archive_is_one_clear_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", [tiny("t")])
+    with pytest.raises(InputError, match="holds no recording 'u'; it holds t"):
+        restore(path, to=tmp_path / "out", recording="u")
+    with pytest.raises(InputError, match="format 'mp3' is unknown"):
+        restore(path, to=tmp_path / "out", format="mp3")
+    (path / "t/10hz/0/c/0/0").write_bytes(b"")
+    with pytest.raises(CorruptError):
+        restore(path, to=tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_converting_there_and_back_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = write(tmp_path / "zarr", [patient("a"), tiny("b")])
+    assert convert(first, to=tmp_path / "parquet", container="parquet") == ["a", "b"]
+    convert(tmp_path / "parquet", to=tmp_path / "again", container="zarr")
+    for path in (tmp_path / "parquet", tmp_path / "again"):
+        with sanstream.open(path) as held:
+            assert held.verify(deep=True) == []
+            assert_same(held.recordings["a"].read(), patient("a"))
+    files = [f.relative_to(first) for f in first.rglob("*") if f.is_file()]
+    assert all((first / f).read_bytes() == (tmp_path / "again" / f).read_bytes() for f in files)
+    assert convert(first, to=tmp_path / "parquet2", container="parquet", recording="b") == ["b"]
+
+
+def test_deidentified_recordings_name_nobody() -> None:
+    header = {
+        "format": "212",
+        "skew": 2,
+        "label": "II",
+        "serial": "Jane",
+        "edf": {"transducer": "Jane", "prefilter": "HP"},
+    }
+    channel = Channel("II", header=header)
+    stream = Stream("s", Fraction(10), (Segment(0, (channel,), walk(40)[:, None]),))
+    notes = events(4)
+    notes.columns["aux_note"] = np.array(["(AFIB\0", "Jane Doe", "T1", ""], object)  # type: ignore[index]
+    own = Recording("jane", (stream,), 1_700_000_000 * 10**9, "utc", (notes,), "wfdb", {"comments": ["Jane"]})
+    got = deidentify(own, name="recording1")
+    assert "jane" not in repr(got).lower()
+    assert (got.name, got.start_ns, got.attributes) == ("recording1", 80_000 * 10**9, {})
+    assert got.streams[0].segments[0].channels[0].header == {
+        "format": "212",
+        "skew": 2,
+        "label": "II",
+        "edf": {"prefilter": "HP"},
+    }
+    assert got.annotations[0].columns["aux_note"].tolist() == ["(AFIB\0", "", "T1", ""]
+    assert np.array_equal(got.streams[0].segments[0].samples, stream.segments[0].samples)
+
+
+def test_deidentified_sources_are_numbered(tmp_path: Path, source: Path) -> None:
+    other = tmp_path / "john.npy"
+    other.write_bytes(source.read_bytes())
+    options = {"rate": Fraction(100), "effort": "fast", "deidentify": True}
+    assert archive([source, other], to=tmp_path / "a", **options)["recordings"] == ["recording1", "recording2"]
+    assert archive([other], to=tmp_path / "a", append=True, **options)["recordings"] == ["recording1-2"]
+    assert not [f for f in (tmp_path / "a").rglob("*") if f.is_file() and b"john" in f.read_bytes()]
+
+
+def test_a_recording_without_samples_or_streams_comes_back(tmp_path: Path) -> None:
+    nothing = Recording("none", (), attributes={"why": "empty"})
+    path = write(tmp_path / "a", [nothing])
+    with sanstream.open(path) as held:
+        assert_same(held.recordings["none"].read(), nothing)
+        assert held.info()["recordings"][0]["streams"] == []
+
+
+def test_header_and_lead_names_are_kept_by_default(tmp_path: Path) -> None:
+    stream = Stream("s", Fraction(100), (Segment(0, LEADS[:1], walk(50)[:, None]),))
+    own = Recording("r", (stream,), attributes={"comments": ["Jane"]})
+    assert_same(sanstream.open(write(tmp_path / "a", [own])).recordings["r"].read(), own)
