@@ -85,7 +85,7 @@ def test_synthesis_stamps_and_cuts_kernels_at_both_ends() -> None:
 def test_refit_is_least_squares_with_overlaps(shared: bool) -> None:
     x, w = make(5, 3, 2, 50), make(6, 2, 1 if shared else 2, 12)
     rows = [(0, 0, -5), (0, 1, 4), (0, 0, 9), (2, 1, 44)]
-    found = refit(x, w, activations(rows, torch.zeros(4, 2))).numpy()
+    found = refit(x, w, activations(rows, torch.zeros(4, 2)), emphasis=0).numpy()
     for b in (0, 2):
         for c in range(2):
             mine = [i for i, row in enumerate(rows) if row[0] == b]
@@ -97,6 +97,15 @@ def test_refit_is_least_squares_with_overlaps(shared: bool) -> None:
                 design[:, column] = track[0]
             expected = np.linalg.lstsq(design, x[b, c].double().numpy(), rcond=None)[0]
             np.testing.assert_allclose(found[mine, c], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_refit_with_emphasis_is_not_bent_by_a_wandering_baseline() -> None:
+    x, kernels, truth = planted(noise=0.0)
+    wander = 3 * torch.cos(torch.linspace(0, 6.3, 200))
+    plain = (refit(x + wander, kernels, truth, emphasis=0) - truth.amplitude).abs().max()
+    emphasised = (refit(x + wander, kernels, truth) - truth.amplitude).abs().max()
+    assert float(emphasised) < 0.3 * float(plain)
+    torch.testing.assert_close(refit(x, kernels, truth), truth.amplitude, atol=1e-2, rtol=1e-2)
 
 
 def test_refit_of_twins_and_of_an_empty_channel_stays_finite() -> None:
@@ -120,10 +129,10 @@ def planted(seed: int = 0, noise: float = 0.05) -> tuple[torch.Tensor, torch.Ten
     return synthesize(truth, kernels, 2, 200) + noise * make(seed, 2, 2, 200), kernels, truth
 
 
-@pytest.mark.parametrize("remove_mean", [True, False])
-def test_selection_finds_what_was_planted(remove_mean: bool) -> None:
+@pytest.mark.parametrize(("remove_mean", "emphasis"), [(True, 0.0), (False, 0.0), (True, 0.9), (False, 0.9)])
+def test_selection_finds_what_was_planted(remove_mean: bool, emphasis: float) -> None:
     x, kernels, truth = planted()
-    found = select(x + 3.0 * remove_mean, kernels, remove_mean=remove_mean)
+    found = select(x + 3.0 * remove_mean, kernels, remove_mean=remove_mean, emphasis=emphasis, min_explained=0.5)
     assert found.window.tolist() == truth.window.tolist()
     assert found.kernel.tolist() == truth.kernel.tolist()
     assert (found.index - truth.index).abs().max() <= 1

@@ -11,12 +11,14 @@ from torch import Tensor
 from sanstream.errors import InputError
 from sanstream.san.clustering import cluster_shapes
 from sanstream.san.correlation import correlate
-from sanstream.san.refitting import refit, synthesize
+from sanstream.san.refitting import EMPHASIS, refit, synthesize
 from sanstream.san.selection import Activations, select
 from sanstream.san.suppression import sliding_max, suppress
 
-_LEARN_EXPLAINED = 0.5
-"""While learning, weaker matches than the codec's count too, so that a kernel can move to its events."""
+_LEARN_EXPLAINED = 0.3
+"""Least explained share, after pre-emphasis, while learning: low, so that a kernel can move to its events."""
+_BADLY = 0.5
+"""An event of which this share of energy is left over is looked at for new kernels."""
 _WORTH = 0.005
 """A kernel stays when without it at least this share of the explained energy would be lost."""
 
@@ -93,9 +95,16 @@ def _prepare(windows: Tensor, max_windows: int) -> tuple[Tensor, Tensor]:
     return x / channel_scale[:, None], channel_scale
 
 
-def _match(x: Tensor, kernels: Tensor, min_explained: float = _LEARN_EXPLAINED) -> Activations:
-    """Choose activations and refit their amplitudes."""
-    chosen = select(x, kernels, min_explained=min_explained, min_distance=max(1, kernels.shape[2] // 2))
+def _match(x: Tensor, kernels: Tensor) -> Activations:
+    """Choose activations by shape after pre-emphasis, which a wandering baseline does not sway, and refit."""
+    chosen = select(
+        x,
+        kernels,
+        min_explained=_LEARN_EXPLAINED,
+        min_distance=max(1, kernels.shape[2] // 2),
+        remove_mean=False,
+        emphasis=EMPHASIS,
+    )
     return chosen.with_amplitude(refit(x, kernels, chosen))
 
 
@@ -127,7 +136,7 @@ def _without_idle(x: Tensor, kernels: Tensor) -> Tensor:
     """Drop, one by one, kernels whose places the others could explain almost as well."""
     m = kernels.shape[2]
     scores = correlate(x, kernels, remove_mean=True)
-    energy = torch.where(scores.explained >= _LEARN_EXPLAINED, scores.energy, 0.0)
+    energy = torch.where(scores.explained >= _BADLY, scores.energy, 0.0)
     energy = energy * (scores.overlap >= 0.5)[None]
     reach = sliding_max(energy, m // 2)
     kept = list(range(len(kernels)))
@@ -171,7 +180,7 @@ def _new_shapes(x: Tensor, kernels: Tensor, count: int, m: int) -> Tensor:
     width = max(1, m // 16)
     steep = torch.nn.functional.avg_pool1d(slope.sum(dim=1, keepdim=True), 2 * width + 1, 1, width)[:, 0]
     left = _smooth_energy(residual, m)[:, :-1] / _smooth_energy(x, m)[:, :-1].clamp_min(1e-12)
-    strength = steep * (left > 1 - _LEARN_EXPLAINED)
+    strength = steep * (left > _BADLY)
     level = torch.quantile(sliding_max(steep, m).flatten()[::7][:100_000], 0.5)
     kept = suppress(strength, strength > 0.4 * level, m // 2)
     kept[:, : m // 2], kept[:, -(m // 2) :] = False, False

@@ -48,15 +48,15 @@ def cluster_shapes(segments: Tensor, count: int, *, n_rounds: int = 8, least: in
 
 
 def _start(flat: Tensor, energy: Tensor, count: int) -> Tensor:
-    """First centre: the median segment; then farthest-first by smoothed unexplained energy."""
+    """First the median segment; then worst-explained first."""
     first = flat.median(dim=0).values
     if float(first.norm()) == 0:
         first = flat[energy.argmax()]
-    centres = (first / first.norm())[None]
+    centres: Tensor = (first / first.norm())[None]
     while len(centres) < min(count, len(flat)):
         left = energy - (flat @ centres.T).pow(2).amax(dim=1)
         # the very worst segment is often an artefact: take one that is bad but has company
-        worst = torch.argsort(left, descending=True, stable=True)[max(0, min(len(flat) // 50, 5))]
+        worst = int(torch.argsort(left, descending=True, stable=True)[min(len(flat) // 50, 5)])
         if float(left[worst]) <= 1e-6 * float(energy[worst]):
             break
         centres = torch.cat([centres, (flat[worst] / flat[worst].norm())[None]])

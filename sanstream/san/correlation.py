@@ -123,6 +123,24 @@ def cross_correlation(windows: Tensor, kernels: Tensor) -> Tensor:
     return full[..., : n + m - 1]
 
 
+def emphasise_windows(windows: Tensor, emphasis: float) -> Tensor:
+    """Pre-emphasis ``x[t] - emphasis x[t - 1]`` of windows (..., n): weighs down a wandering baseline.
+
+    The sample before a window is taken as equal to its first.
+    """
+    out = windows.clone()
+    out[..., 1:] -= emphasis * windows[..., :-1]
+    out[..., 0] *= 1.0 - emphasis
+    return out
+
+
+def emphasise_kernels(kernels: Tensor, emphasis: float) -> Tensor:
+    """Pre-emphasis of kernels (..., m), zero around them: (..., m + 1); the first tap stays the first."""
+    out = functional.pad(kernels, (0, 1))
+    out[..., 1:] -= emphasis * kernels
+    return out
+
+
 def _fast_length(length: int) -> int:
     """Smallest 2^a 3^b 5^c (b, c <= 2) not below ``length``."""
     sizes = (odd << max(0, (-(-length // odd) - 1).bit_length()) for odd in (1, 3, 5, 9, 15, 25, 45, 75, 225))

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sanstream.san.correlation import check_shapes
+from sanstream.san.correlation import check_shapes, emphasise_kernels, emphasise_windows
 from sanstream.san.selection import Activations
 
 _CHUNK_ELEMENTS = 1 << 24
+EMPHASIS = 0.9
+"""Pre-emphasis of a refit unless told otherwise: whitens the wander of an ECG's baseline."""
 
 
 def synthesize(activations: Activations, kernels: Tensor, n_windows: int, n_samples: int) -> Tensor:
@@ -57,7 +59,9 @@ def atoms(kernels: Tensor, kernel: Tensor, index: Tensor, n_samples: int) -> Ten
     return torch.gather(padded[kernel], -1, picked)
 
 
-def refit(windows: Tensor, kernels: Tensor, activations: Activations, *, ridge: float = 1e-6) -> Tensor:
+def refit(
+    windows: Tensor, kernels: Tensor, activations: Activations, *, emphasis: float = EMPHASIS, ridge: float = 1e-6
+) -> Tensor:
     """Least-squares amplitudes of all activations of a window together, each channel on its own.
 
     Parameters
@@ -66,6 +70,10 @@ def refit(windows: Tensor, kernels: Tensor, activations: Activations, *, ridge: 
     kernels : Tensor, shape (q, Ck, m), float32
     activations : Activations
         Their amplitudes are not used.
+    emphasis : float
+        Least squares after pre-emphasis, which a residual coder's bits follow more closely: a
+        wandering baseline no longer bends the amplitudes (0.1 to 9 % fewer bits on five MIT-BIH
+        records). 0 gives plain least squares, with least residual energy.
     ridge : float
         Added to the diagonal, relative to it, so that near-equal activations stay solvable.
 
@@ -80,6 +88,8 @@ def refit(windows: Tensor, kernels: Tensor, activations: Activations, *, ridge: 
         On shapes that do not belong together.
     """
     batch, channels, n, _, _ = check_shapes(windows, kernels)
+    if emphasis:
+        windows, kernels = emphasise_windows(windows, emphasis), emphasise_kernels(kernels, emphasis)
     out = torch.zeros((len(activations), channels), dtype=windows.dtype, device=windows.device)
     counts = activations.counts(batch)
     widest = int(counts.max()) if batch else 0

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sanstream.san.correlation import Scores, correlate
+from sanstream.san.correlation import Scores, correlate, emphasise_kernels, emphasise_windows
 from sanstream.san.suppression import suppress
 
 
@@ -84,6 +84,7 @@ def select(
     min_energy: float | Tensor = 0.0,
     min_overlap: float = 0.5,
     remove_mean: bool = True,
+    emphasis: float = 0.0,
 ) -> Activations:
     """Choose activations: greedily by energy explained, kernels competing for territory.
 
@@ -108,6 +109,9 @@ def select(
         Least share of the kernel's energy inside the window.
     remove_mean : bool
         See :func:`correlate`.
+    emphasis : float
+        Compare after pre-emphasis, 0 to 1. On MIT-BIH ``emphasis=0.9, min_explained=0.4,
+        remove_mean=False`` chose fewer activations that saved as many bits.
 
     Returns
     -------
@@ -118,7 +122,11 @@ def select(
     InputError
         On shapes that do not belong together.
     """
-    scores = correlate(windows, kernels, remove_mean=remove_mean)
+    if emphasis:
+        windows, taps = emphasise_windows(windows, emphasis), emphasise_kernels(kernels, emphasis)
+    else:
+        taps = kernels
+    scores = correlate(windows, taps, remove_mean=remove_mean)
     distance = kernels.shape[2] // 2 if min_distance is None else min_distance
     least = torch.as_tensor(min_energy, dtype=windows.dtype, device=windows.device).reshape(-1, 1, 1)
     allowed = (scores.explained >= min_explained) & (scores.overlap >= min_overlap)[None] & (scores.energy > least)
@@ -129,7 +137,7 @@ def select(
     window, position = torch.nonzero(kept, as_tuple=True)
     chosen = kernel[window, position]
     amplitude = amplitudes_at(scores, window, chosen, position)
-    return Activations(window, chosen, position - (kernels.shape[2] - 1), amplitude)
+    return Activations(window, chosen, position - (taps.shape[2] - 1), amplitude)
 
 
 def amplitudes_at(scores: Scores, window: Tensor, kernel: Tensor, position: Tensor) -> Tensor:
