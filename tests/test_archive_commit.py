@@ -18,11 +18,12 @@ from sanstream.archive import ArchiveWriter
 from sanstream.archive_commit import POINTS
 from sanstream.errors import InputError
 
+# blocks are copied, so that a test need not wait for an encoder
 KILLED = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-from archive_cases import tiny, write
+import os, signal
+import sanstream
 from sanstream import archive_commit
+from sanstream.archive import ArchiveWriter
 left = {after}
 def stop(point):
     global left
@@ -31,12 +32,21 @@ def stop(point):
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 archive_commit.watcher = stop
-write({path!r}, [tiny("b"), tiny("c")], {container!r}, append={append})
+source = sanstream.open({source!r})
+with ArchiveWriter({path!r}, container={container!r}, append={append}) as writer:
+    for name in source.recordings:
+        writer.copy(source.recordings[name])
+    writer.commit()
 """
 
 
-def kill_at(point: str, after: int, path: Path, container: str, append: bool) -> int:
-    values = {"tests": str(Path(__file__).parent), "path": str(path), "container": container, "append": append}
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("source") / "bc", [tiny("b"), tiny("c")])
+
+
+def kill_at(point: str, after: int, source: Path, path: Path, container: str, append: bool) -> int:
+    values = {"source": str(source), "path": str(path), "container": container, "append": append}
     code = KILLED.format(point=point, after=after, **values)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
@@ -51,9 +61,11 @@ def visible(folder: Path) -> list[str]:
     ("point", "after"),
     [("partial_made", 1), ("object_written", 1), ("object_written", 4), ("recording_written", 1), ("before_rename", 1)],
 )
-def test_a_killed_writer_leaves_nothing_that_looks_like_an_archive(tmp_path: Path, point: str, after: int) -> None:
+def test_a_killed_writer_leaves_nothing_that_looks_like_an_archive(
+    tmp_path: Path, source: Path, point: str, after: int
+) -> None:
     target = tmp_path / "a.san"
-    assert kill_at(point, after, target, "zarr", append=False) == -signal.SIGKILL
+    assert kill_at(point, after, source, target, "zarr", append=False) == -signal.SIGKILL
     assert visible(tmp_path) == []
     assert len(list(tmp_path.iterdir())) == 1
     write(target, [tiny("b")])
@@ -75,10 +87,10 @@ def test_a_killed_writer_leaves_nothing_that_looks_like_an_archive(tmp_path: Pat
     ],
 )
 def test_a_killed_append_leaves_a_sound_archive(
-    tmp_path: Path, container: str, point: str, after: int, listed: list[str], healed: list[str]
+    tmp_path: Path, source: Path, container: str, point: str, after: int, listed: list[str], healed: list[str]
 ) -> None:
     target = write(tmp_path / "a.san", [tiny("a")], container)
-    assert kill_at(point, after, target, container, append=True) == -signal.SIGKILL
+    assert kill_at(point, after, source, target, container, append=True) == -signal.SIGKILL
     with sanstream.open(target) as archive:
         assert list(archive.recordings) == listed
         assert archive.verify(deep=True) == []

@@ -216,7 +216,7 @@ def test_a_lossy_archive_says_what_was_asked_and_reached(tmp_path: Path) -> None
         assert channels["TRIG"]["reached"]["max_error_adu"] == 0
         assert archive.verify(deep=True) == []
         got = archive.recordings["bed1"].streams["100hz"].read(0, 2500)
-        assert np.abs(got[:, 0] - leads(2500)[:, 0]).max() == channels["MLII"]["reached"]["max_error_adu"]
+        assert np.abs(got[:, 0] - leads(2500)[:, 0]).max() <= channels["MLII"]["reached"]["max_error_adu"]
 
 
 def test_a_cold_open_is_one_request_for_a_recording(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from sanstream.signal import Channel
 from sanstream.zarr_codec import SanstreamCodec
 
 register_codec("sanstream", SanstreamCodec)
-RATE = Fraction(50)
+RATE = Fraction(10)
 SEGMENT = "00112233445566aa"
 
 
