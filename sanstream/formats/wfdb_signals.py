@@ -121,7 +121,7 @@ def _check(header: Header, folder: Path, where: str) -> tuple[int, int]:
 
 
 def read_segment(header: Header, folder: Path, stem: str) -> RawSegment:
-    """Read all signals of a segment through ``wfdb``.
+    """Read all signals of a segment through ``wfdb`` (format 61 aside).
 
     Raises
     ------
@@ -132,19 +132,27 @@ def read_segment(header: Header, folder: Path, stem: str) -> RawSegment:
     """
     where = str(folder / f"{stem}.hea")
     n_frames, file_frames = _check(header, folder, where)
-    wanted = [i for i, line in enumerate(header.signals) if line.fmt != "0" and line.file != "~"]
-    raw = _rdrecord(folder / stem, wanted, where, ignore_skew=True)
+    samples: list[IntArray | None] = [None] * len(header.signals)
+    by_library: list[int] = []
     skew = max(line.skew for line in header.signals)
-    if skew and file_frames > n_frames:
-        aligned = _rdrecord(folder / stem, wanted, where, ignore_skew=False)
-        for k, number in enumerate(wanted):
+    for name, numbers in groups(header.signals).items():
+        if header.signals[numbers[0]].fmt == "61":
+            parts = _read_61(folder / name, [header.signals[i] for i in numbers], min(file_frames, n_frames + skew))
+            for number, part in zip(numbers, parts, strict=True):
+                samples[number] = part
+        else:
+            by_library += numbers
+    by_library.sort()
+    raw = _rdrecord(folder / stem, by_library, where, ignore_skew=True) if by_library else []
+    if by_library and skew and file_frames > n_frames:
+        aligned = _rdrecord(folder / stem, by_library, where, ignore_skew=False)
+        for k, number in enumerate(by_library):
             line = header.signals[number]
             first = (n_frames - min(line.skew, n_frames)) * line.samples_per_frame
             more = min(file_frames - n_frames, line.skew) * line.samples_per_frame
             raw[k] = np.concatenate([raw[k], aligned[k][first : first + more]])
-    samples: list[IntArray | None] = [None] * len(header.signals)
-    for k, number in enumerate(wanted):
-        samples[number] = raw[k]
+    for number, part in zip(by_library, raw, strict=True):
+        samples[number] = part
     prologs = {}
     for name, numbers in groups(header.signals).items():
         line = header.signals[numbers[0]]
@@ -152,6 +160,14 @@ def read_segment(header: Header, folder: Path, stem: str) -> RawSegment:
             with (folder / name).open("rb") as file:
                 prologs[name] = base64.b64encode(file.read(line.offset)).decode("ascii")
     return RawSegment(n_frames, tuple(samples), prologs, min(file_frames, n_frames + skew))
+
+
+def _read_61(path: Path, lines: list[SignalLine], n_frames: int) -> list[IntArray]:
+    """Read a file of format 61, on whose byte order ``wfdb`` 4.3.1 stumbles when it returns integers."""
+    counts = [line.samples_per_frame for line in lines]
+    data = np.fromfile(path, dtype=">i2", offset=lines[0].offset, count=n_frames * sum(counts))
+    frames = data.astype(np.int64).reshape(n_frames, sum(counts))
+    return [part.reshape(-1) for part in np.split(frames, np.cumsum(counts)[:-1], axis=1)]
 
 
 def _rdrecord(stem: Path, wanted: list[int], where: str, *, ignore_skew: bool) -> list[IntArray]:
