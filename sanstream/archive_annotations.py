@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sanstream.archive_manifest import compact_json
-from sanstream.errors import CorruptError
+from sanstream.errors import CorruptError, UnsupportedError
 from sanstream.signal import Annotations
 
 _KEY = b"sanstream"
@@ -32,6 +32,11 @@ def pack_annotations(annotations: Annotations, rates: tuple[Fraction, ...] = ())
     Returns
     -------
     bytes
+
+    Raises
+    ------
+    UnsupportedError
+        When a column holds neither numbers nor texts.
     """
     columns = {name: np.asarray(column) for name, column in annotations.columns.items()}
     meta: dict[str, Any] = {"attributes": dict(annotations.attributes), "columns": _types(columns)}
@@ -39,11 +44,7 @@ def pack_annotations(annotations: Annotations, rates: tuple[Fraction, ...] = ())
     if clock is not None:
         meta["clock"] = [str(clock[0]), clock[1]]
         del columns["time_ns"]
-    arrays = {
-        name: pa.array(column.tolist() if column.dtype.kind in "OU" else column) for name, column in columns.items()
-    }
-    arrays = {name: pa.array([], pa.string()) if pa.types.is_null(a.type) else a for name, a in arrays.items()}
-    table = pa.table(arrays)
+    table = pa.table({name: _to_arrow(annotations.name, name, column) for name, column in columns.items()})
     encodings = {n: "DELTA_BINARY_PACKED" for n, c in columns.items() if c.dtype.kind in "iu" and c.dtype.itemsize > 2}
     encodings |= {n: "BYTE_STREAM_SPLIT" for n, c in columns.items() if c.dtype.kind == "f" and c.dtype.itemsize > 2}
     out = io.BytesIO()
@@ -87,6 +88,18 @@ def unpack_annotations(data: bytes, name: str) -> Annotations:
     except (pa.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
         raise CorruptError(f"annotations {name!r}: not an annotation file ({error})") from error
     return Annotations(name, columns, meta["attributes"])
+
+
+def _to_arrow(events: str, name: str, column: npt.NDArray[Any]) -> pa.Array:
+    try:
+        if column.dtype.kind in "OU":
+            return pa.array(column.tolist(), pa.string())
+        return pa.array(column)
+    except (pa.ArrowException, UnicodeError) as error:
+        raise UnsupportedError(
+            f"annotations {events!r}: column {name!r} of type {column.dtype} cannot be stored ({error})",
+            hint="use integers, floats or texts",
+        ) from error
 
 
 def _types(columns: dict[str, npt.NDArray[Any]]) -> dict[str, str]:

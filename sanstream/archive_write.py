@@ -124,6 +124,8 @@ class ArchiveWriter:
             When its name is taken or cannot be a folder's, on a bad quality, or a full disk.
         """
         self._check_name(recording.name)
+        for part in (*recording.streams, *recording.annotations):
+            _check_folder_name(part.name)
         check_requests(requests, [c for s in recording.streams for g in s.segments for c in g.channels])
         options = EncodeOptions(requests, effort, bank, device, progress)
         try:
@@ -267,10 +269,14 @@ class ArchiveWriter:
             raise InputError(f"{target}: is not empty", hint=hint)
 
     def _check_name(self, name: str, taken: Sequence[str] | None = None) -> None:
-        if not name or name in _RESERVED or name.startswith((".", "__")) or "/" in name or "\\" in name or "\0" in name:
-            raise InputError(f"recording name {name!r} cannot be a folder's name", hint="rename the source")
-        if name in (self._present if taken is None else taken) or name in (self._manifests if taken is None else ()):
+        _check_folder_name(name)
+        if name in ((*self._present, *self._manifests) if taken is None else taken):
             raise InputError(f"{self._target}: holds a recording {name!r} already", hint="rename the source")
+
+
+def _check_folder_name(name: str) -> None:
+    if not name or name in _RESERVED or name.startswith((".", "__")) or set(name) & set("/\\\0") or len(name) > 200:
+        raise InputError(f"name {name!r} cannot be a folder's name", hint="rename the source")
 
 
 def heal(target: Path) -> list[str]:

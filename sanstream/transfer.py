@@ -145,10 +145,17 @@ def restore(
     """
     if format is not None and format not in formats.FORMATS:
         raise InputError(f"format {format!r} is unknown", hint=f"use {', '.join(formats.FORMATS)}")
+    folder = Path(to)
+    before = {folder, *folder.rglob("*")} if folder.exists() else set()
     written: list[Path] = []
-    with open_archive(archive) as held:
-        for name in _choose(held, recording, archive):
-            written += _restore_one(held.recordings[name], Path(to), format, t0, t1)
+    try:
+        with open_archive(archive) as held:
+            for name in _choose(held, recording, archive):
+                written += _restore_one(held.recordings[name], folder, format, t0, t1)
+    except BaseException:
+        for path in [p for p in written if p not in before]:
+            path.unlink(missing_ok=True)
+        raise
     return written
 
 

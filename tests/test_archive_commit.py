@@ -198,7 +198,7 @@ def test_names_that_are_taken_or_cannot_be_are_refused(tmp_path: Path) -> None:
     with ArchiveWriter(path, append=True) as writer:
         with pytest.raises(InputError, match="holds a recording 'a' already"):
             writer.add(tiny("a"))
-        for name in ("", "banks", "../x", ".hidden", "manifest.json"):
+        for name in ("", "banks", "../x", ".hidden", "manifest.json", "x" * 300):
             with pytest.raises(InputError, match="cannot be a folder's name"):
                 writer.add(tiny(name))
         assert writer.free_name("a") == "a-2"

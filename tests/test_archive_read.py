@@ -21,7 +21,7 @@ from sanstream.archive_channels import pack_channels
 from sanstream.archive_parquet import BLOCKS
 from sanstream.archive_zarr import array_type
 from sanstream.errors import CorruptError, InputError, UnsupportedError
-from sanstream.signal import Channel
+from sanstream.signal import Annotations, Channel
 from sanstream.times import Time
 
 PATIENT = patient()
@@ -311,6 +311,12 @@ def test_annotations_come_back_with_their_types(rates: tuple[Fraction, ...]) -> 
         for key, column in own.columns.items():
             assert back.columns[key].dtype == column.dtype
             assert np.array_equal(back.columns[key], column)
+
+
+def test_an_annotation_column_of_another_kind_is_refused() -> None:
+    mixed = Annotations("e", {"time_ns": np.arange(2), "x": np.array(["a", 3], object)})
+    with pytest.raises(UnsupportedError, match="annotations 'e': column 'x' of type object cannot be stored"):
+        pack_annotations(mixed)
 
 
 def test_channel_headers_of_any_shape_come_back(tmp_path: Path) -> None:
