@@ -76,12 +76,13 @@ def _decimals(text: str, where: str) -> int:
         return len(plain[1] or "")
     try:
         value = Decimal(text.strip())
-        exponent = value.as_tuple().exponent if value.is_finite() else None
+        exponent = value.as_tuple().exponent if value.is_finite() and value.adjusted() < _MAX_DECIMALS else None
     except InvalidOperation:
         exponent = None
     if not isinstance(exponent, int):
         raise InputError(
-            f"{where}: {text.strip()!r} is not a number", hint="leave the cell empty where a value is missing"
+            f"{where}: {text.strip()!r} is not a number below 1e18",
+            hint="leave the cell empty where a value is missing",
         )
     return max(0, -exponent)
 

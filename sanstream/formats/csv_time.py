@@ -53,7 +53,7 @@ def _seconds(cell: str) -> tuple[Fraction, int]:
     """Return a cell's value and number of decimals."""
     value = Decimal(cell.strip())
     exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int):
+    if not isinstance(exponent, int) or value.adjusted() > 30 or exponent < -30:
         raise InvalidOperation
     return Fraction(value), max(0, -exponent)
 

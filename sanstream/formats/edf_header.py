@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from sanstream.errors import InputError, UnsupportedError
+from sanstream.formats.labels import exact_number
 
 MAIN = (
     ("version", 8),
@@ -104,8 +105,8 @@ class EdfHeader:
     def number(self, text: str, what: str) -> Fraction:
         """Read a decimal field; a decimal comma is accepted."""
         try:
-            return Fraction(text.strip().replace(",", "."))
-        except (ValueError, ZeroDivisionError):
+            return exact_number(text.replace(",", "."))
+        except ValueError:
             raise InputError(f"{self.where}: {what} is {text!r}, must be a number", hint="repair the header") from None
 
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from sanstream.signal import SIGNAL, TRIGGER
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
+_NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?")
 _TRIGGER = re.compile(
     r"^(edf annotations|bdf annotations|status|triggers?|trig|sti ?\d*|markers?|event( ?marker)?s?|(sample ?)?counter|"
     r"seq(uence)?( ?number)?|digital ?(in|out|input|output)?)$",
@@ -26,6 +27,19 @@ def safe_name(text: str) -> str:
     """
     name = _UNSAFE.sub("_", text).strip("._")
     return name[:120] or "recording"
+
+
+def exact_number(text: str) -> Fraction:
+    """Read a decimal exactly; exponents beyond two digits are refused, since their value would fill the memory.
+
+    Raises
+    ------
+    ValueError
+        When the text is no such number.
+    """
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"{text!r} is not a number")
+    return Fraction(text.strip())
 
 
 def rate_text(rate: Fraction) -> str:

@@ -26,12 +26,15 @@ _MAX_BINARY = 40
 
 @dataclass(frozen=True)
 class Lattice:
-    """``value = integer * multiple / 10**decimals`` (or ``/ 2**binary``), or ``float32-bits``.
+    """How integers turn into floats.
+
+    ``decimal``: ``(integer * multiple) / 10**digits``; ``binary``: ``(integer * multiple) / 2**digits``;
+    ``product``: ``integer * (multiple / 10**digits)``, which rounds otherwise; all in float64.
 
     Parameters
     ----------
     kind : str
-        ``"decimal"``, ``"binary"`` or ``"float32-bits"``.
+        ``"decimal"``, ``"binary"``, ``"product"`` or ``"float32-bits"``.
     digits : int
         Decimal or binary places.
     multiple : int
@@ -43,11 +46,14 @@ class Lattice:
     multiple: int = 1
 
     @property
+    def scale(self) -> float:
+        """Return the power of ten or two that integers are divided by."""
+        return float((2 if self.kind == "binary" else 10) ** self.digits)
+
+    @property
     def gain(self) -> float:
         """Return steps per physical unit."""
-        if self.kind == BITS:
-            return 1.0
-        return float((10 if self.kind == "decimal" else 2) ** self.digits) / self.multiple
+        return 1.0 if self.kind == BITS else self.scale / self.multiple
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -70,16 +76,18 @@ def restore_floats(integers: IntSamples, lattice: Lattice, dtype: np.dtype[Any])
     if lattice.kind == BITS:
         bits = np.where(integers < 0, integers ^ 0x7FFFFFFF, integers).astype(np.int32)
         return bits.view(np.float32).astype(dtype)
-    scale = float((10 if lattice.kind == "decimal" else 2) ** lattice.digits)
-    out = (integers.astype(np.float64) * lattice.multiple) / scale
+    wide = integers.astype(np.float64)
+    if lattice.kind == "product":
+        out = wide * (lattice.multiple / lattice.scale)
+    else:
+        out = (wide * lattice.multiple) / lattice.scale
     out[integers == MISSING] = np.nan
     return out.astype(dtype)
 
 
 def _try(values: Floats, present: npt.NDArray[np.bool_], kind: str, digits: int) -> tuple[IntSamples, Lattice] | None:
-    scale = float((10 if kind == "decimal" else 2) ** digits)
     with np.errstate(all="ignore"):
-        scaled = np.rint(np.where(present, values, 0).astype(np.float64) * scale)
+        scaled = np.rint(np.where(present, values, 0).astype(np.float64) * Lattice(kind, digits).scale)
     if scaled.size and np.abs(scaled).max() > 2**53:
         return None
     integers = scaled.astype(np.int64)
@@ -114,7 +122,7 @@ def find_lattice(values: Floats, label: str) -> tuple[IntSamples, Lattice]:
     native = values.astype(values.dtype.newbyteorder("="))
     present = np.isfinite(native)
     probe = slice(0, 2000)
-    for kind, most in (("decimal", _MAX_DECIMALS), ("binary", _MAX_BINARY)):
+    for kind, most in (("decimal", _MAX_DECIMALS), ("product", _MAX_DECIMALS), ("binary", _MAX_BINARY)):
         for digits in range(most + 1):
             if _try(native[probe], present[probe], kind, digits) is None:
                 continue

@@ -6,8 +6,10 @@ import datetime
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isfinite
 
 from sanstream.errors import InputError
+from sanstream.formats.labels import exact_number
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 _FORMAT = re.compile(r"^(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
@@ -135,6 +137,8 @@ def _signal(line: str, where: str) -> SignalLine:
     rest_or = [*rest, *([None] * (5 - len(rest)))]
     adc_zero = rest_or[1] or 0
     value = float(gain[1]) if gain and gain[1] else 0.0
+    if not isfinite(value):
+        raise InputError(f"{where}: gain {tokens[2]!r} is not finite", hint="repair the header")
     return SignalLine(
         file=tokens[0],
         fmt=match[1],
@@ -155,8 +159,8 @@ def _signal(line: str, where: str) -> SignalLine:
 
 def _rate(token: str, where: str) -> Fraction:
     try:
-        rate = Fraction(token.partition("/")[0])
-    except (ValueError, ZeroDivisionError):
+        rate = exact_number(token.partition("/")[0])
+    except ValueError:
         rate = Fraction(0)
     if rate <= 0:
         raise InputError(f"{where}: frame rate {token!r} is not a positive number", hint="repair the record line")
