@@ -124,8 +124,8 @@ class ArchiveWriter:
             When its name is taken or cannot be a folder's, on a bad quality, or a full disk.
         """
         self._check_name(recording.name)
-        for part in (*recording.streams, *recording.annotations):
-            _check_folder_name(part.name)
+        for name in (*(s.name for s in recording.streams), *(a.name for a in recording.annotations)):
+            _check_folder_name(name)
         check_requests(requests, [c for s in recording.streams for g in s.segments for c in g.channels])
         options = EncodeOptions(requests, effort, bank, device, progress)
         try:
