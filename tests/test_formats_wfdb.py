@@ -119,6 +119,7 @@ def test_skew_is_taken_out_and_put_back(tmp_path: Path, extra_frames: int) -> No
         ("", None, None),
         (" 10:44:18.529", None, "10:44:18.529"),
         (" 23:59:59.123456 29/02/2024", 1709251199123456000, None),
+        (" 10:44:18.529 04/05/2704", None, "10:44:18.529"),  # beyond 64-bit nanoseconds: kept as text
         (" 1:02:03 04/05/1969", -20905077000000000, None),
     ],
 )

@@ -10,12 +10,12 @@ from fractions import Fraction
 from typing import Any
 
 from sanstream.errors import InputError
+from sanstream.formats.clock import EPOCH, representable
 from sanstream.formats.csv_text import format_number, pack, unpack
 
 NAMES = {"elapsed time", *"time t times seconds sec elapsed_time timestamp time_s datetime date".split()}
 """Column names, without unit and quotes, that mean time."""
 
-_EPOCH = datetime.datetime(1970, 1, 1)
 _SCALE = {"ms": 1000, "us": 10**6, "µs": 10**6, "ns": 10**9, "milliseconds": 1000}
 
 
@@ -66,7 +66,7 @@ def _moments(cells: Sequence[str]) -> tuple[list[Fraction], int, str]:
         offset = moment.utcoffset()
         if offset is not None:
             zone = "utc" if not offset else moment.isoformat()[-6:]
-        delta = moment.replace(tzinfo=None) - _EPOCH
+        delta = moment.replace(tzinfo=None) - EPOCH
         times.append(delta.days * 86400 + delta.seconds + Fraction(delta.microseconds, 10**6))
         part = cell.strip().partition(".")[2]
         digits = max(digits, len(part) - len(part.lstrip("0123456789")))
@@ -103,7 +103,7 @@ def read_times(cells: Sequence[str], where: str, unit: str, rate: Fraction | Non
             times, digits, zone = _moments(cells)
         except ValueError as error:
             raise InputError(f"{where}: time column: {error}", hint="use seconds or ISO 8601") from error
-        step, dated, start = Fraction(1, 10 ** min(digits, 6)), True, int(times[0] * 10**9)
+        step, dated, start = Fraction(1, 10 ** min(digits, 6)), True, representable(int(times[0] * 10**9))
     rate = rate or _rate_of(times, step, where)
     if dated:
         return TimeColumn(rate, start, zone, {"cells": pack(list(cells))})

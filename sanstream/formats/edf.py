@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sanstream.errors import InputError, UnsupportedError
 from sanstream.formats import edf_annotations, edf_write, wfdb_annotations
+from sanstream.formats.clock import representable
 from sanstream.formats.edf_header import EdfHeader, read_header, start_second, to_ns
 from sanstream.formats.grid import Piece, build_streams
 from sanstream.formats.labels import kind_of, safe_name, unique_labels
@@ -198,7 +199,7 @@ def read(source: Path, *, rate: Fraction | None = None, unit: str | None = None)
 def _start(header: EdfHeader, first: Fraction) -> int | None:
     moment = start_second(header.main)
     anonymous = header.main["recording"].startswith("Startdate X ") and header.main["startdate"] == "01.01.85"
-    return None if moment is None or anonymous else to_ns(moment) + int(first * 10**9)
+    return None if moment is None or anonymous else representable(to_ns(moment) + int(first * 10**9))
 
 
 def write(recording: Recording, folder: Path, format: str) -> list[Path]:

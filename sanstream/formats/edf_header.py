@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from sanstream.errors import InputError, UnsupportedError
+from sanstream.formats.clock import EPOCH
 from sanstream.formats.labels import exact_number
 
 MAIN = (
@@ -39,7 +40,6 @@ SIGNAL = (
 )
 """Fields of each signal, in file order, and their widths."""
 
-_EPOCH = datetime.datetime(1970, 1, 1)
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _MAX_SIGNALS = 4096
 
@@ -206,14 +206,14 @@ def start_second(main: dict[str, str]) -> datetime.datetime | None:
 
 def to_ns(moment: datetime.datetime) -> int:
     """Return nanoseconds since 1970 of a wall-clock moment."""
-    delta = moment - _EPOCH
+    delta = moment - EPOCH
     return (delta.days * 86400 + delta.seconds) * 10**9 + delta.microseconds * 1000
 
 
 def from_ns(ns: int) -> tuple[str, str, str, Fraction]:
     """Return startdate, starttime, EDF+ startdate and the fraction of a second left over."""
     seconds, rest = divmod(ns, 10**9)
-    moment = _EPOCH + datetime.timedelta(seconds=seconds)
+    moment = EPOCH + datetime.timedelta(seconds=seconds)
     date = f"{moment:%d.%m.%y}" if 1985 <= moment.year <= 2084 else f"{moment:%d.%m}.yy"
     plus = f"{moment.day:02d}-{_MONTHS[moment.month - 1]}-{moment.year:04d}"
     return date, f"{moment:%H.%M.%S}", plus, Fraction(rest, 10**9)

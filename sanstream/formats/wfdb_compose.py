@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sanstream.errors import InputError, UnsupportedError
+from sanstream.formats.clock import EPOCH
 from sanstream.formats.grid import common_rate, position
 from sanstream.formats.labels import rate_text, safe_name
 from sanstream.formats.wfdb_header import comments
@@ -19,15 +20,13 @@ from sanstream.formats.wfdb_signals import FLAC, RANGE, IntArray, fitting_format
 from sanstream.formats.wfdb_write import write_annotations
 from sanstream.signal import Channel, Recording, Segment
 
-_EPOCH = datetime.datetime(1970, 1, 1)
-
 
 def _start_text(recording: Recording) -> str:
     """Write a start as the record line has it, with a leading blank; empty when there is none."""
     if recording.start_ns is None:
         return ""
     seconds, ns = divmod(recording.start_ns, 10**9)
-    moment = _EPOCH + datetime.timedelta(seconds=seconds)
+    moment = EPOCH + datetime.timedelta(seconds=seconds)
     fraction = f".{ns:09d}".rstrip("0").rstrip(".")
     return f" {moment:%H:%M:%S}{fraction} {moment.day:02d}/{moment.month:02d}/{moment.year:04d}"
 

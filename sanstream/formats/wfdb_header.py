@@ -9,9 +9,9 @@ from fractions import Fraction
 from math import isfinite
 
 from sanstream.errors import InputError
+from sanstream.formats.clock import EPOCH, representable
 from sanstream.formats.labels import exact_number
 
-_EPOCH = datetime.datetime(1970, 1, 1)
 _FORMAT = re.compile(r"^(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
 _GAIN = re.compile(r"^([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)?(?:\(([-+]?\d+)\))?(?:/(.*))?$")
 _NAME = re.compile(r"^[^\s/\\:]+$")
@@ -108,9 +108,9 @@ def parse_start(tokens: list[str]) -> tuple[int | None, str | None]:
     Returns
     -------
     start_ns : int or None
-        Nanoseconds since 1970 of the wall clock; None without a date.
+        Nanoseconds since 1970 of the wall clock; None without a date, or beyond the year 2261.
     time_of_day : str or None
-        The time as written, when there is one without a date.
+        The time as written, when there is one and ``start_ns`` is None.
     """
     words = tokens[:2]
     if len(words) == 2 and _date(words[0]) is not None:
@@ -121,7 +121,8 @@ def parse_start(tokens: list[str]) -> tuple[int | None, str | None]:
         return None, None
     if day is None:
         return None, words[0]
-    return (day - _EPOCH).days * 86400 * 10**9 + clock, None
+    start_ns = representable((day - EPOCH).days * 86400 * 10**9 + clock)
+    return start_ns, words[0] if start_ns is None else None
 
 
 def _signal(line: str, where: str) -> SignalLine:
