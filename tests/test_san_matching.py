@@ -178,11 +178,12 @@ def greedy(x: np.ndarray, w: np.ndarray, patience: int) -> tuple[float, int]:
     return best, best_count
 
 
-def test_pursuit_equals_a_plain_one_and_stops_by_phi() -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_pursuit_equals_a_plain_one_and_stops_by_phi(compiled: bool) -> None:
     x, _, _ = planted(noise=0.2)
     w = make(8, 2, 1, 9)
     flat = x.reshape(4, 1, 200)
-    found = omp(flat * 7 + 100, w, patience=4)
+    found = omp(flat * 7 + 100, w, patience=4, compiled=compiled)
     for i in range(4):
         phi, count = greedy(flat[i, 0].double().numpy(), w[:, 0].double().numpy(), 4)
         assert found.n_activations[i] == count
@@ -195,10 +196,11 @@ def test_pursuit_equals_a_plain_one_and_stops_by_phi() -> None:
         assert float(found.phi[i]) == pytest.approx(quality.phi(0, int(found.n_activations[i]), 200, rl), rel=1e-3)
 
 
-def test_pursuit_shares_kernel_and_index_between_channels() -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_pursuit_shares_kernel_and_index_between_channels(compiled: bool) -> None:
     x, kernels, truth = planted(noise=0.01)
     truth = truth.where(truth.window == 0)  # the window whose mean is near zero
-    found = omp(x[:1], kernels)
+    found = omp(x[:1], kernels, compiled=compiled)
     assert found.activations.kernel.tolist() == truth.kernel.tolist()
     assert torch.equal(found.activations.index, truth.index)
     torch.testing.assert_close(found.activations.amplitude, truth.amplitude, atol=0.05, rtol=0.05)

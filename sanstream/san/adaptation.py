@@ -19,7 +19,7 @@ _LEARN_EXPLAINED = 0.3
 """Least explained share, after pre-emphasis, while learning: low, so that a kernel can move to its events."""
 _BADLY = 0.5
 """An event of which this share of energy is left over is looked at for new kernels."""
-_WORTH = 0.005
+_WORTH = 0.01
 """A kernel stays when without it at least this share of the explained energy would be lost."""
 
 

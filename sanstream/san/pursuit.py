@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sanstream.san.correlation import check_shapes, cross_correlation
+from sanstream.san.pursuit_compiled import pursue_compiled
 from sanstream.san.refitting import atoms
 from sanstream.san.selection import Activations, ordered
 
@@ -72,6 +73,7 @@ def omp(
     stop: Literal["phi"] | int = "phi",
     patience: int = 8,
     max_activations: int | None = None,
+    compiled: bool | None = None,
 ) -> Pursuit:
     """Orthogonal matching pursuit over whole windows, all channels sharing kernel and index.
 
@@ -93,6 +95,9 @@ def omp(
         on the way down: stopping at the first left windows of record 100 at phi .68 instead of .29.
     max_activations : int, optional
         Upper bound per window; n when not given.
+    compiled : bool, optional
+        Whether the compiled loop runs (on the CPU only, many times quicker there) or batched torch;
+        when not given, the loop wherever the windows are on the CPU.
 
     Returns
     -------
@@ -112,10 +117,12 @@ def omp(
     flat = scale <= 1e-6 * windows.abs().amax(dim=2, keepdim=True)
     x = torch.where(flat, 0.0, centred / torch.where(flat, 1.0, scale))
     scale = torch.where(flat, 0.0, scale)
+    inverse = _inverse_norms(kernels, n)
+    pursue = pursue_compiled if (x.device.type == "cpu" if compiled is None else compiled) else _pursue
     parts: list[Activations] = []
     rl = torch.zeros(batch, dtype=torch.float64, device=windows.device)
     for start in range(0, batch, step):
-        for part, loss, rows in _pursue(x[start : start + step], kernels, limit, waiting):
+        for part, loss, rows in pursue(x[start : start + step], kernels, inverse, limit, waiting):
             rl[rows + start] = loss.to(torch.float64)
             amplitude = part.amplitude * scale[part.window + start, :, 0]
             parts.append(Activations(part.window + start, part.kernel, part.index, amplitude))
@@ -176,7 +183,9 @@ def _begin(x: Tensor, kernels: Tensor, live: Tensor) -> _State:
     )
 
 
-def _pursue(x: Tensor, kernels: Tensor, limit: int, patience: int | None) -> list[tuple[Activations, Tensor, Tensor]]:
+def _pursue(
+    x: Tensor, kernels: Tensor, inverse: Tensor, limit: int, patience: int | None
+) -> list[tuple[Activations, Tensor, Tensor]]:
     """Pursue one chunk; returns (activations, RL, rows) for each group of windows that ended together.
 
     Without ``patience`` the fit of ``limit`` atoms is taken, otherwise the one of least phi.
@@ -184,7 +193,6 @@ def _pursue(x: Tensor, kernels: Tensor, limit: int, patience: int | None) -> lis
     _, channels, n = x.shape
     live = x.abs().amax(dim=2) > 0
     state = _begin(x, kernels, live)
-    inverse = _inverse_norms(kernels, n)
     price = (1 + channels) / (channels * n)
     left = (kernels.shape[2] - 1) // 2
     done = []
