@@ -1,25 +1,83 @@
-"""Scaffold of block.py."""
+"""The byte layout of a block and the coding parameters of a segment (FORMAT.md clauses 2 to 4)."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
+
+import google_crc32c
+
+from sanstream.errors import CorruptError, InputError
+
+MAX_DELTA_BYTES = 4096
+MAX_GROUP_CHANNELS = 16
+MAX_GROUP_DEPTH = 3
+MAX_REFERENCES = 8
+MAX_WINDOW_SAMPLES = 1 << 16
+MAX_BLOCK_SAMPLES = 1 << 20
+MAX_CHANNELS = 4096
+_SHORT, _GAPS = 1, 2
+_HEADER = struct.Struct("<IBB")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Channels coded together."""
+    """Channels that are coded together in one entropy-coder run.
+
+    Parameters
+    ----------
+    channels : tuple of int
+        Channels of the segment, in coding order.
+    parent : int
+        Group that must be decoded before, smaller than this group's own number; -1 for none.
+    references : tuple of tuple of int
+        Per channel, the channels (of this group or its ancestors) that help to predict it.
+    """
 
     channels: tuple[int, ...]
     parent: int = -1
+    references: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class PredictorShape:
+    """Sizes of the sample predictor: own taps, taps per reference, samples between two solutions."""
+
+    own: int = 12
+    cross: int = 4
+    hop: int = 64
 
 
 @dataclass(frozen=True)
 class SegmentCoding:
-    """All that a decoder needs besides block bytes."""
+    """All that a decoder needs besides block bytes.
+
+    Parameters
+    ----------
+    segment_id : str
+        16 hex digits; seeds every block's checksum.
+    rate : Fraction
+        Samples per second.
+    digital_min, digital_max : tuple of int
+        Inclusive digital range per channel.
+    missing : tuple of int or None
+        Missing code per channel.
+    window_samples : int
+        Samples in a full window.
+    block_samples : int
+        Samples in a full block, a multiple of ``window_samples``.
+    groups : tuple of Group
+    bank_base : str
+        SHA-256 of the bank, hex.
+    bank_delta : bytes
+        Adapted kernels and predictor starts, at most 4096 bytes.
+    predictor : PredictorShape
+    """
 
     segment_id: str
     rate: Fraction
@@ -31,6 +89,12 @@ class SegmentCoding:
     groups: tuple[Group, ...]
     bank_base: str
     bank_delta: bytes = b""
+    predictor: PredictorShape = field(default_factory=PredictorShape)
+
+    def __post_init__(self) -> None:
+        problem = _problem(self)
+        if problem:
+            raise InputError(f"segment {self.segment_id!r}: {problem}", hint="see FORMAT.md, clause 3")
 
     @property
     def n_channels(self) -> int:
@@ -42,7 +106,7 @@ class SegmentCoding:
         return -(-n_samples // self.block_samples)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values: the codec configuration."""
         return {
             "segment_id": self.segment_id,
             "rate": str(self.rate),
@@ -51,22 +115,243 @@ class SegmentCoding:
             "missing": list(self.missing),
             "window_samples": self.window_samples,
             "block_samples": self.block_samples,
-            "groups": [[list(g.channels), g.parent] for g in self.groups],
-            "bank": {"base": self.bank_base, "delta": base64.b64encode(self.bank_delta).decode()},
+            "predictor": [self.predictor.own, self.predictor.cross, self.predictor.hop],
+            "groups": [[list(g.channels), g.parent, [list(r) for r in g.references]] for g in self.groups],
+            "bank": {"base": self.bank_base, "delta": base64.b64encode(self.bank_delta).decode("ascii")},
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SegmentCoding:
-        """From :meth:`to_dict`."""
-        return cls(
-            data["segment_id"],
-            Fraction(data["rate"]),
-            tuple(data["digital_min"]),
-            tuple(data["digital_max"]),
-            tuple(data["missing"]),
-            data["window_samples"],
-            data["block_samples"],
-            tuple(Group(tuple(c), p) for c, p in data["groups"]),
-            data["bank"]["base"],
-            base64.b64decode(data["bank"]["delta"]),
-        )
+        """Build from :meth:`to_dict` output.
+
+        Raises
+        ------
+        InputError
+            When a field is missing or outside FORMAT.md's limits.
+        """
+        try:
+            return cls(
+                str(data["segment_id"]),
+                Fraction(data["rate"]),
+                tuple(int(v) for v in data["digital_min"]),
+                tuple(int(v) for v in data["digital_max"]),
+                tuple(None if v is None else int(v) for v in data["missing"]),
+                int(data["window_samples"]),
+                int(data["block_samples"]),
+                tuple(
+                    Group(tuple(map(int, c)), int(p), tuple(tuple(map(int, r)) for r in refs))
+                    for c, p, refs in data["groups"]
+                ),
+                str(data["bank"]["base"]),
+                base64.b64decode(data["bank"]["delta"], validate=True),
+                PredictorShape(*(int(v) for v in data["predictor"])),
+            )
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise InputError(
+                f"segment coding is incomplete or malformed ({error})", hint="see FORMAT.md, clause 3"
+            ) from None
+
+
+def _problem(coding: SegmentCoding) -> str:
+    """Say what FORMAT.md forbids in ``coding``; empty when sound."""
+    n = len(coding.digital_min)
+    if not re.fullmatch(r"[0-9a-f]{16}", coding.segment_id):
+        return "the id must be 16 hex digits"
+    if coding.rate <= 0:
+        return f"rate {coding.rate} is not positive"
+    if not 1 <= n <= MAX_CHANNELS or len(coding.digital_max) != n or len(coding.missing) != n:
+        return f"digital ranges and missing codes must have one entry per channel, 1 to {MAX_CHANNELS}"
+    for low, high in zip(coding.digital_min, coding.digital_max, strict=True):
+        if not -(1 << 31) <= low <= high < (1 << 31):
+            return f"digital range {low} ... {high} is not an int32 range"
+    if not 1 <= coding.window_samples <= MAX_WINDOW_SAMPLES:
+        return f"window of {coding.window_samples} samples, allowed 1 to {MAX_WINDOW_SAMPLES}"
+    if coding.block_samples % coding.window_samples or not 1 <= coding.block_samples <= MAX_BLOCK_SAMPLES:
+        return f"block of {coding.block_samples} samples must be whole windows, at most {MAX_BLOCK_SAMPLES}"
+    if len(coding.bank_delta) > MAX_DELTA_BYTES:
+        return f"bank delta has {len(coding.bank_delta)} bytes, at most {MAX_DELTA_BYTES}"
+    shape = coding.predictor
+    if not (1 <= shape.own <= 32 and 0 <= shape.cross <= 16 and 8 <= shape.hop <= 4096):
+        return f"predictor {shape} is outside its limits (own 1-32, cross 0-16, hop 8-4096)"
+    return _group_problem(coding)
+
+
+def _group_problem(coding: SegmentCoding) -> str:
+    seen = [c for g in coding.groups for c in g.channels]
+    if sorted(seen) != list(range(coding.n_channels)):
+        return "every channel must be in exactly one group"
+    for number, group in enumerate(coding.groups):
+        if not 1 <= len(group.channels) <= MAX_GROUP_CHANNELS:
+            return f"group {number} has {len(group.channels)} channels, allowed 1 to {MAX_GROUP_CHANNELS}"
+        if not -1 <= group.parent < number:
+            return f"group {number} names parent {group.parent}, which does not come before it"
+        line = ancestry(coding.groups, number)
+        if len(line) > MAX_GROUP_DEPTH:
+            return f"group {number} is {len(line)} deep, at most {MAX_GROUP_DEPTH}"
+        known = {c for g in line for c in coding.groups[g].channels}
+        if group.references and len(group.references) != len(group.channels):
+            return f"group {number} must name references for each of its channels or for none"
+        for channel, references in zip(group.channels, group.references, strict=False):
+            if len(references) > MAX_REFERENCES or channel in references or not known.issuperset(references):
+                return f"channel {channel} has references {references}, allowed {MAX_REFERENCES} of its group's line"
+            if coding.predictor.own + coding.predictor.cross * len(references) + 7 > 62:
+                return f"channel {channel} has more than 62 regressors"
+    return ""
+
+
+def ancestry(groups: Sequence[Group], number: int) -> list[int]:
+    """Groups to decode for group ``number``, root first, itself last."""
+    line = [number]
+    while groups[line[0]].parent >= 0:
+        line.insert(0, groups[line[0]].parent)
+    return line
+
+
+Gaps = tuple[tuple[tuple[int, int], ...], ...]
+"""Per channel, the (start, length) runs of missing samples, ascending."""
+
+
+@dataclass(frozen=True)
+class BlockParts:
+    """A block, taken apart.
+
+    Parameters
+    ----------
+    n_samples : int
+    gaps : Gaps
+        Empty tuple when no sample is missing.
+    runs : tuple of (int, int)
+        First byte and one past the last of each group's entropy-coder run within the payload.
+    """
+
+    n_samples: int
+    gaps: Gaps
+    runs: tuple[tuple[int, int], ...]
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append((value & 127) | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _checksum(body: bytes, number: int, coding: SegmentCoding) -> int:
+    seed = bytes.fromhex(coding.segment_id) + struct.pack("<Q", number)
+    return int(google_crc32c.extend(google_crc32c.value(seed), body))
+
+
+def write_block(number: int, coding: SegmentCoding, n_samples: int, gaps: Gaps, runs: Sequence[bytes]) -> bytes:
+    """Assemble a block from its groups' runs.
+
+    Parameters
+    ----------
+    number : int
+        Position of the block in its segment.
+    coding : SegmentCoding
+    n_samples : int
+    gaps : Gaps
+    runs : sequence of bytes
+        One per group.
+    """
+    flags = (_SHORT if n_samples != coding.block_samples else 0) | (_GAPS if any(gaps) else 0)
+    parts = [bytes([flags, number & 0xFF])]
+    if flags & _SHORT:
+        parts.append(_varint(n_samples))
+    if flags & _GAPS:
+        before: tuple[tuple[int, int], ...] = ()
+        for channel in gaps:
+            if channel and channel == before:
+                parts.append(_varint(1))
+                continue
+            parts.append(_varint(len(channel) + 1 if channel else 0))
+            end = 0
+            for start, length in channel:
+                parts += [_varint(start - end), _varint(length - 1)]
+                end = start + length
+            before = channel
+    parts += [_varint(len(run)) for run in runs[:-1]]
+    body = b"".join([*parts, *runs])
+    return struct.pack("<I", _checksum(body, number, coding)) + body
+
+
+class _Reader:
+    def __init__(self, payload: bytes, pos: int, where: str) -> None:
+        self.payload, self.pos, self.where = payload, pos, where
+
+    def varint(self, limit: int) -> int:
+        value = shift = 0
+        while True:
+            if self.pos >= len(self.payload) or shift > 35:
+                raise CorruptError(f"{self.where}: header ends early")
+            byte = self.payload[self.pos]
+            self.pos += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        if value > limit:
+            raise CorruptError(f"{self.where}: header holds {value}, at most {limit} is allowed")
+        return value
+
+
+def name_block(number: int, coding: SegmentCoding) -> str:
+    """Name a block in an error: segment and number."""
+    return f"segment {coding.segment_id}, block {number}"
+
+
+def read_block(payload: bytes, number: int, coding: SegmentCoding) -> BlockParts:
+    """Check a block's checksum and take its header apart.
+
+    Raises
+    ------
+    CorruptError
+        Naming segment and block, when anything is not as FORMAT.md says.
+    """
+    where = name_block(number, coding)
+    payload = bytes(payload)
+    if len(payload) < _HEADER.size:
+        raise CorruptError(f"{where}: {len(payload)} bytes are too few for a block")
+    crc, flags, low = _HEADER.unpack_from(payload)
+    if crc != _checksum(payload[4:], number, coding):
+        raise CorruptError(f"{where}: checksum differs", hint="restore the file from a copy of the archive")
+    if flags & ~(_SHORT | _GAPS) or low != number & 0xFF:
+        raise CorruptError(f"{where}: header flags {flags:#x} or number {low} are not allowed here")
+    reader = _Reader(payload, _HEADER.size, where)
+    n_samples = reader.varint(coding.block_samples) if flags & _SHORT else coding.block_samples
+    if n_samples == 0:
+        raise CorruptError(f"{where}: block without samples")
+    gaps = _read_gaps(reader, coding.n_channels, n_samples) if flags & _GAPS else ()
+    lengths = [reader.varint(len(payload)) for _ in coding.groups[:-1]]
+    start = reader.pos
+    lengths.append(len(payload) - start - sum(lengths))
+    if lengths[-1] < 0:
+        raise CorruptError(f"{where}: groups are longer than the block")
+    runs = []
+    for length in lengths:
+        runs.append((start, start + length))
+        start += length
+    return BlockParts(n_samples, gaps, tuple(runs))
+
+
+def _read_gaps(reader: _Reader, n_channels: int, n_samples: int) -> Gaps:
+    gaps: list[tuple[tuple[int, int], ...]] = []
+    for _ in range(n_channels):
+        code = reader.varint(n_samples + 1)
+        if code == 1:
+            if not gaps:
+                raise CorruptError(f"{reader.where}: the first channel's gaps refer to none before")
+            gaps.append(gaps[-1])
+            continue
+        channel = []
+        end = 0
+        for _ in range(max(0, code - 1)):
+            start = end + reader.varint(n_samples)
+            end = start + reader.varint(n_samples) + 1
+            if end > n_samples:
+                raise CorruptError(f"{reader.where}: a gap reaches past the block's end")
+            channel.append((start, end - start))
+        gaps.append(tuple(channel))
+    return tuple(gaps)

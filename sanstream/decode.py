@@ -1,25 +1,49 @@
-"""Scaffold of decode.py: lossless zlib of differences."""
+"""Blocks to samples, figures and records: numpy and compiled integer loops, never torch."""
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from sanstream._loops_coder import DECODE, END, POS
+from sanstream._loops_group import CONSTANT, SAMPLES, run_group
 from sanstream.bank import Bank
-from sanstream.block import SegmentCoding
+from sanstream.block import BlockParts, SegmentCoding, ancestry, name_block, read_block
 from sanstream.errors import CorruptError
+from sanstream.group_state import (
+    blank_plan,
+    fresh_models,
+    kernels_of,
+    loop_kernels,
+    loop_layout,
+    loop_predictor,
+    max_activations,
+    place_of,
+)
 from sanstream.signal import IntSamples
+
+AMPLITUDE_UNIT = 1 / 32
+_PLAN, _ACTIVATIONS, _ALL = 1, 2, 0
 
 
 @dataclass(frozen=True)
 class BlockFigures:
-    """What the windows of a block reached."""
+    """What the windows of a block reached.
+
+    Parameters
+    ----------
+    n_samples : int
+        Samples per channel in the block.
+    rmse_adu, max_error_adu : ndarray, shape (n_windows, n_channels), float64
+        Root mean square and largest error in digital steps, rounded up; missing samples left out.
+    lossless : ndarray, shape (n_windows, n_channels), bool
+    n_activations : ndarray, shape (n_windows,), int64
+        Activations by the window of their first tap (the first window for a negative index).
+    """
 
     n_samples: int
     rmse_adu: npt.NDArray[np.float64]
@@ -30,7 +54,20 @@ class BlockFigures:
 
 @dataclass(frozen=True)
 class BlockRecords:
-    """The activations of a block."""
+    """The activations of a block, by time.
+
+    Parameters
+    ----------
+    kernel : ndarray, shape (n,), int64
+    kernel_uid : list of str
+        Lineage id of each kernel that ``kernel`` may name.
+    index : ndarray, shape (n,), int64
+        Sample of the kernel's first tap, counted from the block's start; may be negative.
+    fiducial : ndarray, shape (n,), int64
+        Sample of the event that the kernel marks, counted from the block's start.
+    amplitude : ndarray, shape (n, n_channels), float64
+        Amplitude per channel of the segment; 0 in channels outside the activation's group.
+    """
 
     kernel: npt.NDArray[np.int64]
     kernel_uid: list[str]
@@ -39,37 +76,195 @@ class BlockRecords:
     amplitude: npt.NDArray[np.float64]
 
 
-def seal(body: bytes, number: int, coding: SegmentCoding) -> bytes:
-    """Put a checksum before a block's body."""
-    crc = google_crc32c.value(bytes.fromhex(coding.segment_id) + struct.pack("<Q", number) + body)
-    return struct.pack("<I", crc) + body
+@dataclass
+class _Run:
+    """One decoded group: its plan, predictor (bases, shifts), samples and SAN reconstruction by column."""
+
+    plan: Any
+    predictor: Any
+    samples: npt.NDArray[np.int64]
+    san: npt.NDArray[np.int64]
 
 
-def _open(payload: bytes, number: int, coding: SegmentCoding) -> IntSamples:
-    body = bytes(payload[4:])
-    if len(payload) < 6 or seal(body, number, coding) != bytes(payload):
-        raise CorruptError(f"segment {coding.segment_id}, block {number}: checksum differs")
-    flat = np.frombuffer(zlib.decompress(body), dtype="<i4").reshape(-1, coding.n_channels)
-    return np.cumsum(flat, axis=0, dtype=np.int32)
+def _missing_mask(parts: BlockParts, columns: Sequence[int]) -> npt.NDArray[np.uint8]:
+    mask = np.zeros((parts.n_samples, len(columns)), np.uint8)
+    if parts.gaps:
+        for i, channel in enumerate(columns):
+            for start, length in parts.gaps[channel]:
+                mask[start : start + length, i] = 1
+    return mask
+
+
+def _run(
+    payload: bytes, parts: BlockParts, coding: SegmentCoding, bank: Bank, number: int, stop: int, done: dict[int, _Run]
+) -> _Run:
+    """Decode group ``number`` of a block whose ancestors are in ``done``."""
+    place = place_of(coding, number)
+    n, n_columns = parts.n_samples, len(place.columns)
+    layout = loop_layout(coding, place, n)
+    kernels = loop_kernels(coding, bank, place, number)
+    predictor = loop_predictor(coding, place, number, len(kernels.length) > 0)
+    n_windows = -(-n // coding.window_samples)
+    n_activations = max_activations(n) if len(kernels.length) else 0
+    plan = blank_plan(n_windows, n_columns, n_columns - place.n_known, n, n_activations)
+    samples = np.zeros((n, n_columns), np.int64)
+    san = np.zeros((n, n_columns), np.int64)
+    parent = coding.groups[number].parent
+    if parent >= 0:
+        before = done[parent]
+        samples[:, : place.n_known] = before.samples
+        san[:, : place.n_known] = before.san
+        predictor.base[: place.n_known] = before.predictor.base
+        predictor.shift[: place.n_known] = before.predictor.shift
+    coder = np.zeros(8, np.int64)
+    start, end = parts.runs[number]
+    buffer = np.frombuffer(bytearray(payload), dtype=np.uint8)
+    run_group(
+        coder, buffer, start, end, DECODE, *fresh_models(bank), layout, predictor, kernels, plan,
+        samples, samples, _missing_mask(parts, place.columns), san, stop, np.zeros((n_windows, n_columns), np.int64),
+    )  # fmt: skip
+    if coder[POS] > coder[END] + 4:
+        raise CorruptError(f"group {number} needs bytes past its end")
+    return _Run(plan, predictor, samples, san)
+
+
+def _groups_for(coding: SegmentCoding, channels: Sequence[int]) -> list[int]:
+    wanted = set(channels)
+    needed: set[int] = set()
+    for number, group in enumerate(coding.groups):
+        if wanted.intersection(group.channels):
+            needed.update(ancestry(coding.groups, number))
+    return sorted(needed)
 
 
 def decode_block(
     payload: bytes, number: int, coding: SegmentCoding, bank: Bank, channels: Sequence[int] | None = None
 ) -> IntSamples:
-    """Decode one block."""
-    samples = _open(payload, number, coding)
-    return samples if channels is None else np.ascontiguousarray(samples[:, list(channels)])
+    """Decode the samples of a block.
+
+    Parameters
+    ----------
+    payload : bytes
+    number : int
+        Position of the block in its segment.
+    coding : SegmentCoding
+    bank : Bank
+        The bank that ``coding`` names.
+    channels : sequence of int, optional
+        Channels wanted, in this order; default all. Only their groups and ancestors are decoded.
+
+    Returns
+    -------
+    ndarray, shape (n_samples, n_channels wanted), int32
+        Digital samples; missing ones hold their channel's missing code.
+
+    Raises
+    ------
+    CorruptError
+        Naming segment and block, when the bytes are not what was written.
+    """
+    parts = read_block(payload, number, coding)
+    wanted = list(range(coding.n_channels)) if channels is None else list(channels)
+    out = np.empty((parts.n_samples, len(wanted)), np.int32)
+    done: dict[int, _Run] = {}
+    for group in _groups_for(coding, wanted):
+        try:
+            run = _run(bytes(payload), parts, coding, bank, group, _ALL, done)
+        except CorruptError as error:
+            raise CorruptError(f"{name_block(number, coding)}: {error}") from None
+        done[group] = run
+        columns = place_of(coding, group).columns
+        for i, channel in enumerate(wanted):
+            if channel in coding.groups[group].channels:
+                out[:, i] = run.samples[:, columns.index(channel)]
+    for i, channel in enumerate(wanted):
+        code = coding.missing[channel]
+        for start, length in parts.gaps[channel] if parts.gaps else ():
+            if code is None:
+                raise CorruptError(f"{name_block(number, coding)}: channel {channel} has gaps but no missing code")
+            out[start : start + length, i] = code
+    return out
+
+
+def rmse_of_code(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """RMSE figure of each code: 0 is exact, else 2^((code - 1) / 8) / 16 digital steps."""
+    return np.where(codes == 0, 0.0, 2.0 ** ((codes - 1) / 8) / 16)
+
+
+def maximum_of_code(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Maximum-error figure of each code: exact up to 32, then eighths of an octave."""
+    return np.where(codes <= 32, codes.astype(np.float64), np.floor(2.0 ** (5 + (codes - 32) / 8)))
 
 
 def read_figures(payload: bytes, number: int, coding: SegmentCoding, bank: Bank) -> BlockFigures:
-    """Read what was reached."""
-    n = len(_open(payload, number, coding))
-    shape = (-(-n // coding.window_samples), coding.n_channels)
-    return BlockFigures(n, np.zeros(shape), np.zeros(shape), np.ones(shape, bool), np.zeros(shape[0], np.int64))
+    """Read what each window reached, without decoding samples.
+
+    Raises
+    ------
+    CorruptError
+        Naming segment and block.
+    """
+    parts = read_block(payload, number, coding)
+    shape = (-(-parts.n_samples // coding.window_samples), coding.n_channels)
+    rmse, maximum = np.zeros(shape), np.zeros(shape)
+    lossless = np.zeros(shape, np.bool_)
+    n_activations = np.zeros(shape[0], np.int64)
+    for group, run in _fronts(payload, parts, coding, bank):
+        place = place_of(coding, group)
+        own = list(place.columns[place.n_known :])
+        columns = slice(place.n_known, None)
+        rmse[:, own] = rmse_of_code(run.plan.rmse[:, columns])
+        maximum[:, own] = maximum_of_code(run.plan.maximum[:, columns])
+        tool = run.plan.tool[:, columns]
+        exact = (tool == CONSTANT) | ((tool == SAMPLES) & (run.plan.delta[:, columns] == 0))
+        lossless[:, own] = exact | (run.plan.maximum[:, columns] == 0)
+        index = run.plan.act_index[: run.plan.n_act[0]]
+        np.add.at(n_activations, np.maximum(index, 0) // coding.window_samples, 1)
+    return BlockFigures(parts.n_samples, rmse, maximum, lossless, n_activations)
+
+
+def _fronts(payload: bytes, parts: BlockParts, coding: SegmentCoding, bank: Bank) -> list[tuple[int, _Run]]:
+    """Decode plan and activations of every group (they stand before the samples)."""
+    fronts = []
+    for group in range(len(coding.groups)):
+        place = place_of(coding, group)
+        parentless = {coding.groups[group].parent: _blank_run(parts.n_samples, place.n_known)}
+        fronts.append((group, _run(bytes(payload), parts, coding, bank, group, _ACTIVATIONS, parentless)))
+    return fronts
+
+
+def _blank_run(n_samples: int, n_columns: int) -> _Run:
+    zeros = np.zeros((n_samples, n_columns), np.int64)
+    row = np.zeros(n_columns, np.int64)
+    return _Run(None, _Bases(row, row), zeros, zeros)
+
+
+@dataclass
+class _Bases:
+    base: npt.NDArray[np.int64]
+    shift: npt.NDArray[np.int64]
 
 
 def read_records(payload: bytes, number: int, coding: SegmentCoding, bank: Bank) -> BlockRecords:
-    """Read the activations."""
-    _open(payload, number, coding)
-    empty = np.zeros(0, np.int64)
-    return BlockRecords(empty, [], empty, empty, np.zeros((0, coding.n_channels)))
+    """Read the activations of a block, without decoding samples.
+
+    Raises
+    ------
+    CorruptError
+        Naming segment and block.
+    """
+    parts = read_block(payload, number, coding)
+    kernels = kernels_of(coding, bank)
+    fiducials = np.array([k.fiducial for k in kernels], np.int64)
+    kernel, index, amplitude = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, coding.n_channels))]
+    for group, run in _fronts(payload, parts, coding, bank):
+        n = int(run.plan.n_act[0])
+        kernel.append(run.plan.act_kernel[:n])
+        index.append(run.plan.act_index[:n])
+        spread = np.zeros((n, coding.n_channels))
+        spread[:, list(coding.groups[group].channels)] = run.plan.act_amp[:n] * AMPLITUDE_UNIT
+        amplitude.append(spread)
+    order = np.argsort(np.concatenate(index), kind="stable")
+    which, first = np.concatenate(kernel)[order], np.concatenate(index)[order]
+    fiducial = first + (fiducials[which] if len(which) else 0)
+    return BlockRecords(which, [k.uid for k in kernels], first, fiducial, np.concatenate(amplitude)[order])

@@ -1,0 +1,61 @@
+"""numba's njit as sanstream uses it: cached where a writable place exists, uncached with a warning where not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _sources_digest() -> str:
+    """Hash of all loops: numba's own index does not notice a change in a called function's file."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("_loops_*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _choose_cache() -> bool:
+    """Say whether compiled code can be cached, pointing numba at a place where it can."""
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        return False
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME") and str(Path(os.environ["HOME"]) / ".cache"))
+    places = [Path(named)] if named else [Path(__file__).parent / "__pycache__"]
+    if home and not named:
+        places.append(Path(home) / "sanstream")
+    for place in places:
+        folder = place / f"loops-{_sources_digest()}"
+        if _writable(folder):
+            numba.config.CACHE_DIR = str(folder)
+            return True
+    return False
+
+
+CACHE = _choose_cache()
+if not CACHE and os.environ.get("NUMBA_DISABLE_JIT") != "1":
+    warnings.warn(
+        "no writable place to cache compiled loops: every process compiles them anew; set NUMBA_CACHE_DIR",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a loop: integers only, no Python objects, releases the GIL."""
+    return numba.njit(function, cache=CACHE, nogil=True, boundscheck=False)

@@ -1,0 +1,414 @@
+"""Compiled loops of the encoder: step search and quantisation under a bound. Not normative.
+
+The encoder may be as floating as it likes; every choice is checked with the decoder's own integers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sanstream._jit import jit
+from sanstream._loops_group import CORRECTED, CROSS_BITS, N_CROSS, SAMPLES, cross_prediction, rebuild, settle
+from sanstream._loops_wavelet import FRACTION, STEPS, band_starts, forward
+
+_TINY = 1e-9
+
+
+@jit
+def quantise(coefs, n, step, threshold, isolated, q):
+    """Quantise with a dead zone of ``threshold`` steps, ``isolated`` more where both neighbours are small.
+
+    Returns a proxy of the cost in bits.
+    """
+    cost = 0.0
+    inverse_step = 1.0 / step
+    for i in range(n):
+        r = abs(coefs[i]) * inverse_step
+        t = threshold
+        left = abs(coefs[i - 1]) * inverse_step if i > 0 else 0.0
+        right = abs(coefs[i + 1]) * inverse_step if i + 1 < n else 0.0
+        if left < 0.5 and right < 0.5:
+            t += isolated
+        if r < t:
+            q[i] = 0
+            continue
+        m = np.int64(r + 0.5)
+        if m == 0:
+            m = np.int64(1)
+        q[i] = m if coefs[i] > 0 else -m
+        cost += 4.5 + 1.7 * math.log2(m)
+    return cost
+
+
+@jit
+def coefficient_error(coefs, n, step, q):
+    """Sum of squared differences between coefficients and their quantised values, digital steps squared."""
+    total = 0.0
+    for i in range(n):
+        d = (coefs[i] - q[i] * step) / 64.0
+        total += d * d
+    return total
+
+
+@jit
+def exact_error(x, missing, a, n, c, prediction, values, lower, upper, absent):
+    """Squared error sum and maximum error of the decoded window, missing samples left out."""
+    total = 0.0
+    worst = np.int64(0)
+    for i in range(n):
+        if missing[a + i, c]:
+            continue
+        d = abs(x[a + i, c] - settle(prediction[i] + values[i], lower, upper, absent))
+        total += float(d) * float(d)
+        if d > worst:
+            worst = d
+    return total, worst
+
+
+@jit
+def fit_cross(s, plan, w, a, b, c, x, y, san, missing):
+    """Choose cross-channel weights by least squares, one reference after the other."""
+    half = 1 << (CROSS_BITS - 1)
+    n = b - a
+    rest = np.empty(n, np.float64)
+    for i in range(n):
+        rest[i] = x[a + i, c] - s.base[c] - san[a + i, c] if not missing[a + i, c] else 0.0
+    for j in range(N_CROSS):
+        plan.cross[w, c, j] = 0
+    for j in range(min(N_CROSS, s.n_refs[c])):
+        r = s.refs[c, j]
+        if r >= c or plan.tool[w, r] == SAMPLES:
+            continue
+        energy = 0.0
+        product = 0.0
+        own = 0.0
+        for i in range(n):
+            v = float(y[a + i, r] - s.base[r] - san[a + i, r])
+            energy += v * v
+            product += v * rest[i]
+            own += rest[i] * rest[i]
+        if energy <= 0.0 or product * product < 0.08 * energy * own:
+            continue
+        weight = round(product / energy * (1 << CROSS_BITS))
+        weight = min(max(weight, -2048), 2048)
+        plan.cross[w, c, j] = weight
+        for i in range(n):
+            rest[i] -= weight / float(1 << CROSS_BITS) * (y[a + i, r] - s.base[r] - san[a + i, r])
+
+
+@jit
+def residual_coefficients(x, missing, a, n, c, prediction, coefs, scratch):
+    """Transform what the prediction leaves; missing samples are bridged by straight lines."""
+    i = 0
+    last = np.int64(0)
+    have = False
+    while i < n:
+        if not missing[a + i, c]:
+            last = (x[a + i, c] - prediction[i]) << FRACTION
+            coefs[i] = last
+            have = True
+            i += 1
+            continue
+        j = i
+        while j < n and missing[a + j, c]:
+            j += 1
+        after = ((x[a + j, c] - prediction[j]) << FRACTION) if j < n else last
+        before = last if have else after
+        for k in range(i, j):
+            coefs[k] = before + (after - before) * (k - i + 1) // (j - i + 1)
+        i = j
+    forward(coefs, n, scratch)
+
+
+@jit
+def _largest_step(coefs, n, budget, q):
+    """Largest step index whose plain quantisation keeps the squared error within ``budget``."""
+    low = 0
+    high = 255
+    while low < high:
+        mid = (low + high + 1) >> 1
+        quantise(coefs, n, STEPS[mid], 0.5, 0.0, q)
+        if coefficient_error(coefs, n, STEPS[mid], q) <= budget:
+            low = mid
+        else:
+            high = mid - 1
+    return low
+
+
+@jit
+def _dead_zone(coefs, n, step, budget, isolated, q):
+    """Widest dead zone at ``step`` within ``budget``; returns (threshold, cost)."""
+    low = 0.5
+    high = 1.5
+    for _ in range(6):
+        mid = 0.5 * (low + high)
+        quantise(coefs, n, step, mid, isolated, q)
+        if coefficient_error(coefs, n, step, q) <= budget:
+            low = mid
+        else:
+            high = mid
+    return low, quantise(coefs, n, step, low, isolated, q)
+
+
+@jit
+def choose_wavelet(x, missing, a, n, c, prediction, coefs, bound, q, values, scratch, lower, upper, absent, tries):
+    """Quantise one window so that its RMSE stays within ``bound``.
+
+    Returns (step index, RMSE, maximum error, cost proxy); step index -1 when no step reaches the bound.
+    """
+    present = 0
+    for i in range(n):
+        if not missing[a + i, c]:
+            present += 1
+    limit = bound * bound * present * (1 - _TINY)
+    rounding = present / 12.0 if bound > 0.6 else 0.0
+    budget = max(limit - rounding, 0.3 * limit)
+    zero = 0.0
+    for i in range(n):
+        v = coefs[i] / 64.0
+        zero += v * v
+    if zero <= 0.9 * budget:
+        for i in range(n):
+            q[i] = 0
+        rebuild(q, STEPS[255], n, values, scratch)
+        total, worst = exact_error(x, missing, a, n, c, prediction, values, lower, upper, absent)
+        if total <= limit:
+            return 40, math.sqrt(total / max(present, 1)), worst, 0.0
+    for attempt in range(6):
+        top = _largest_step(coefs, n, budget, q)
+        best = -1
+        best_cost = 1e300
+        best_threshold = 0.5
+        for k in range(tries):
+            index = top - 1 - k
+            if index < 0:
+                break
+            threshold, cost = _dead_zone(coefs, n, STEPS[index], budget, 0.1, q)
+            if cost < best_cost:
+                best_cost = cost
+                best = index
+                best_threshold = threshold
+        if best < 0:
+            return -1, 0.0, np.int64(0), 0.0
+        quantise(coefs, n, STEPS[best], best_threshold, 0.1, q)
+        rebuild(q, STEPS[best], n, values, scratch)
+        total, worst = exact_error(x, missing, a, n, c, prediction, values, lower, upper, absent)
+        if total <= limit:
+            return best, math.sqrt(total / max(present, 1)), worst, best_cost
+        budget *= min(0.97, 0.995 * limit / total)
+    return -1, 0.0, np.int64(0), 0.0
+
+
+@jit
+def correct(x, missing, a, n, c, prediction, values, delta, corrections, lower, upper, absent):
+    """Corrections that bring every sample within ``delta``; returns (cost proxy, ok)."""
+    quantum = 2 * delta + 1
+    cost = 0.0
+    ok = True
+    for i in range(n):
+        corrections[i] = 0
+        if missing[a + i, c]:
+            continue
+        v = settle(prediction[i] + values[i], lower, upper, absent)
+        e = x[a + i, c] - v
+        k = (abs(e) + delta) // quantum
+        if k == 0:
+            continue
+        corrections[i] = k if e > 0 else -k
+        cost += 6.0 + 2.0 * math.log2(k)
+        if abs(x[a + i, c] - settle(v + corrections[i] * quantum, lower, upper, absent)) > delta:
+            ok = False
+    return cost, ok
+
+
+@jit
+def choose_corrected(
+    x, missing, a, n, c, prediction, coefs, delta, q, values, corrections, scratch, lower, upper, absent, tries
+):
+    """Step and corrections of the cheapest window within maximum error ``delta``; returns (step index, cost)."""
+    centre = 0
+    while centre < 255 and STEPS[centre] < 64 * (2 * delta + 1):
+        centre += 1
+    best = -1
+    best_cost = 1e300
+    for k in range(-2, 4 * tries, 4 if tries < 4 else 2):
+        index = min(max(centre + k, 0), 255)
+        cost = quantise(coefs, n, STEPS[index], 0.6, 0.1, q)
+        rebuild(q, STEPS[index], n, values, scratch)
+        more, ok = correct(x, missing, a, n, c, prediction, values, delta, corrections, lower, upper, absent)
+        if ok and cost + more < best_cost:
+            best_cost = cost + more
+            best = index
+    if best >= 0:
+        quantise(coefs, n, STEPS[best], 0.6, 0.1, q)
+        rebuild(q, STEPS[best], n, values, scratch)
+        correct(x, missing, a, n, c, prediction, values, delta, corrections, lower, upper, absent)
+    return best, best_cost
+
+
+@jit
+def rmse_code(v):
+    """Smallest code whose RMSE figure is at least ``v``: 0 is exact, else 2^((code - 1) / 8) / 16."""
+    if v <= 0:
+        return 0
+    code = int(math.ceil(8 * math.log2(v * 16) - 1e-9)) + 1
+    return min(max(code, 1), 255)
+
+
+@jit
+def maximum_code(v):
+    """Smallest code whose figure is at least ``v``: exact up to 32, then eighths of an octave."""
+    if v <= 32:
+        return v
+    code = 32 + int(math.ceil(8 * (math.log2(v) - 5) - 1e-9))
+    return min(code, 255)
+
+
+@jit
+def analyse_wavelets(layout, s, plan, x, y, missing, san, kind, bound, tries):
+    """Plan tools a and c for a whole group block.
+
+    ``kind`` per column: 0 leave the plan as it is, 1 RMSE bound (``bound[w, c]`` digital steps),
+    2 maximum-error bound. ``y`` receives the decoded samples. Windows whose bound no step reaches
+    get tool b, lossless. Returns the cost proxy per window and column.
+    """
+    n_columns = y.shape[1]
+    n_windows = plan.tool.shape[0]
+    prediction = np.zeros(layout.window + 2, np.int64)
+    values = np.zeros(layout.window + 2, np.int64)
+    scratch = np.zeros(layout.window + 2, np.int64)
+    costs = np.zeros((n_windows, n_columns), np.float64)
+    for w in range(n_windows):
+        a = w * layout.window
+        b = min(layout.n, a + layout.window)
+        n = b - a
+        for c in range(layout.n_known, n_columns):
+            if kind[w, c] == 0:
+                continue
+            low, high, gap = layout.lower[c], layout.upper[c], layout.absent[c]
+            fit_cross(s, plan, w, a, b, c, x, y, san, missing)
+            cross_prediction(s, plan, w, a, b, c, y, san, prediction)
+            coefs = np.zeros(n, np.int64)
+            residual_coefficients(x, missing, a, n, c, prediction, coefs, scratch)
+            q = plan.coefs[c, a:b]
+            if kind[w, c] == 1:
+                step, rmse, worst, cost = choose_wavelet(
+                    x, missing, a, n, c, prediction, coefs, bound[w, c], q, values, scratch, low, high, gap, tries
+                )
+                ok = step >= 0
+            else:
+                delta = np.int64(bound[w, c])
+                corrections = plan.corrections[c, a:b]
+                step, cost = choose_corrected(
+                    x, missing, a, n, c, prediction, coefs, delta, q, values, corrections, scratch, low, high, gap, tries
+                )
+                ok = step >= 0
+                total = 0.0
+                worst = np.int64(0)
+                present = 0
+                for i in range(n):
+                    v = settle(prediction[i] + values[i], low, high, gap) + corrections[i] * (2 * delta + 1)
+                    values[i] = v - prediction[i]
+                    if not missing[a + i, c]:
+                        d = abs(x[a + i, c] - settle(v, low, high, gap))
+                        total += float(d) * float(d)
+                        worst = max(worst, d)
+                        present += 1
+                rmse = math.sqrt(total / max(present, 1))
+                plan.delta[w, c] = delta
+            if not ok:
+                plan.tool[w, c] = SAMPLES
+                plan.delta[w, c] = 0
+                for t in range(a, b):
+                    y[t, c] = x[t, c]
+                costs[w, c] = 1e300
+                continue
+            plan.tool[w, c] = CORRECTED if kind[w, c] == 2 else 0
+            plan.step[w, c] = step
+            plan.rmse[w, c] = rmse_code(rmse)
+            plan.maximum[w, c] = maximum_code(worst)
+            costs[w, c] = cost
+            for i in range(n):
+                y[a + i, c] = settle(prediction[i] + values[i], low, high, gap)
+    return costs
+
+
+@jit
+def _cost_in_time(values, n, step, out, scratch):
+    """Spread each coefficient's cost in bits over the samples it stands for; ``out`` is cumulative (n + 1)."""
+    forward(values, n, scratch)
+    starts = np.empty(16, np.int64)
+    n_bands = band_starts(n, starts)
+    for i in range(n + 1):
+        out[i] = 0.0
+    for band in range(n_bands):
+        depth = n_bands - band if band > 0 else n_bands - 1
+        length = 1 << depth if n_bands > 1 else 1
+        for i in range(starts[band], starts[band + 1]):
+            r = abs(values[i]) / step
+            if r < 0.5:
+                cost = 0.6 * r * r
+            else:
+                cost = 2.5 + 1.7 * math.log2(r + 0.5)
+            first = (i - starts[band]) * length
+            share = cost / length
+            for t in range(first, min(n, first + length)):
+                out[t + 1] += share
+    for i in range(n):
+        out[i + 1] += out[i]
+
+
+@jit
+def prune_activations(layout, kernels, plan, x, base, missing, san, steps, overhead, keep):
+    """Mark the activations whose kernels save more bits than they cost.
+
+    ``steps`` (float64 per own column, FRACTION bits) is the quantiser step that the bound suggests;
+    ``san`` the synthesis of all activations. Returns the number kept.
+    """
+    n = layout.n
+    n_columns = san.shape[1]
+    saved = np.zeros(plan.n_act[0])
+    plain = np.zeros(n + 1)
+    explained = np.zeros(n + 1)
+    values = np.zeros(n + 2, np.int64)
+    scratch = np.zeros(n + 2, np.int64)
+    for c in range(layout.n_known, n_columns):
+        step = steps[c - layout.n_known]
+        if step <= 0.0:
+            continue
+        last = np.int64(0)
+        for t in range(n):
+            if not missing[t, c]:
+                last = x[t, c] - base[c]
+            values[t] = last << FRACTION
+        _cost_in_time(values, n, step, plain, scratch)
+        for t in range(n):
+            if not missing[t, c]:
+                last = x[t, c] - base[c]
+            values[t] = (last - san[t, c]) << FRACTION
+        _cost_in_time(values, n, step, explained, scratch)
+        for a in range(plan.n_act[0]):
+            first = max(0, plan.act_index[a])
+            stop = min(n, plan.act_index[a] + kernels.length[plan.act_kernel[a]])
+            if stop > first:
+                saved[a] += (plain[stop] - plain[first]) - (explained[stop] - explained[first])
+    kept = 0
+    for a in range(plan.n_act[0]):
+        keep[a] = 1 if saved[a] > overhead else 0
+        kept += keep[a]
+    return kept
+
+
+@jit
+def window_errors(layout, x, y, missing, squares, worst):
+    """Squared error sum and largest error per window and column, missing samples left out."""
+    for t in range(layout.n):
+        w = t // layout.window
+        for c in range(layout.n_known, y.shape[1]):
+            if missing[t, c]:
+                continue
+            d = abs(x[t, c] - y[t, c])
+            squares[w, c] += float(d) * float(d)
+            worst[w, c] = max(worst[w, c], d)

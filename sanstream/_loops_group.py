@@ -1,0 +1,307 @@
+"""Compiled loops: one entropy-coder run = one channel group of one block (FORMAT.md clause 7).
+
+The same function encodes, estimates and decodes. Columns of a group's arrays are its ancestors'
+channels (already decoded, ``n_known`` of them) followed by its own channels in coding order.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from sanstream._jit import jit
+from sanstream._loops_coder import COST, ESTIMATE, INT_SLOTS, code_int, code_simple, finish, start
+from sanstream._loops_coefficients import code_coefficients, code_corrections
+from sanstream._loops_models import (
+    INT_AMPLITUDE,
+    INT_BASE,
+    INT_CONSTANT,
+    INT_CROSS,
+    INT_DELTA,
+    INT_FIRST_GAP,
+    INT_GAP,
+    INT_MAXIMUM,
+    INT_MEAN,
+    INT_RMSE,
+    INT_SHIFT,
+    INT_STEP,
+    SIMPLE_KERNEL,
+    SIMPLE_TOOL,
+)
+from sanstream._loops_samples import code_samples
+from sanstream._loops_wavelet import FRACTION, STEPS, forward, inverse
+
+WAVELET, SAMPLES, CORRECTED, CONSTANT, SPARSE = 0, 1, 2, 3, 4
+N_TOOLS = 5
+N_CROSS = 3
+CROSS_BITS = 5
+"""Cross-channel weights of the wavelet tools are in 1/32."""
+SYNTHESIS_BITS = 16
+MAX_ACTIVATIONS = 1 << 16
+INDEX_LEAD = 1 << 12
+"""An index is at least -INDEX_LEAD; no kernel is longer."""
+
+Layout = namedtuple("Layout", "n window n_known lower upper absent")
+"""Samples in the block, samples in a window, known columns, digital range and missing code per column."""
+
+Kernels = namedtuple("Kernels", "taps length shift")
+"""taps int64 (n_kernels, n_own or 1, longest), length (n_kernels,), amplitude shift per own column."""
+
+Plan = namedtuple("Plan", "tool step delta rmse maximum cross constant coefs corrections n_act act_kernel act_index act_amp")
+"""Decisions per window and column, coefficients and corrections per sample, activations of the block."""
+
+
+@jit
+def _int(coder, buf, prob, count, model, value):
+    return code_int(coder, buf, prob, count, model * INT_SLOTS, value)
+
+
+@jit
+def _code_plan(coder, buf, prob, count, layout, n_windows, n_columns, plan):
+    """Code tool, step, delta and what was reached, window by window, channel by channel."""
+    last_tool = np.zeros(n_columns, np.int64)
+    last = np.zeros((4, n_columns), np.int64)
+    last[0, :] = 40
+    for w in range(n_windows):
+        for c in range(layout.n_known, n_columns):
+            tool = plan.tool[w, c]
+            u = 0
+            while u < N_TOOLS - 1:
+                bit = code_simple(coder, buf, prob, count, SIMPLE_TOOL + last_tool[c] * 8 + u, 1 if tool > u else 0)
+                if bit == 0:
+                    break
+                u += 1
+            tool = u
+            plan.tool[w, c] = u
+            last_tool[c] = u
+            if tool == WAVELET or tool == CORRECTED:
+                v = last[0, c] + _int(coder, buf, prob, count, INT_STEP, plan.step[w, c] - last[0, c])
+                plan.step[w, c] = min(max(v, 0), 255)
+                last[0, c] = plan.step[w, c]
+            if tool == SAMPLES or tool == CORRECTED:
+                v = last[1, c] + _int(coder, buf, prob, count, INT_DELTA, plan.delta[w, c] - last[1, c])
+                plan.delta[w, c] = min(max(v, 0), 1 << 24)
+                last[1, c] = plan.delta[w, c]
+            if tool == CONSTANT or (tool == SAMPLES and plan.delta[w, c] == 0):
+                plan.rmse[w, c] = 0
+                plan.maximum[w, c] = 0
+                continue
+            v = last[2, c] + _int(coder, buf, prob, count, INT_RMSE, plan.rmse[w, c] - last[2, c])
+            plan.rmse[w, c] = min(max(v, 0), 255)
+            last[2, c] = plan.rmse[w, c]
+            v = last[3, c] + _int(coder, buf, prob, count, INT_MAXIMUM, plan.maximum[w, c] - last[3, c])
+            plan.maximum[w, c] = min(max(v, 0), 255)
+            last[3, c] = plan.maximum[w, c]
+
+
+@jit
+def _code_activations(coder, buf, prob, count, layout, kernels, plan, n_columns):
+    """Code the block's activations: number, then gap, kernel and amplitudes of each."""
+    n_kernels = kernels.taps.shape[0]
+    if n_kernels == 0:
+        plan.n_act[0] = 0
+        return
+    n_own = n_columns - layout.n_known
+    total = _int(coder, buf, prob, count, INT_FIRST_GAP, plan.n_act[0])
+    total = min(max(total, 0), plan.act_index.shape[0])
+    plan.n_act[0] = total
+    last_amp = np.full((n_kernels, n_own), 32, np.int64)
+    index = np.int64(-INDEX_LEAD)
+    last_gap = np.int64(0)
+    kernel = np.int64(0)
+    for a in range(total):
+        gap = plan.act_index[a] - index
+        gap = last_gap + _int(coder, buf, prob, count, INT_GAP, gap - last_gap)
+        index = min(max(index + gap, -INDEX_LEAD), layout.n - 1)
+        plan.act_index[a] = index
+        if a > 0:
+            last_gap = gap
+        u = 0
+        while u < n_kernels - 1:
+            bit = code_simple(
+                coder, buf, prob, count, SIMPLE_KERNEL + kernel * 16 + u, 1 if plan.act_kernel[a] > u else 0
+            )
+            if bit == 0:
+                break
+            u += 1
+        kernel = np.int64(u)
+        plan.act_kernel[a] = u
+        for c in range(n_own):
+            v = last_amp[u, c] + _int(coder, buf, prob, count, INT_AMPLITUDE, plan.act_amp[a, c] - last_amp[u, c])
+            v = min(max(v, -(1 << 15)), 1 << 15)
+            plan.act_amp[a, c] = v
+            last_amp[u, c] = v
+
+
+@jit
+def synthesise(kernels, plan, n_known, san):
+    """Add up the kernels of all activations: ``san`` (int64, n x n_columns) in digital steps."""
+    n = san.shape[0]
+    n_columns = san.shape[1]
+    san[:, :] = 0
+    if plan.n_act[0] == 0:
+        return
+    shared = kernels.taps.shape[1] == 1
+    for a in range(plan.n_act[0]):
+        k = plan.act_kernel[a]
+        i0 = plan.act_index[a]
+        first = max(0, -i0)
+        stop = min(kernels.length[k], n - i0)
+        for c in range(n_columns - n_known):
+            amp = plan.act_amp[a, c] << kernels.shift[c]
+            if amp == 0:
+                continue
+            row = 0 if shared else c
+            for j in range(first, stop):
+                san[i0 + j, n_known + c] += amp * kernels.taps[k, row, j]
+    for t in range(n):
+        for c in range(n_known, n_columns):
+            san[t, c] = (san[t, c] + (1 << (SYNTHESIS_BITS - 1))) >> SYNTHESIS_BITS
+
+
+@jit
+def cross_prediction(s, plan, w, a, b, c, y, san, out):
+    """Prediction of column ``c`` in ``a:b`` before the wavelet: base, SAN and weighted channels already decoded."""
+    for t in range(a, b):
+        out[t - a] = 0
+    for j in range(min(N_CROSS, s.n_refs[c])):
+        weight = plan.cross[w, c, j]
+        if weight == 0:
+            continue
+        r = s.refs[c, j]
+        for t in range(a, b):
+            out[t - a] += weight * (y[t, r] - s.base[r] - san[t, r])
+    half = 1 << (CROSS_BITS - 1)
+    for t in range(a, b):
+        out[t - a] = s.base[c] + san[t, c] + ((out[t - a] + half) >> CROSS_BITS)
+
+
+@jit
+def settle(v, lower, upper, absent):
+    """Clamp a decoded value to the digital range and step off the missing code."""
+    if v < lower:
+        v = lower
+    elif v > upper:
+        v = upper
+    if v == absent:
+        v = v + 1 if v < upper else v - 1
+    return v
+
+
+@jit
+def rebuild(coefs, step, n, values, scratch):
+    """Inverse transform of quantised coefficients: residual in digital steps, rounded."""
+    for i in range(n):
+        values[i] = coefs[i] * step
+    inverse(values, n, scratch)
+    for i in range(n):
+        values[i] = (values[i] + (1 << (FRACTION - 1))) >> FRACTION
+
+
+@jit
+def _code_cross(coder, buf, prob, count, s, plan, w, c):
+    for j in range(min(N_CROSS, s.n_refs[c])):
+        r = s.refs[c, j]
+        if r >= c or plan.tool[w, r] == SAMPLES:
+            plan.cross[w, c, j] = 0
+            continue
+        last = plan.cross[w - 1, c, j] if w > 0 else 0
+        v = last + _int(coder, buf, prob, count, INT_CROSS, plan.cross[w, c, j] - last)
+        plan.cross[w, c, j] = min(max(v, -4096), 4096)
+
+
+@jit
+def _code_wavelet(coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, previous, y, san, work, slots, xs):
+    """Code one window of one channel with tool a or c and rebuild it into ``y``."""
+    n = b - a
+    prediction = work[0]
+    values = work[1]
+    scratch = work[2]
+    shape = work[3]
+    _code_cross(coder, buf, prob, count, s, plan, w, c)
+    for t in range(a, b):
+        shape[t - a] = san[t, c] << FRACTION
+    forward(shape, n, scratch)
+    step = STEPS[plan.step[w, c]]
+    coefs = plan.coefs[c, a:b]
+    other = plan.coefs[max(previous, 0), a:b]
+    code_coefficients(
+        coder, buf, prob, count, weight, coefs, n, shape, step, other, 1 if previous >= 0 else 0, slots, xs
+    )
+    cross_prediction(s, plan, w, a, b, c, y, san, prediction)
+    rebuild(coefs, step, n, values, scratch)
+    if plan.tool[w, c] == CORRECTED:
+        corrections = plan.corrections[c, a:b]
+        code_corrections(coder, buf, prob, count, weight, corrections, n, slots, xs)
+        quantum = 2 * plan.delta[w, c] + 1
+        for i in range(n):
+            v = settle(prediction[i] + values[i], layout.lower[c], layout.upper[c], layout.absent[c])
+            values[i] = v - prediction[i] + corrections[i] * quantum
+    for i in range(n):
+        y[a + i, c] = settle(prediction[i] + values[i], layout.lower[c], layout.upper[c], layout.absent[c])
+
+
+@jit
+def run_group(coder, buf, pos, end, mode, prob, count, weight, layout, s, kernels, plan, x, y, missing, san, stop_after, costs):
+    """Run one group. ``stop_after`` 1 ends after the plan, 2 after the activations, 0 decodes all.
+
+    ``x`` (int64, n x n_columns) is read when encoding; ``y`` holds the known columns and receives
+    the rest. Missing samples are left as the coder saw them. When estimating, ``costs`` (int64,
+    n_windows x n_columns) receives each window's and channel's share in 1/65536 bit.
+    """
+    n_columns = y.shape[1]
+    n_windows = (layout.n + layout.window - 1) // layout.window
+    start(coder, buf, mode, pos, end)
+    _code_plan(coder, buf, prob, count, layout, n_windows, n_columns, plan)
+    if stop_after == 1:
+        return
+    _code_activations(coder, buf, prob, count, layout, kernels, plan, n_columns)
+    if stop_after == 2:
+        return
+    previous_base = np.int64(0)
+    for c in range(layout.n_known, n_columns):
+        v = previous_base + _int(coder, buf, prob, count, INT_BASE, s.base[c] - previous_base)
+        s.base[c] = min(max(v, layout.lower[c]), layout.upper[c])
+        previous_base = s.base[c]
+        v = _int(coder, buf, prob, count, INT_SHIFT, s.shift[c])
+        s.shift[c] = min(max(v, 0), 16)
+    synthesise(kernels, plan, layout.n_known, san)
+    work = np.zeros((4, layout.window + 2), np.int64)
+    slots = np.zeros(16, np.int64)
+    xs = np.zeros(16, np.int64)
+    active = np.zeros(n_columns, np.uint8)
+    for w in range(n_windows):
+        a = w * layout.window
+        b = min(layout.n, a + layout.window)
+        previous = -1
+        any_active = False
+        for c in range(layout.n_known, n_columns):
+            tool = plan.tool[w, c]
+            active[c] = 1 if tool == SAMPLES else 0
+            before = coder[COST]
+            if tool == SAMPLES:
+                any_active = True
+            elif tool == CONSTANT or tool == SPARSE:
+                model = INT_CONSTANT if tool == CONSTANT else INT_MEAN
+                v = s.base[c] + _int(coder, buf, prob, count, model, plan.constant[w, c] - s.base[c])
+                v = min(max(v, layout.lower[c]), layout.upper[c])
+                plan.constant[w, c] = v
+                for t in range(a, b):
+                    if tool == CONSTANT:
+                        y[t, c] = v
+                    else:
+                        y[t, c] = settle(v + san[t, c], layout.lower[c], layout.upper[c], layout.absent[c])
+            else:
+                _code_wavelet(
+                    coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, previous, y, san, work, slots, xs
+                )
+                previous = c
+            if mode == ESTIMATE:
+                costs[w, c] = coder[COST] - before
+        if any_active:
+            code_samples(
+                coder, buf, prob, count, weight, s, x, y, missing, san, a, b, active, plan.delta[w],
+                layout.lower, layout.upper, layout.absent, slots, xs, costs[w],
+            )  # fmt: skip
+    finish(coder, buf)

@@ -1,0 +1,310 @@
+"""Compiled loops: closed-loop prediction of samples, tool b (FORMAT.md clause 9).
+
+Every channel of a group is predicted from its own past, the other channels and the SAN
+reconstruction by recursive least squares, then by a normalised LMS filter on what is left.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from sanstream._jit import jit
+from sanstream._loops_coder import COST, code_mixed, code_probability
+from sanstream._loops_models import (
+    N_SAMPLE,
+    SAMPLE_BASE,
+    SAMPLE_NODES,
+    W_SAMPLE,
+    half_octave,
+    octave,
+)
+from sanstream._loops_predict import accumulate, forget, solve
+
+MAX_REGRESSORS = 62
+MAX_REFERENCES = 8
+SAN_REACH = 3
+LMS_TAPS = 16
+SAMPLE_LIMIT = 250
+_UNARY = 20
+_Z_LIMIT = 1 << 17
+_LMS_LIMIT = 1 << 20
+
+Predictor = namedtuple(
+    "Predictor",
+    "own cross hop forget ridge_shift use_san refs n_refs shift base start_weight start_ridge "
+    "cov scratch exponents weights history lms fast slow error seen n_regressors",
+)
+"""Parameters and state of a group's predictors; arrays are indexed by column of the group."""
+
+
+def new_predictor(own, cross, hop, forget_shift, use_san, refs, n_refs, n_columns, start_weight, start_ridge):
+    """Allocate the state for ``n_columns`` columns; ``refs`` is (n_columns, MAX_REFERENCES) int64."""
+    n_regressors = np.zeros(n_columns, np.int64)
+    for c in range(n_columns):
+        n_regressors[c] = own + cross * n_refs[c] + (2 * SAN_REACH + 1 if use_san else 0)
+    size = int(n_regressors.max(initial=0)) + 1
+    cov = np.zeros((n_columns, size, size), np.int64)
+    for c in range(n_columns):
+        for i in range(n_regressors[c]):
+            cov[c, i, i] = start_ridge[c]
+    return Predictor(
+        own, cross, hop, forget_shift, 16, use_san, refs, n_refs,
+        np.zeros(n_columns, np.int64), np.zeros(n_columns, np.int64), start_weight, start_ridge,
+        cov, np.zeros((size, size), np.int64), np.zeros(size, np.int64),
+        np.zeros((n_columns, size), np.int64),
+        np.zeros((n_columns, LMS_TAPS), np.int64), np.zeros((n_columns, LMS_TAPS), np.int64),
+        np.zeros(n_columns, np.int64), np.zeros(n_columns, np.int64),
+        np.zeros(n_columns, np.int64), np.zeros(n_columns, np.int64), n_regressors,
+    )  # fmt: skip
+
+
+@jit
+def _bounded(v):
+    if v > _Z_LIMIT:
+        return np.int64(_Z_LIMIT)
+    if v < -_Z_LIMIT:
+        return np.int64(-_Z_LIMIT)
+    return v
+
+
+@jit
+def _regressors(s, y, san, t, c, n_total, out):
+    """Fill ``out`` with the regressors of column ``c`` at time ``t``; returns their number."""
+    k = 0
+    base = s.base[c]
+    shift = s.shift[c]
+    for i in range(1, s.own + 1):
+        out[k] = _bounded((y[t - i, c] - base) >> shift) if t >= i else 0
+        k += 1
+    for j in range(s.n_refs[c]):
+        r = s.refs[c, j]
+        lag = 0 if r < c else 1
+        for i in range(s.cross):
+            u = t - lag - i
+            out[k] = _bounded((y[u, r] - s.base[r]) >> s.shift[r]) if u >= 0 else 0
+            k += 1
+    if s.use_san:
+        for i in range(-SAN_REACH, SAN_REACH + 1):
+            u = t + i
+            out[k] = _bounded(san[u, c] >> shift) if 0 <= u < n_total else 0
+            k += 1
+    return k
+
+
+@jit
+def _code_value(coder, buf, prob, count, weight, wbase, slots, xs, g, e):
+    """Code one signed prediction error from prepared contexts; ``g`` low bits lie outside the unary part."""
+    bit = code_mixed(
+        coder, buf, prob, count, weight, wbase, slots, N_SAMPLE, SAMPLE_LIMIT, xs, 1 if e == 0 else 0
+    )
+    if bit:
+        return np.int64(0)
+    for i in range(N_SAMPLE):
+        slots[i] += 1
+    negative = code_mixed(
+        coder, buf, prob, count, weight, wbase + N_SAMPLE, slots, N_SAMPLE, SAMPLE_LIMIT, xs, 1 if e < 0 else 0
+    )
+    m = abs(e) - 1
+    high = m >> g
+    u = 0
+    while u < _UNARY:
+        for i in range(N_SAMPLE):
+            slots[i] += 1
+        bit = code_mixed(
+            coder, buf, prob, count, weight, wbase + (2 + u) * N_SAMPLE, slots, N_SAMPLE, SAMPLE_LIMIT, xs,
+            1 if high > u else 0,
+        )  # fmt: skip
+        if bit == 0:
+            break
+        u += 1
+    out = np.int64(u)
+    if u == _UNARY:
+        rest = max(high - _UNARY + 1, 1)
+        top = 0
+        while rest >> (top + 1):
+            top += 1
+        k = 0
+        while k < 40:
+            bit = code_probability(coder, buf, 32768, 1 if top > k else 0)
+            if bit == 0:
+                break
+            k += 1
+        tail = np.int64(1)
+        for b in range(k - 1, -1, -1):
+            tail = (tail << 1) | code_probability(coder, buf, 32768, (rest >> b) & 1)
+        out = tail + _UNARY - 1
+    node = 2 + (u if u < _UNARY else _UNARY - 1)
+    first = 0
+    for b in range(g - 1, -1, -1):
+        bit = (m >> b) & 1
+        depth = g - 1 - b
+        if depth < 2:
+            target = 22 + (1 if u == 0 else 0) if depth == 0 else 24 + 2 * first + (1 if u == 0 else 0)
+            for i in range(N_SAMPLE):
+                slots[i] += target - node
+            node = target
+            bit = code_mixed(
+                coder, buf, prob, count, weight, wbase + target * N_SAMPLE, slots, N_SAMPLE, SAMPLE_LIMIT, xs, bit
+            )
+            if depth == 0:
+                first = bit
+        else:
+            bit = code_probability(coder, buf, 32768, bit)
+        out = (out << 1) | bit
+    return -(out + 1) if negative else out + 1
+
+
+@jit
+def _cap(v, top):
+    return v if v < top else top
+
+
+@jit
+def _contexts(s, y, t, c, second, rounded, fraction, quantum, slots):
+    """Prepare the context slots of column ``c``; returns (weight-set scale, low bits)."""
+    shift = s.shift[c]
+    fast = (s.fast[c] << shift) // quantum
+    qa = _cap(half_octave(fast), 31)
+    qb = _cap(half_octave((s.slow[c] << shift) // quantum), 31)
+    e1 = ((s.history[c, 0] >> 4) << shift) // quantum
+    e2 = ((s.history[c, 1] >> 4) << shift) // quantum
+    neighbour = np.int64(0)
+    for j in range(s.n_refs[c]):
+        r = s.refs[c, j]
+        neighbour = ((s.error[r] >> 4) << s.shift[r]) // quantum
+        if r < c:
+            break
+    mean = fast >> 8
+    g = octave(mean) - 2
+    if g < 0:
+        g = 0
+    l1 = _cap(octave(abs(e1)), 7)
+    l2 = _cap(octave(abs(e2)), 7)
+    lo = _cap(octave(abs(neighbour)), 7)
+    dis = ((second >> 1) << shift) // quantum
+    if dis > 15:
+        dis = np.int64(15)
+    elif dis < -15:
+        dis = np.int64(-15)
+    d1 = np.int64(0)
+    d2 = np.int64(0)
+    dm = np.int64(0)
+    if t >= 3:
+        d1 = y[t - 1, c] - y[t - 2, c]
+        d2 = y[t - 2, c] - y[t - 3, c]
+        dm = rounded - y[t - 1, c]
+    slots[0] = SAMPLE_BASE[0] + (qa * 8 + fraction) * SAMPLE_NODES
+    slots[1] = SAMPLE_BASE[1] + (qb * 32 + qa) * SAMPLE_NODES
+    slots[2] = (
+        SAMPLE_BASE[2]
+        + ((((l1 * 2 + (1 if e1 > 0 else 0)) * 8 + l2) * 2 + (1 if e2 > 0 else 0)) * 4 + _cap(g, 3)) * SAMPLE_NODES
+    )
+    slots[3] = SAMPLE_BASE[3] + ((lo * 2 + (1 if neighbour > 0 else 0)) * 32 + qa) * SAMPLE_NODES
+    slots[4] = SAMPLE_BASE[4] + ((dis + 16) * 16 + (qa >> 1)) * SAMPLE_NODES
+    slots[5] = SAMPLE_BASE[5] + ((d1 & 31) * 32 + (dm & 31)) * SAMPLE_NODES
+    slots[6] = SAMPLE_BASE[6] + (((d1 & 15) * 16 + (d2 & 15)) * 4 + (dm & 3)) * SAMPLE_NODES
+    slots[7] = (
+        SAMPLE_BASE[7]
+        + ((_cap(octave(abs(d1)), 15) * 16 + _cap(octave(abs(dm)), 15)) * 2 + (1 if d1 > 0 else 0)) * SAMPLE_NODES
+    )
+    return qa >> 1, g
+
+
+@jit
+def _adapt(s, c, t, regs, n, target, stage1, total):
+    """Move column ``c``'s filters after a sample: ``target`` is z (integer), errors are Q4."""
+    error1 = (target << 4) - stage1
+    error = (target << 4) - total
+    magnitude = abs(error)
+    if magnitude > (1 << 40):
+        magnitude = np.int64(1 << 40)
+    s.fast[c] += ((magnitude << 4) - s.fast[c]) >> 3
+    s.slow[c] += ((magnitude << 4) - s.slow[c]) >> 6
+    s.error[c] = error
+    norm = np.int64(256)
+    for i in range(LMS_TAPS):
+        norm += s.history[c, i] * s.history[c, i]
+    bounded = _bounded(error)
+    gain = (bounded << 24) // norm
+    for i in range(LMS_TAPS):
+        w = s.lms[c, i] + ((gain * s.history[c, i] + (1 << 15)) >> 16)
+        s.lms[c, i] = min(max(w, -_LMS_LIMIT), _LMS_LIMIT)
+    for i in range(LMS_TAPS - 1, 0, -1):
+        s.history[c, i] = s.history[c, i - 1]
+    s.history[c, 0] = _bounded(error1)
+    acc = np.int64(0)
+    for i in range(n):
+        acc += regs[i] * s.start_weight[c, i]
+    regs[n] = _bounded(target - (acc >> 16))
+    accumulate(s.cov[c], regs, n)
+    s.seen[c] += 1
+    seen = s.seen[c]
+    hop = s.hop if seen >= 512 else 16
+    if seen % 32 == 0:
+        forget(s.cov[c], n, s.forget)
+    if seen % hop == 0:
+        solve(s.cov[c], n, s.ridge_shift, s.scratch, s.exponents, s.weights[c])
+
+
+@jit
+def code_samples(
+    coder, buf, prob, count, weight, s, x, y, missing, san, a, b, active, delta, lower, upper, absent, slots, xs, costs
+):
+    """Code samples ``a:b`` of the columns with ``active[c]``; ``y`` receives the decoded samples.
+
+    ``x`` and ``y`` are int64 (n, n_columns); ``missing`` uint8 of the same shape; ``delta`` the
+    allowed error per column; ``lower``, ``upper``, ``absent`` the digital range and missing code.
+    """
+    regs = np.zeros(MAX_REGRESSORS + 2, np.int64)
+    n_total = y.shape[0]
+    n_columns = y.shape[1]
+    for t in range(a, b):
+        for c in range(n_columns):
+            if not active[c]:
+                continue
+            if missing[t, c]:
+                y[t, c] = y[t - 1, c] if t > 0 else s.base[c]
+                continue
+            n = _regressors(s, y, san, t, c, n_total, regs)
+            acc = np.int64(0)
+            for i in range(n):
+                acc += regs[i] * (s.weights[c, i] + s.start_weight[c, i])
+            stage1 = acc >> 12
+            second = np.int64(0)
+            for i in range(LMS_TAPS):
+                second += s.lms[c, i] * s.history[c, i]
+            second = second >> 16
+            total = stage1 + second
+            shift = s.shift[c]
+            if shift > 0:
+                rounded = s.base[c] + ((total << shift) >> 4)
+                fraction = 0
+            else:
+                rounded = s.base[c] + ((total + 8) >> 4)
+                fraction = ((total + 8) & 15) >> 1
+            if rounded < lower[c]:
+                rounded = lower[c]
+            elif rounded > upper[c]:
+                rounded = upper[c]
+            quantum = 2 * delta[c] + 1
+            scale, g = _contexts(s, y, t, c, second, rounded, fraction, quantum, slots)
+            k = x[t, c] - rounded
+            if k >= 0:
+                k = (k + delta[c]) // quantum
+            else:
+                k = -((-k + delta[c]) // quantum)
+            wbase = W_SAMPLE + scale * SAMPLE_NODES * N_SAMPLE
+            before = coder[COST]
+            k = _code_value(coder, buf, prob, count, weight, wbase, slots, xs, g, k)
+            costs[c] += coder[COST] - before
+            v = rounded + k * quantum
+            if v < lower[c]:
+                v = lower[c]
+            elif v > upper[c]:
+                v = upper[c]
+            if v == absent[c]:
+                v = v + 1 if v < upper[c] else v - 1
+            y[t, c] = v
+            _adapt(s, c, t, regs, n, _bounded((v - s.base[c]) >> shift), stage1, total)

@@ -1,0 +1,63 @@
+"""What each effort spends. Every effort writes the same format; one decoder reads them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sanstream.errors import InputError
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Settings of the encoder.
+
+    Parameters
+    ----------
+    own, cross, n_references, hop : int
+        Sample predictor: own taps, taps per reference, references per channel, samples between solutions.
+    tries : int
+        Quantiser steps tried per window.
+    exact_block_s, lossy_block_s : float
+        Block length in seconds where some channel is lossless, and where all are lossy.
+    kernel_seconds : tuple of float
+        Kernel lengths tried when kernels are adapted; empty for none.
+    n_kernels, n_rounds : int
+        Kernels at most, and rounds of adaptation.
+    both_tools : bool
+        Try prediction against wavelet per window where either may win.
+    n_trial_blocks : int
+        Blocks encoded to compare banks and kernels.
+    """
+
+    own: int
+    cross: int
+    n_references: int
+    hop: int
+    tries: int
+    exact_block_s: float
+    lossy_block_s: float
+    kernel_seconds: tuple[float, ...]
+    n_kernels: int
+    n_rounds: int
+    both_tools: bool
+    n_trial_blocks: int
+
+
+EFFORTS = {
+    "fast": Effort(8, 2, 1, 256, 1, 10, 30, (), 0, 0, False, 1),
+    "default": Effort(16, 6, 2, 64, 1, 10, 60, (0.65,), 4, 4, True, 3),
+    "thorough": Effort(20, 12, 8, 32, 1, 30, 60, (0.65, 0.4), 8, 6, True, 5),
+}
+
+
+def effort_named(name: str) -> Effort:
+    """Return an effort.
+
+    Raises
+    ------
+    InputError
+        When there is none of that name.
+    """
+    if name not in EFFORTS:
+        raise InputError(f"unknown effort {name!r}", hint=f"use one of {', '.join(EFFORTS)}")
+    return EFFORTS[name]
