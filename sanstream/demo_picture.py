@@ -43,17 +43,21 @@ def explain(archive: Archive, original: Recording, *, channel: int = 0) -> Expla
     amplitude = _amplitudes(table, len(segment.channels))[:, channel]
     held = amplitude != 0
     start_ns = archive.recordings[original.name].start_ns or 0
+    kernels = _kernels(reader, entry, channel)
+    decoded = reader.read_segment(entry, first, stop, [channel])[:, 0]
+    told = _synthesis(reader, entry, channel, kernels, first, stop)
     seconds = (stop - first) / float(reader.rate)
     return Explained(
         title=f"{original.name}, {seen.label}: {seconds:.3g} s at {entry.qualities[channel]}",
         unit=seen.unit,
         rate_hz=float(reader.rate),
         signal=seen.physical(x),
-        decoded=seen.physical(reader.read_segment(entry, first, stop, [channel])[:, 0]),
+        decoded=seen.physical(decoded),
+        residual=seen.physical(decoded) - told / seen.gain,
         index=_fiducials(table, reader, start_ns)[held] - entry.start_sample - first,
         kernel=np.asarray(table["kernel"].to_numpy(), dtype=np.int64)[held],
         amplitude=amplitude[held],
-        kernels=_kernels(reader, entry, channel),
+        kernels=kernels,
         bound=_bound(parse_quality(entry.qualities[channel], seen), x, seen.gain),
     )
 
@@ -93,3 +97,24 @@ def _kernels(reader: StreamReader, entry: SegmentEntry, channel: int) -> Sequenc
     members = list(coding.groups[0].channels)
     row = members.index(channel) if channel in members else 0
     return [kernel.taps[row % kernel.taps.shape[0]].astype(np.float64) for kernel in kernels]
+
+
+def _synthesis(
+    reader: StreamReader, entry: SegmentEntry, channel: int, kernels: Sequence[FloatArray], first: int, stop: int
+) -> FloatArray:
+    """Sum amplitude times kernel over the window, digital steps; a tail ends where its block ends."""
+    reach = max((len(k) for k in kernels), default=0)
+    origin = entry.start_sample
+    table = reader.records(max(origin, origin + first - reach), min(origin + entry.n_samples, origin + stop + reach))
+    amplitude = _amplitudes(table, entry.coding.n_channels)[:, channel]
+    out = np.zeros(stop - first)
+    columns = (table[name].to_pylist() for name in ("sample", "kernel", "block"))
+    for a, sample, kernel, block in zip(amplitude, *columns, strict=True):
+        taps = kernels[kernel]
+        start = sample - origin
+        edges = block * entry.coding.block_samples, (block + 1) * entry.coding.block_samples
+        low = max(start, first, edges[0])
+        high = min(start + len(taps), stop, edges[1])
+        if low < high:
+            out[low - first : high - first] += a * taps[low - start : high - start]
+    return out

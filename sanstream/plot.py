@@ -29,6 +29,8 @@ class Explained:
     rate_hz : float
     signal, decoded : ndarray, shape (n,), float64
         Physical units.
+    residual : ndarray, shape (n,), float64
+        What the archive stores beside the activations, physical units: ``decoded`` less their kernels.
     index : ndarray, shape (A,), int64
         Sample of each activation's fiducial point.
     kernel : ndarray, shape (A,), int64
@@ -38,7 +40,7 @@ class Explained:
     kernels : sequence of ndarray
         Taps of the kernels on this channel.
     bound : float or None
-        Promised RMSE of the stretch, physical units; drawn around the residual.
+        Promised RMSE of the stretch, physical units; drawn around the error.
     """
 
     title: str
@@ -46,6 +48,7 @@ class Explained:
     rate_hz: float
     signal: FloatArray
     decoded: FloatArray
+    residual: FloatArray
     index: npt.NDArray[np.int64]
     kernel: npt.NDArray[np.int64]
     amplitude: FloatArray
@@ -73,7 +76,7 @@ def _color(kernel: int) -> str:
 
 
 def plot_explained(parts: Sequence[Explained], path: str | Path) -> None:
-    """Draw one column per part: signal and reconstruction, activations as stems, residual, kernels.
+    """Draw one column per part: signal and reconstruction, activations as stems, residual and error, kernels.
 
     Parameters
     ----------
@@ -143,12 +146,14 @@ def _draw_activations(axes: Any, part: Explained) -> None:
 
 def _draw_residual(axes: Any, part: Explained) -> None:
     t = np.arange(len(part.signal)) / part.rate_hz
-    axes.plot(t, part.signal - part.decoded, color=_ERROR, linewidth=0.8)
+    axes.plot(t, part.residual, color=_INK, linewidth=0.8, label="residual")
+    axes.plot(t, part.signal - part.decoded, color=_ERROR, linewidth=0.6, label="error")
     if part.bound is not None:
-        axes.axhspan(-part.bound, part.bound, color=_ERROR, alpha=0.12, linewidth=0)
+        axes.axhspan(-part.bound, part.bound, color=_ERROR, alpha=0.25, linewidth=0, label="promised RMSE")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, frameon=False, ncols=3)
     axes.set_xlabel("seconds", fontsize=8)
     axes.set_ylabel(part.unit, fontsize=8)
-    _bare(axes, "Residual" + ("" if part.bound is None else " and the promised RMSE (band)"))
+    _bare(axes, "Residual: what the activations leave")
 
 
 def _draw_kernels(figure: Any, part: Explained) -> None:
@@ -163,4 +168,4 @@ def _draw_kernels(figure: Any, part: Explained) -> None:
         axes.set_xlabel("seconds", fontsize=8)
     if not shown:
         axes_row[0].set_axis_off()
-        axes_row[0].text(0.5, 0.5, "no kernels", ha="center", fontsize=8, color=_SOFT)
+        axes_row[0].text(0.5, 0.5, "no kernel in use", ha="center", fontsize=8, color=_SOFT)

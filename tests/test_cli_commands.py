@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from conftest import Run, beats
 
 from sanstream.cli import root
+from sanstream.transfer_records import export_records
 
 
 def archive_beats(run: Run, source: Path, target: Path, *options: str) -> None:
@@ -107,6 +109,17 @@ def test_records_are_a_parquet_table(run: Run, tmp_path: Path, archive_250: Path
     assert ended.code == 0, ended.err
     assert {"recording", "stream", "kernel_uid"} <= set(pq.read_schema(target).names)
     assert run("records", archive_250, "--to", target).code == 2, "a target that is there is not overwritten"
+
+
+def test_records_go_to_standard_output(
+    archive_250: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr("sys.stdout", out)
+    export_records(archive_250, to="-")
+    monkeypatch.undo()
+    assert run("records", archive_250, "--to", tmp_path / "r.parquet").code == 0
+    assert pq.read_table(io.BytesIO(out.buffer.getvalue())).equals(pq.read_table(tmp_path / "r.parquet"))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("quality", ["lossless", "prdn=5", "prdn=9", "rmse=2adu", "max-error=4adu", "sparse"])
