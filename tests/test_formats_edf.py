@@ -210,6 +210,15 @@ def test_wide_samples_are_refused_naming_bdf(tmp_path: Path) -> None:
         formats.write(channel_recording(data * 2**9), tmp_path / "far", format="bdf")
 
 
+def test_missing_samples_without_a_code_are_refused(tmp_path: Path) -> None:
+    recording = channel_recording(np.array([[0], [-(2**31)]]))
+    stream = recording.streams[0]
+    channel = replace(stream.segments[0].channels[0], missing=-(2**31))
+    holed = replace(stream, segments=(replace(stream.segments[0], channels=(channel,)),))
+    with pytest.raises(UnsupportedError, match="'c0' has missing samples, for which a new EDF file has no code"):
+        formats.write(replace(recording, streams=(holed,)), tmp_path, format="edf")
+
+
 def test_a_new_file_keeps_events_and_the_start_to_the_microsecond(tmp_path: Path) -> None:
     columns = {"time_ns": np.array([10**9, 1_500_000_000]), "text": np.array(["a", "b"], dtype=object)}
     recording = channel_recording(

@@ -68,6 +68,13 @@ def test_nan_is_a_missing_sample(tmp_path: Path) -> None:
     assert segment.channels[0].missing == MISSING == segment.samples[1, 0]
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_zeros_keep_their_sign(tmp_path: Path, dtype: str) -> None:
+    data = np.round(np.random.default_rng(0).normal(size=(200, 2)), 1).astype(dtype)
+    assert np.signbit(data[data == 0]).any()
+    assert npy_roundtrip(data, tmp_path).streams[0].segments[0].channels[0].gain == 10
+
+
 def test_float32_off_any_grid_is_kept_as_ordered_bits_and_lossless_only(tmp_path: Path) -> None:
     data = np.random.default_rng(1).normal(size=(500, 2)).astype(np.float32)
     data[:3, 0] = [np.inf, -0.0, np.nan]

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.errors import InputError, UnsupportedError
+from sanstream.formats.csv_text import pack, unpack
 from sanstream.formats.grid import flatten, position, widened
 from sanstream.formats.labels import kind_of, safe_name, stream_name
-from sanstream.formats.lattice import find_lattice, lattice_channel, lattice_of, restore_floats
+from sanstream.formats.lattice import BITS, find_lattice, lattice_channel, lattice_of, restore_floats
 from sanstream.signal import Channel, IntSamples, Recording, Segment, Stream
 
 _INT32 = np.iinfo(np.int32)
@@ -61,11 +62,23 @@ def read_column(values: npt.NDArray[Any], label: str, unit: str, header: dict[st
     if values.dtype.kind in "iub":
         return integer_column(values, label, unit, header)
     if values.dtype.kind == "f" and values.dtype.itemsize <= 8:
-        integers, lattice = find_lattice(values, label)
-        return lattice_channel(label, unit, lattice, integers, {**header, "dtype": values.dtype.str}), integers
+        return _float_column(values, label, unit, {**header, "dtype": values.dtype.str})
     raise UnsupportedError(
         f"channel {label!r} holds {values.dtype} values", hint="integers and floats of at most 64 bits can be held"
     )
+
+
+def _float_column(
+    values: npt.NDArray[Any], label: str, unit: str, header: dict[str, Any]
+) -> tuple[Channel, IntSamples]:
+    """Put floats on a lattice; zeros with a sign, which rounding leaves, are remembered by their rows."""
+    zeros = np.flatnonzero((values == 0) & np.signbit(values))
+    integers, lattice = find_lattice(values + values.dtype.type(0) if zeros.size else values, label)
+    if zeros.size and lattice.kind == BITS:
+        integers, lattice = find_lattice(values, label)
+    elif zeros.size:
+        header = {**header, "negative_zeros": {"n": len(values), "rows": pack(zeros.tolist())}}
+    return lattice_channel(label, unit, lattice, integers, header), integers
 
 
 def write_column(channel: Channel, samples: IntSamples) -> npt.NDArray[Any]:
@@ -73,7 +86,12 @@ def write_column(channel: Channel, samples: IntSamples) -> npt.NDArray[Any]:
     dtype = channel.header.get("dtype")
     lattice = lattice_of(channel)
     if dtype is not None and lattice is not None:
-        return restore_floats(samples, lattice, np.dtype(str(dtype)))
+        out = restore_floats(samples, lattice, np.dtype(str(dtype)))
+        zeros = channel.header.get("negative_zeros")
+        if zeros is not None and zeros["n"] == len(out):
+            rows = np.array(unpack(zeros["rows"]), dtype=np.int64)
+            out[rows[out[rows] == 0]] = -0.0
+        return out
     if dtype is not None and np.dtype(str(dtype)).kind in "iub":
         return samples.astype(np.dtype(str(dtype)))
     fits = samples.size == 0 or (samples.min() >= -(2**15) and samples.max() < 2**15)

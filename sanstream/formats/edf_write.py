@@ -21,8 +21,13 @@ from sanstream.signal import Channel, IntSamples, Recording, Stream
 _BITS = {"edf": 16, "bdf": 24}
 
 
-def _check_range(label: str, samples: IntSamples, format: str) -> None:
-    limit = 2 ** (_BITS[format] - 1)
+def _check_range(channel: Channel, samples: IntSamples, format: str) -> None:
+    label, limit = channel.label, 2 ** (_BITS[format] - 1)
+    if channel.missing is not None and channel.missing < -limit and bool((samples == channel.missing).any()):
+        raise UnsupportedError(
+            f"channel {label!r} has missing samples, for which a new {format.upper()} file has no code",
+            hint="use --format wfdb, or restore each stretch by --from and --until",
+        )
     low, high = (int(samples.min()), int(samples.max())) if samples.size else (0, 0)
     if low < -limit or high >= limit:
         raise UnsupportedError(
@@ -99,7 +104,7 @@ def restore(recording: Recording, saved: Mapping[str, Any], path: Path) -> bool:
         samples = _records_of(stream, column, number, places, n)
         if samples is None:
             return False
-        _check_range(channel.label, samples, header.kind)
+        _check_range(channel, samples, header.kind)
         columns[number] = samples
     encoded = {i: _encode(samples, header.kind) for i, samples in columns.items()}
     encoded |= _restore_annotations(recording, header, onsets, others)
@@ -156,7 +161,7 @@ def compose(recording: Recording, path: Path, format: str) -> None:
             if channel.header.get("edf", {}).get("label", "") in ("EDF Annotations", "BDF Annotations"):
                 continue
             part = samples[:, column]
-            _check_range(channel.label, part, format)
+            _check_range(channel, part, format)
             fields = {**scale_fields(channel, part, _BITS[format]), "samples_per_record": str(n)}
             encoded = _encode(part.reshape(n_records, n), format)
             signals.append((position(channel, 10000 * number + column), fields, encoded))
