@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -228,3 +229,21 @@ def test_several_rates_give_a_file_each(tmp_path: Path, format: str) -> None:
         again = formats.read(paths[0])
         assert np.array_equal(again.streams[0].segments[0].samples, recording.streams[0].segments[0].samples)
         assert again.streams[0].rate == 16
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_stretch_keeps_its_dates(tmp_path: Path, suffix: str) -> None:
+    cells = [f"2020-01-01T00:00:{k * 4 / 1000:06.3f}" for k in range(9)]
+    if suffix == "csv":
+        (tmp_path / "x.csv").write_text("timestamp,x\n" + "".join(f"{c},{k}\n" for k, c in enumerate(cells)))
+    else:
+        times = pa.array(cells).cast(pa.timestamp("ms"))
+        pq.write_table(pa.table({"timestamp": times, "x": pa.array(range(9))}), tmp_path / "x.parquet")
+    whole = formats.read(tmp_path / f"x.{suffix}")
+    (stream,) = whole.streams
+    cut = replace(stream, segments=(replace(stream.segments[0], samples=stream.segments[0].samples[3:6]),), n_samples=3)
+    part = replace(whole, streams=(cut,), start_ns=(whole.start_ns or 0) + 12_000_000)
+    (path,) = formats.write(part, tmp_path / "out", format=suffix)
+    again = formats.read(path)
+    assert again.start_ns == part.start_ns
+    assert again.streams[0].segments[0].samples[:, 0].tolist() == [3, 4, 5]

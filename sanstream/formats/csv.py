@@ -156,7 +156,10 @@ def write(recording: Recording, folder: Path, format: str) -> list[Path]:
         cells = [write_numbers(channel, samples[:, i]) for i, channel in enumerate(channels)]
         path = folder / f"{stem}.csv"
         if saved is not None:
-            lines = _restored(saved, cells, len(samples), stream.rate)
+            times = None
+            if "time" in saved:
+                times = write_times(saved["time"], len(samples), stream.rate, recording.start_ns)
+            lines = _restored(saved, cells if times is None else [times, *cells])
             text = saved["newline"].join(lines) + (saved["newline"] if saved["ended"] else "")
             path.write_bytes(text.encode(saved["encoding"]))
         else:
@@ -168,10 +171,7 @@ def write(recording: Recording, folder: Path, format: str) -> list[Path]:
     return files
 
 
-def _restored(saved: dict[str, Any], cells: list[list[str]], n: int, rate: Fraction) -> list[str]:
-    if "time" in saved:
-        times = write_times(saved["time"], n, rate)
-        cells = [times[:n] + [""] * (n - len(times)), *cells]
+def _restored(saved: dict[str, Any], cells: list[list[str]]) -> list[str]:
     delimiter = saved["delimiter"]
     rows = [delimiter.join(row) for row in zip(*cells, strict=True)]
     head = list(saved["head"])

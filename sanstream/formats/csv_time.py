@@ -106,7 +106,7 @@ def read_times(cells: Sequence[str], where: str, unit: str, rate: Fraction | Non
         step, dated, start = Fraction(1, 10 ** min(digits, 6)), True, representable(int(times[0] * 10**9))
     rate = rate or _rate_of(times, step, where)
     if dated:
-        return TimeColumn(rate, start, zone, {"cells": pack(list(cells))})
+        return TimeColumn(rate, start, zone, {"cells": pack(list(cells)), "start_ns": start})
     for mode in ("round", "floor"):
         saved = {"first": str(times[0] * scale), "digits": digits, "scale": scale, "mode": mode}
         if write_times(saved, len(cells), rate) == list(cells):
@@ -133,10 +133,27 @@ def _rate_of(times: Sequence[Fraction], step: Fraction, where: str) -> Fraction:
     return rate
 
 
-def write_times(saved: dict[str, Any], n: int, rate: Fraction) -> list[str]:
-    """Give back a time column of ``n`` rows."""
+def rows_of_stretch(n_held: int, n: int, rate: Fraction, held_ns: int | None, start_ns: int | None) -> int | None:
+    """Return the row at which a stretch of ``n`` samples begins in a column of ``n_held`` dates.
+
+    None when starts do not tell, so that times count from the stretch.
+    """
+    if n == n_held:
+        return 0
+    if held_ns is None or start_ns is None:
+        return None
+    first = round(Fraction(start_ns - held_ns, 10**9) * rate)
+    return first if 0 <= first <= n_held - n else None
+
+
+def write_times(saved: dict[str, Any], n: int, rate: Fraction, start_ns: int | None = None) -> list[str]:
+    """Give back a time column of ``n`` rows, of which the first is at ``start_ns``."""
     if "cells" in saved:
-        return [str(c) for c in unpack(saved["cells"])]
+        cells = [str(c) for c in unpack(saved["cells"])]
+        first_row = rows_of_stretch(len(cells), n, rate, saved.get("start_ns"), start_ns)
+        if first_row is not None:
+            return cells[first_row : first_row + n]
+        saved = {"first": "0", "digits": 6, "scale": 1, "mode": "round"}
     first, digits = Fraction(saved["first"]), int(saved["digits"])
     scale = 10**digits
     step = Fraction(int(saved["scale"])) / rate * scale

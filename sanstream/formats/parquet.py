@@ -12,7 +12,7 @@ import numpy as np
 from sanstream.errors import InputError, UnsupportedError
 from sanstream.formats.columns import one_stream, read_column, tables, write_column
 from sanstream.formats.csv_text import pack, unpack
-from sanstream.formats.csv_time import NAMES, simplest_between
+from sanstream.formats.csv_time import NAMES, rows_of_stretch, simplest_between
 from sanstream.formats.labels import rate_text, unique_labels
 from sanstream.formats.lattice import MISSING, Lattice
 from sanstream.signal import Channel, IntSamples, Recording, parse_rate
@@ -138,7 +138,7 @@ def read(source: Path, *, rate: Fraction | None = None, unit: str | None = None)
         raise InputError(f"{source}: the file does not say its sampling rate", hint="give it, for example --rate 250")
     saved: dict[str, Any] = {"schema": base64.b64encode(table.schema.serialize().to_pybytes()).decode("ascii")}
     if timed:
-        saved["time"] = {"column": timed[0], "cells": _pack_column(table.column(timed[0]))}
+        saved["time"] = {"column": timed[0], "cells": _pack_column(table.column(timed[0])), "start_ns": start}
     wanted = [i for i in range(table.num_columns) if i not in timed]
     labels = unique_labels([table.column_names[i] for i in wanted], "ch")
     columns = []
@@ -158,13 +158,16 @@ def _pack_column(column: pa.ChunkedArray) -> str:
     return pack(np.diff(column.cast(pa.int64()).to_numpy(), prepend=0).tolist())
 
 
-def _unpack_column(text: str, kind: pa.DataType, n: int) -> pa.Array:
+def _unpack_column(saved: dict[str, Any], kind: pa.DataType, n: int, rate: Fraction, start_ns: int | None) -> pa.Array:
+    """Give back the time column, or the rows of a stretch of it."""
     import pyarrow as pa
 
-    values = unpack(text)[:n]
+    packed = unpack(saved["cells"])
+    first = rows_of_stretch(len(packed), n, rate, saved["start_ns"], start_ns) or 0
     if pa.types.is_floating(kind):
-        return pa.array([float.fromhex(v) for v in values], type=kind)
-    return pa.array(np.cumsum(np.array(values, dtype=np.int64)), type=pa.int64()).cast(kind)
+        return pa.array([float.fromhex(v) for v in packed[first : first + n]], type=kind)
+    values = np.cumsum(np.array(packed, dtype=np.int64))[first : first + n]
+    return pa.array(values, type=pa.int64()).cast(kind)
 
 
 def _array(channel: Channel, samples: IntSamples, kind: pa.DataType) -> pa.Array:
@@ -197,7 +200,7 @@ def write(recording: Recording, folder: Path, format: str) -> list[Path]:
             arrays = [
                 _array(*place[i], field.type)
                 if i in place
-                else _unpack_column(saved["time"]["cells"], field.type, len(samples))
+                else _unpack_column(saved["time"], field.type, len(samples), stream.rate, recording.start_ns)
                 for i, field in enumerate(schema)
             ]
             table = pa.table(arrays, schema=schema)
