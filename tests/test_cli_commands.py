@@ -89,7 +89,7 @@ def test_several_sources_and_append(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("start", "until"), [("+10s", "+20s"), ("@2500", "@5000"), ("10", "+20000ms")])
 def test_a_stretch_is_restored(run: Run, tmp_path: Path, beats_npy: Path, start: str, until: str) -> None:
-    archive_beats(run, beats_npy, tmp_path / "b.san")
+    archive_beats(run, beats_npy, tmp_path / "b.san", "--effort", "fast")
     ended = run("restore", tmp_path / "b.san", "--to", tmp_path / "out", "--from", start, "--until", until)
     assert ended.code == 0, ended.err
     found = np.load(next(p for p in (tmp_path / "out").iterdir() if p.suffix == ".npy"))
@@ -188,7 +188,7 @@ def test_interrupting_leaves_nothing(
 
     monkeypatch.setattr(sanstream.archive_commit, "reach", stop)
     before = {p.name for p in tmp_path.iterdir()}
-    ended = run("archive", beats_npy, "--to", tmp_path / "b.san", "--rate", "250")
+    ended = run("archive", beats_npy, "--to", tmp_path / "b.san", "--rate", "250", "--effort", "fast")
     assert (ended.code, ended.err) == (130, "error: interrupted\n")
     assert {p.name for p in tmp_path.iterdir()} == before
 
