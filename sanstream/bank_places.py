@@ -152,10 +152,29 @@ def _install(file: Path, folder: Path, *, check_name: bool) -> Path:
         )
     final = folder / f"{bank.id}{SUFFIX}"
     if not final.is_file() or final.read_bytes() != data:
-        draft = final.with_suffix(f".tmp{os.getpid()}")
-        try:
-            draft.write_bytes(data)
-            draft.replace(final)
-        finally:
-            draft.unlink(missing_ok=True)
+        _write_whole(final, data)
     return final
+
+
+def place_bank(bank: Bank, target: Path) -> None:
+    """Write a bank as a new file, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        When the name does not end in ``.sanbank``, or the file exists.
+    """
+    if target.suffix != SUFFIX:
+        raise InputError(f"{target} is no name of a bank", hint=f"let it end in {SUFFIX}")
+    if target.exists():
+        raise InputError(f"{target} exists already", hint="choose another name")
+    _write_whole(target, bank.data)
+
+
+def _write_whole(final: Path, data: bytes) -> None:
+    draft = final.with_suffix(f".tmp{os.getpid()}")
+    try:
+        draft.write_bytes(data)
+        draft.replace(final)
+    finally:
+        draft.unlink(missing_ok=True)

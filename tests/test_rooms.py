@@ -14,7 +14,7 @@ import sanstream
 ROOT = Path(sanstream.__file__).parent
 ORDER = (
     "errors times signal quality bank block group decode san encode shard zarr_codec archive formats transfer simulate "
-    "evaluate plot demo cli"
+    "evaluate train plot demo cli"
 ).split()
 WITHOUT_TORCH = "errors times signal quality bank block group decode shard zarr_codec archive formats".split()
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name not in ("__main__.py",) and p != ROOT / "__init__.py")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sanstream.cli.output import json_option, number, print_json, print_table, progress_bar
+from sanstream.cli.output import json_option, number, print_json, print_table
 
 
 @click.group(short_help="List, show, plot and install banks.")
@@ -105,20 +105,37 @@ def install(archive: str, folder: Path | None) -> None:
 
 @click.command(short_help="Train a bank on recordings.")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="Bank file to write (.sanbank).")
-@click.option("--base", default="general", show_default=True, help="Bank to start from: name, hash or file.")
-@click.option("--name", help="Name of the new bank; default: the target's.")
-@click.option("--kernels", "n_kernels", type=click.IntRange(1, 64), help="Number of kernels; default: chosen.")
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="New bank file (.sanbank).")
+@click.option("--name", help="Name of the bank; default: the target's.")
+@click.option("--kernels", "n_kernels", type=click.IntRange(0, 16), default=4, show_default=True, help="At most.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--rate", metavar="HZ", help="Sampling rate of sources that name none.")
+@click.option("--unit", metavar="UNIT", help="Physical unit of sources that name none.")
 def train(
-    sources: tuple[str, ...], target: Path, base: str, name: str | None, n_kernels: int | None, seed: int
+    sources: tuple[str, ...],
+    target: Path,
+    name: str | None,
+    n_kernels: int,
+    seed: int,
+    rate: str | None,
+    unit: str | None,
 ) -> None:
     """Train kernels and priors on recordings and write them as a bank.
+
+    Kernels are learned at the rate that most sources have; priors from all of them.
 
     \b
     Example:
       sanstream train mitdb/1* --to cardiology.sanbank
       sanstream archive mitdb/200 --to 200.san --bank cardiology.sanbank
     """
-    with progress_bar("train") as progress:
-        raise NotImplementedError(progress)
+    from sanstream.bank_places import place_bank
+    from sanstream.formats import read
+    from sanstream.signal import parse_rate
+    from sanstream.train import train_on
+
+    exact = parse_rate(rate) if rate else None
+    recordings = [read(source, rate=exact, unit=unit) for source in sources]
+    bank = train_on(name or target.stem, recordings, n_kernels=n_kernels, seed=seed)
+    place_bank(bank, target)
+    click.echo(f"{target}: {len(bank.kernels)} kernels, {len(bank.data):,} bytes, {bank.id[:12]}", err=True)
