@@ -156,8 +156,8 @@ def _install(file: Path, folder: Path, *, check_name: bool) -> Path:
     return final
 
 
-def place_bank(bank: Bank, target: Path) -> None:
-    """Write a bank as a new file, whole or not at all.
+def check_new_bank(target: Path) -> None:
+    """Refuse a name that a new bank cannot have.
 
     Raises
     ------
@@ -168,6 +168,17 @@ def place_bank(bank: Bank, target: Path) -> None:
         raise InputError(f"{target} is no name of a bank", hint=f"let it end in {SUFFIX}")
     if target.exists():
         raise InputError(f"{target} exists already", hint="choose another name")
+
+
+def place_bank(bank: Bank, target: Path) -> None:
+    """Write a bank as a new file, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        As :func:`check_new_bank`.
+    """
+    check_new_bank(target)
     _write_whole(target, bank.data)
 
 

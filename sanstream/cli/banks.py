@@ -129,11 +129,12 @@ def train(
       sanstream train mitdb/1* --to cardiology.sanbank
       sanstream archive mitdb/200 --to 200.san --bank cardiology.sanbank
     """
-    from sanstream.bank_places import place_bank
+    from sanstream.bank_places import check_new_bank, place_bank
     from sanstream.formats import read
     from sanstream.signal import parse_rate
     from sanstream.train import train_on
 
+    check_new_bank(target)
     exact = parse_rate(rate) if rate else None
     recordings = [read(source, rate=exact, unit=unit) for source in sources]
     bank = train_on(name or target.stem, recordings, n_kernels=n_kernels, seed=seed)
