@@ -32,7 +32,11 @@ def _squash_table() -> np.ndarray:
 def _stretch_table(squash: np.ndarray) -> np.ndarray:
     """Inverse of squash on 4096 cells: the largest x with squash(x) <= centre of the cell."""
     centres = np.arange(4096) * 16 + 8
-    return (np.searchsorted(squash, centres, side="right") - 1 - STRETCH_MAX).clip(-STRETCH_MAX, STRETCH_MAX).astype(np.int32)
+    return (
+        (np.searchsorted(squash, centres, side="right") - 1 - STRETCH_MAX)
+        .clip(-STRETCH_MAX, STRETCH_MAX)
+        .astype(np.int32)
+    )
 
 
 def _cost_table() -> np.ndarray:
@@ -51,7 +55,7 @@ CONFIDENCE = np.array([256 * (n + 1) * 2 // (2 * n + 3) if n < 30 else 256 for n
 
 @jit
 def start(coder, buf, mode, pos, end):
-    """Begin a run at byte ``pos``; when decoding, ``end`` bounds the reads (zeros beyond)."""
+    """Begin a run at byte ``pos``; ``end`` bounds the reads (zeros beyond) and the writes (counted, not made)."""
     coder[LOW] = 0
     coder[HIGH] = 0xFFFFFFFF
     coder[POS] = pos
@@ -80,7 +84,8 @@ def finish(coder, buf):
         value = (low + mask) & ~mask
         if value <= high:
             for k in range(n):
-                buf[coder[POS]] = (value >> (24 - 8 * k)) & 0xFF
+                if coder[POS] < coder[END]:
+                    buf[coder[POS]] = (value >> (24 - 8 * k)) & 0xFF
                 coder[POS] += 1
             return
 
@@ -107,7 +112,8 @@ def code_probability(coder, buf, p, bit):
         low = mid + 1
     while ((low ^ high) & 0xFF000000) == 0:
         if mode == ENCODE:
-            buf[coder[POS]] = high >> 24
+            if coder[POS] < coder[END]:
+                buf[coder[POS]] = high >> 24
             coder[POS] += 1
         else:
             b = 0

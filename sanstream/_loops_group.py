@@ -48,7 +48,9 @@ Layout = namedtuple("Layout", "n window n_known lower upper absent")
 Kernels = namedtuple("Kernels", "taps length shift")
 """taps int64 (n_kernels, n_own or 1, longest), length (n_kernels,), amplitude shift per own column."""
 
-Plan = namedtuple("Plan", "tool step delta rmse maximum cross constant coefs corrections n_act act_kernel act_index act_amp")
+Plan = namedtuple(
+    "Plan", "tool step delta rmse maximum cross constant coefs corrections n_act act_kernel act_index act_amp"
+)
 """Decisions per window and column, coefficients and corrections per sample, activations of the block."""
 
 
@@ -243,7 +245,9 @@ def _code_wavelet(coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, 
 
 
 @jit
-def run_group(coder, buf, pos, end, mode, prob, count, weight, layout, s, kernels, plan, x, y, missing, san, stop_after, costs):
+def run_group(
+    coder, buf, pos, end, mode, prob, count, weight, layout, s, kernels, plan, x, y, missing, san, stop_after, costs
+):
     """Run one group. ``stop_after`` 1 ends after the plan, 2 after the activations, 0 decodes all.
 
     ``x`` (int64, n x n_columns) is read when encoding; ``y`` holds the known columns and receives
@@ -289,7 +293,7 @@ def run_group(coder, buf, pos, end, mode, prob, count, weight, layout, s, kernel
                 plan.constant[w, c] = v
                 for t in range(a, b):
                     if tool == CONSTANT:
-                        y[t, c] = v
+                        y[t, c] = settle(v, layout.lower[c], layout.upper[c], layout.absent[c])
                     else:
                         y[t, c] = settle(v + san[t, c], layout.lower[c], layout.upper[c], layout.absent[c])
             else:

@@ -1,4 +1,4 @@
-"""The delta that adapts a bank to a segment: kernels and predictor starts, at most 4096 bytes (FORMAT.md clause 6.4)."""
+"""The delta that adapts a bank to a segment: kernels and predictor starts (FORMAT.md clause 6.4)."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class _Source:
         self.buffer = np.frombuffer(bytearray(data), dtype=np.uint8)
         self.models: list[int] = []
 
-    def take(self, model: int, n: int) -> npt.NDArray[np.int64]:
-        self.models += [model] * n
+    def take(self, *models: int) -> npt.NDArray[np.int64]:
+        self.models += models
         values = np.zeros(len(self.models), np.int64)
         code_sequence(self.buffer, len(self.buffer), False, values, np.array(self.models, np.int64))
-        return values[len(values) - n :]
+        return values[len(values) - len(models) :]
 
 
 def read_delta(data: bytes, n_channels: int) -> Delta:
@@ -100,23 +100,21 @@ def read_delta(data: bytes, n_channels: int) -> Delta:
     if not data:
         return Delta()
     source = _Source(data)
-    use_bank, n_kernels, n_rows, n_weights = (int(v) for v in source.take(_HEAD, 4))
+    use_bank, n_kernels, n_rows, n_weights = (int(v) for v in source.take(*[_HEAD] * 4))
     if not (0 <= use_bank <= 1 and 0 <= n_kernels <= MAX_KERNELS and 0 <= n_rows <= MAX_ROWS and 0 <= n_weights <= 62):
         raise CorruptError("bank delta: counts are outside FORMAT.md's limits")
-    shifts = np.clip(source.take(_RIDGE, n_channels), 0, 30) if use_bank or n_kernels else None
+    shifts = np.clip(source.take(*[_RIDGE] * n_channels), 0, 30) if use_bank or n_kernels else None
     kernels = []
     for _ in range(n_kernels):
-        n_taps, fiducial, high, low = (int(v) for v in source.take(_HEAD, 4))
+        n_taps, fiducial, high, low = (int(v) for v in source.take(*[_HEAD] * 4))
         if not (1 <= n_taps <= MAX_TAPS and 0 <= high <= 0xFFFF and 0 <= low <= 0xFFFF and 0 <= fiducial < n_taps):
             raise CorruptError("bank delta: a kernel is outside FORMAT.md's limits")
-        rows = source.take(_TAP, n_rows * n_taps).reshape(n_rows, n_taps)
+        rows = source.take(*[_TAP] * (n_rows * n_taps)).reshape(n_rows, n_taps)
         taps = np.cumsum(np.cumsum(rows, axis=1), axis=1)
         kernels.append(Kernel(f"{high << 16 | low:08x}", np.clip(taps, -32768, 32767).astype(np.int16), fiducial))
     weights = ridges = None
     if n_weights:
-        weights = np.zeros((n_channels, n_weights), np.int64)
-        ridges = np.zeros(n_channels, np.int64)
-        for c in range(n_channels):
-            ridges[c] = np.clip(source.take(_RIDGE, 1)[0], 0, 40)
-            weights[c] = np.clip(source.take(_WEIGHT, n_weights), -(1 << 15), 1 << 15) << WEIGHT_DROP
+        rows = source.take(*([_RIDGE] + [_WEIGHT] * n_weights) * n_channels).reshape(n_channels, 1 + n_weights)
+        ridges = np.clip(rows[:, 0], 0, 40)
+        weights = np.clip(rows[:, 1:], -(1 << 15), 1 << 15) << WEIGHT_DROP
     return Delta(bool(use_bank), tuple(kernels), shifts, weights, ridges)

@@ -21,6 +21,7 @@ MAX_REFERENCES = 8
 MAX_WINDOW_SAMPLES = 1 << 16
 MAX_BLOCK_SAMPLES = 1 << 20
 MAX_CHANNELS = 4096
+_RATE = re.compile(r"[0-9]{1,18}(?:/[0-9]{1,18})?")
 _SHORT, _GAPS = 1, 2
 _HEADER = struct.Struct("<IBB")
 
@@ -132,7 +133,7 @@ class SegmentCoding:
         try:
             return cls(
                 str(data["segment_id"]),
-                Fraction(data["rate"]),
+                _rate(data["rate"]),
                 tuple(int(v) for v in data["digital_min"]),
                 tuple(int(v) for v in data["digital_max"]),
                 tuple(None if v is None else int(v) for v in data["missing"]),
@@ -146,10 +147,17 @@ class SegmentCoding:
                 base64.b64decode(data["bank"]["delta"], validate=True),
                 PredictorShape(*(int(v) for v in data["predictor"])),
             )
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise InputError(
                 f"segment coding is incomplete or malformed ({error})", hint="see FORMAT.md, clause 3"
             ) from None
+
+
+def _rate(text: Any) -> Fraction:
+    """Read a rate; exponents and decimals are refused, since they name numbers of any size."""
+    if not isinstance(text, str) or not _RATE.fullmatch(text):
+        raise ValueError(f"rate {text!r}")
+    return Fraction(text)
 
 
 def _problem(coding: SegmentCoding) -> str:
@@ -157,6 +165,8 @@ def _problem(coding: SegmentCoding) -> str:
     n = len(coding.digital_min)
     if not re.fullmatch(r"[0-9a-f]{16}", coding.segment_id):
         return "the id must be 16 hex digits"
+    if not re.fullmatch(r"[0-9a-f]{64}", coding.bank_base):
+        return "the bank must be named by 64 hex digits"
     if coding.rate <= 0:
         return f"rate {coding.rate} is not positive"
     if not 1 <= n <= MAX_CHANNELS or len(coding.digital_max) != n or len(coding.missing) != n:
@@ -200,7 +210,7 @@ def _group_problem(coding: SegmentCoding) -> str:
 
 
 def ancestry(groups: Sequence[Group], number: int) -> list[int]:
-    """Groups to decode for group ``number``, root first, itself last."""
+    """List the groups to decode for group ``number``, root first, itself last."""
     line = [number]
     while groups[line[0]].parent >= 0:
         line.insert(0, groups[line[0]].parent)
@@ -292,6 +302,8 @@ class _Reader:
             shift += 7
             if byte < 128:
                 break
+        if byte == 0 and shift > 7:
+            raise CorruptError(f"{self.where}: header holds a number in more bytes than it needs")
         if value > limit:
             raise CorruptError(f"{self.where}: header holds {value}, at most {limit} is allowed")
         return value

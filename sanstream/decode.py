@@ -125,7 +125,20 @@ def _run(
     )  # fmt: skip
     if coder[POS] > coder[END] + 4:
         raise CorruptError(f"group {number} needs bytes past its end")
+    if stop == _ALL and coder[POS] < coder[END]:
+        raise CorruptError(f"group {number} leaves {coder[END] - coder[POS]} of its bytes unread")
     return _Run(plan, predictor, samples, san)
+
+
+def _named_run(
+    payload: bytes, at: int, parts: BlockParts, coding: SegmentCoding, bank: Bank, group: int, stop: int,
+    done: dict[int, _Run],
+) -> _Run:  # fmt: skip
+    """Decode group ``group`` of block ``at``; errors name segment and block."""
+    try:
+        return _run(bytes(payload), parts, coding, bank, group, stop, done)
+    except CorruptError as error:
+        raise CorruptError(f"{name_block(at, coding)}: {error}") from None
 
 
 def _groups_for(coding: SegmentCoding, channels: Sequence[int]) -> list[int]:
@@ -168,11 +181,7 @@ def decode_block(
     out = np.empty((parts.n_samples, len(wanted)), np.int32)
     done: dict[int, _Run] = {}
     for group in _groups_for(coding, wanted):
-        try:
-            run = _run(bytes(payload), parts, coding, bank, group, _ALL, done)
-        except CorruptError as error:
-            raise CorruptError(f"{name_block(number, coding)}: {error}") from None
-        done[group] = run
+        run = done[group] = _named_run(payload, number, parts, coding, bank, group, _ALL, done)
         columns = place_of(coding, group).columns
         for i, channel in enumerate(wanted):
             if channel in coding.groups[group].channels:
@@ -187,8 +196,9 @@ def decode_block(
 
 
 def rmse_of_code(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """RMSE figure of each code: 0 is exact, else 2^((code - 1) / 8) / 16 digital steps."""
-    return np.where(codes == 0, 0.0, 2.0 ** ((codes - 1) / 8) / 16)
+    """RMSE figure of each code: 0 is exact, 255 only bounded by 2^32, else 2^((code - 1) / 8) / 16 digital steps."""
+    figures = np.where(codes == 0, 0.0, 2.0 ** ((codes - 1) / 8) / 16)
+    return np.where(codes == 255, 2.0**32, figures)
 
 
 def maximum_of_code(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -209,7 +219,7 @@ def read_figures(payload: bytes, number: int, coding: SegmentCoding, bank: Bank)
     rmse, maximum = np.zeros(shape), np.zeros(shape)
     lossless = np.zeros(shape, np.bool_)
     n_activations = np.zeros(shape[0], np.int64)
-    for group, run in _fronts(payload, parts, coding, bank):
+    for group, run in _fronts(payload, number, parts, coding, bank):
         place = place_of(coding, group)
         own = list(place.columns[place.n_known :])
         columns = slice(place.n_known, None)
@@ -223,13 +233,15 @@ def read_figures(payload: bytes, number: int, coding: SegmentCoding, bank: Bank)
     return BlockFigures(parts.n_samples, rmse, maximum, lossless, n_activations)
 
 
-def _fronts(payload: bytes, parts: BlockParts, coding: SegmentCoding, bank: Bank) -> list[tuple[int, _Run]]:
+def _fronts(
+    payload: bytes, number: int, parts: BlockParts, coding: SegmentCoding, bank: Bank
+) -> list[tuple[int, _Run]]:
     """Decode plan and activations of every group (they stand before the samples)."""
     fronts = []
     for group in range(len(coding.groups)):
         place = place_of(coding, group)
         parentless = {coding.groups[group].parent: _blank_run(parts.n_samples, place.n_known)}
-        fronts.append((group, _run(bytes(payload), parts, coding, bank, group, _ACTIVATIONS, parentless)))
+        fronts.append((group, _named_run(payload, number, parts, coding, bank, group, _ACTIVATIONS, parentless)))
     return fronts
 
 
@@ -257,7 +269,7 @@ def read_records(payload: bytes, number: int, coding: SegmentCoding, bank: Bank)
     kernels = kernels_of(coding, bank)
     fiducials = np.array([k.fiducial for k in kernels], np.int64)
     kernel, index, amplitude = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, coding.n_channels))]
-    for group, run in _fronts(payload, parts, coding, bank):
+    for group, run in _fronts(payload, number, parts, coding, bank):
         n = int(run.plan.n_act[0])
         kernel.append(run.plan.act_kernel[:n])
         index.append(run.plan.act_index[:n])
