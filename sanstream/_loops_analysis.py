@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from sanstream._jit import jit
-from sanstream._loops_group import CORRECTED, CROSS_BITS, N_CROSS, SAMPLES, cross_prediction, rebuild, settle
+from sanstream._loops_group import CORRECTED, CROSS_BITS, N_CROSS, SAMPLES, WAVELET, cross_prediction, rebuild, settle
 from sanstream._loops_wavelet import FRACTION, STEPS, band_starts, forward
 
 _TINY = 1e-9
@@ -79,7 +79,7 @@ def fit_cross(s, plan, w, a, b, c, x, y, san, missing):
         plan.cross[w, c, j] = 0
     for j in range(min(N_CROSS, s.n_refs[c])):
         r = s.refs[c, j]
-        if r >= c or plan.tool[w, r] == SAMPLES:
+        if r >= c or (plan.tool[w, r] != WAVELET and plan.tool[w, r] != CORRECTED):
             continue
         energy = 0.0
         product = 0.0

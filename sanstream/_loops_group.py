@@ -205,7 +205,7 @@ def rebuild(coefs, step, n, values, scratch):
 def _code_cross(coder, buf, prob, count, s, plan, w, c):
     for j in range(min(N_CROSS, s.n_refs[c])):
         r = s.refs[c, j]
-        if r >= c or plan.tool[w, r] == SAMPLES:
+        if r >= c or (plan.tool[w, r] != WAVELET and plan.tool[w, r] != CORRECTED):
             plan.cross[w, c, j] = 0
             continue
         last = plan.cross[w - 1, c, j] if w > 0 else 0
@@ -284,6 +284,8 @@ def run_group(
             tool = plan.tool[w, c]
             active[c] = 1 if tool == SAMPLES else 0
             before = coder[COST]
+            if tool != WAVELET and tool != CORRECTED:
+                plan.cross[w, c, :] = 0
             if tool == SAMPLES:
                 any_active = True
             elif tool == CONSTANT or tool == SPARSE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,9 @@ from sanstream._loops_analysis import (
     rmse_code,
     window_errors,
 )
-from sanstream._loops_coder import ENCODE, ESTIMATE, POS
+from sanstream._loops_coder import COST, ENCODE, ESTIMATE, POS
 from sanstream._loops_group import CONSTANT, SAMPLES, SPARSE, Plan, run_group, synthesise
-from sanstream.bank import Bank
+from sanstream.bank import Bank, Models
 from sanstream.block import Gaps, SegmentCoding, write_block
 from sanstream.encode_effort import Effort
 from sanstream.encode_kernels import Activated
@@ -53,7 +53,7 @@ class _Bounds:
 
 
 @dataclass
-class _Decoded:
+class Decoded:
     """A coded group as its descendants need it."""
 
     run: bytes
@@ -77,7 +77,7 @@ class GroupCoder:
     x : ndarray, shape (n_samples, n_columns), int64
         Samples of the group's columns; missing ones hold any value.
     missing : ndarray, same shape, uint8
-    parent : _Decoded or None
+    parent : Decoded or None
     activated : Activated or None
     """
 
@@ -90,7 +90,7 @@ class GroupCoder:
         number: int,
         x: npt.NDArray[np.int64],
         missing: npt.NDArray[np.uint8],
-        parent: _Decoded | None,
+        parent: Decoded | None,
         activated: Activated | None,
     ) -> None:
         self.coding, self.bank, self.effort, self.number = coding, bank, effort, number
@@ -140,8 +140,13 @@ class GroupCoder:
             n_act=np.array([len(kernel)], np.int64), act_kernel=kernel, act_index=index, act_amp=amplitude
         )
 
-    def code(self) -> _Decoded:
+    def code(self) -> Decoded:
         """Choose tools and encode."""
+        self.decide()
+        return self._encode()
+
+    def decide(self) -> None:
+        """Choose activations, tools, steps and coefficients."""
         self._set_bounds()
         self._keep_worthy_activations()
         synthesise(self.kernels, self.plan, self.place.n_known, self.san)
@@ -154,7 +159,11 @@ class GroupCoder:
         for _ in range(4):
             if not self._settle_figures():
                 break
-        return self._encode()
+
+    def train(self, models: Models) -> float:
+        """Let ``models`` adapt to what was decided; returns the cost in bits."""
+        coder, _, _ = self._run(self.plan, ESTIMATE, np.zeros(8, np.uint8), models)
+        return float(coder[COST]) / 65536
 
     # -- what is asked
 
@@ -231,10 +240,12 @@ class GroupCoder:
             y[:, : self.place.n_known] = self.parent.samples
         return y
 
-    def _run(self, plan: Plan, mode: int, buffer: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
+    def _run(
+        self, plan: Plan, mode: int, buffer: npt.NDArray[np.uint8], models: Models | None = None
+    ) -> tuple[Any, Any, Any]:
         coder, costs, y = np.zeros(8, np.int64), np.zeros((self.n_windows, self.n_columns), np.int64), self._canvas()
         run_group(
-            coder, buffer, 0, len(buffer), mode, *fresh_models(self.bank), self.layout, self._predictor(),
+            coder, buffer, 0, len(buffer), mode, *(models or fresh_models(self.bank)), self.layout, self._predictor(),
             self.kernels, plan, self.x, y, self.missing, self.san, 0, costs,
         )  # fmt: skip
         return coder, costs, y
@@ -255,9 +266,17 @@ class GroupCoder:
         mine, _ = self._estimate(Plan(*(a.copy() for a in self.plan)))
         theirs, _ = self._estimate(other)
         wins = theirs.sum(axis=1) < mine.sum(axis=1)
-        chosen = open_choice & wins[:, None]
+        chosen = open_choice & wins[:, None] & ~self._leaned_on(open_choice)[:, None]
         self.plan.tool[chosen] = SAMPLES
         self.plan.delta[chosen] = self.bounds.delta[chosen]
+
+    def _leaned_on(self, leaving: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Windows where a channel that stays with the wavelet is predicted from one that would leave it."""
+        refs, cross = self._predictor().refs, self.plan.cross
+        out = np.zeros(self.n_windows, np.bool_)
+        for w, c in np.argwhere(~leaving):
+            out[w] |= bool((leaving[w, refs[c, : cross.shape[2]]] & (cross[w, c] != 0)).any())
+        return out
 
     def _settle_figures(self) -> bool:
         """Fill in what windows of tools b and sparse reach; True when a window had to change."""
@@ -281,7 +300,7 @@ class GroupCoder:
             plan.maximum[w, c] = maximum_code(worst[w, c])
         return changed
 
-    def _encode(self) -> _Decoded:
+    def _encode(self) -> Decoded:
         plan = self.plan
         unsettled = (plan.tool == SAMPLES) & (plan.delta > 0) & (self.bounds.kind > 0)
         if unsettled.any() and self._settle_figures():
@@ -289,7 +308,7 @@ class GroupCoder:
         buffer = np.zeros(self.n * (self.n_columns - self.place.n_known) * 12 + 4096, np.uint8)
         coder, _, y = self._run(plan, ENCODE, buffer)
         self._check(y)
-        return _Decoded(buffer[: coder[POS]].tobytes(), y, self.san, self.base, self.shift)
+        return Decoded(buffer[: coder[POS]].tobytes(), y, self.san, self.base, self.shift)
 
     def _check(self, y: npt.NDArray[np.int64]) -> None:
         """Stop on an encoder that broke its own promise rather than store it."""
@@ -342,17 +361,32 @@ def encode_block(
     bytes
     """
     gaps = find_gaps(samples, coding)
+    done: dict[int, Decoded] = {}
+    for coder in group_coders(samples, gaps, coding, bank, effort, qualities, activated, done):
+        done[coder.number] = coder.code()
+    return write_block(number, coding, len(samples), gaps, [done[g].run for g in range(len(coding.groups))])
+
+
+
+def group_coders(
+    samples: npt.NDArray[np.int32],
+    gaps: Gaps,
+    coding: SegmentCoding,
+    bank: Bank,
+    effort: Effort,
+    qualities: Sequence[Quality],
+    activated: Activated | None,
+    done: dict[int, Decoded],
+) -> Iterator[GroupCoder]:
+    """Yield the coder of each group in turn; the caller puts what it gave into ``done`` before the next."""
     mask = np.zeros(samples.shape, np.uint8)
     for c, channel in enumerate(gaps):
         for start, length in channel:
             mask[start : start + length, c] = 1
-    done: dict[int, _Decoded] = {}
     for group in range(len(coding.groups)):
         columns = list(place_of(coding, group).columns)
-        done[group] = GroupCoder(
+        yield GroupCoder(
             coding, bank, effort, qualities, group,
             samples[:, columns].astype(np.int64), mask[:, columns], done.get(coding.groups[group].parent),
             activated if group == 0 else None,
-        ).code()  # fmt: skip
-    return write_block(number, coding, len(samples), gaps, [done[g].run for g in range(len(coding.groups))])
-
+        )  # fmt: skip
