@@ -336,6 +336,9 @@ def read_block(payload: bytes, number: int, coding: SegmentCoding) -> BlockParts
     if n_samples == 0:
         raise CorruptError(f"{where}: block without samples")
     gaps = _read_gaps(reader, coding.n_channels, n_samples) if flags & _GAPS else ()
+    for channel, runs_of_channel in enumerate(gaps):
+        if runs_of_channel and coding.missing[channel] is None:
+            raise CorruptError(f"{where}: channel {channel} has gaps but no missing code")
     lengths = [reader.varint(len(payload)) for _ in coding.groups[:-1]]
     start = reader.pos
     lengths.append(len(payload) - start - sum(lengths))

@@ -187,11 +187,8 @@ def decode_block(
             if channel in coding.groups[group].channels:
                 out[:, i] = run.samples[:, columns.index(channel)]
     for i, channel in enumerate(wanted):
-        code = coding.missing[channel]
         for start, length in parts.gaps[channel] if parts.gaps else ():
-            if code is None:
-                raise CorruptError(f"{name_block(number, coding)}: channel {channel} has gaps but no missing code")
-            out[start : start + length, i] = code
+            out[start : start + length, i] = coding.missing[channel] or 0
     return out
 
 
@@ -266,10 +263,11 @@ def read_records(payload: bytes, number: int, coding: SegmentCoding, bank: Bank)
         Naming segment and block.
     """
     parts = read_block(payload, number, coding)
+    fronts = _fronts(payload, number, parts, coding, bank)
     kernels = kernels_of(coding, bank)
     fiducials = np.array([k.fiducial for k in kernels], np.int64)
     kernel, index, amplitude = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, coding.n_channels))]
-    for group, run in _fronts(payload, number, parts, coding, bank):
+    for group, run in fronts:
         n = int(run.plan.n_act[0])
         kernel.append(run.plan.act_kernel[:n])
         index.append(run.plan.act_index[:n])

@@ -1,0 +1,148 @@
+"""Clauses 2 and 3: the segment coding as JSON, and the limits that it must keep."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sanstream.block import Group, PredictorShape, SegmentCoding
+from sanstream.errors import InputError
+
+SOUND: dict[str, Any] = {
+    "segment_id": "0123456789abcdef",
+    "rate": "250",
+    "digital_min": [-2048, 0, -(2**31)],
+    "digital_max": [2047, 0, 2**31 - 1],
+    "missing": [-2048, None, 7],
+    "window_samples": 2500,
+    "block_samples": 15000,
+    "predictor": [12, 4, 64],
+    "groups": [[[2, 0], -1, [[], [2]]], [[1], 0, [[2, 0]]]],
+    "bank": {"base": "ab" * 32, "delta": "AAEC"},
+}
+
+
+@st.composite
+def codings(draw: st.DrawFn) -> SegmentCoding:
+    n = draw(st.integers(1, 40))
+    order = draw(st.permutations(range(n)))
+    groups: list[Group] = []
+    place = 0
+    while place < n:
+        size = draw(st.integers(1, min(16, n - place)))
+        own = tuple(order[place : place + size])
+        roots = [-1, *(i for i, g in enumerate(groups) if g.parent < 0)]
+        parent = draw(st.sampled_from(roots))
+        known = [*own, *(groups[parent].channels if parent >= 0 else ())]
+        references = tuple(
+            tuple(
+                draw(
+                    st.lists(st.sampled_from(known), unique=True, max_size=3).map(
+                        lambda r, c=c: [x for x in r if x != c]
+                    )
+                )
+            )
+            for c in own
+        )
+        groups.append(Group(own, parent, references if draw(st.booleans()) else ()))
+        place += size
+    low = [draw(st.integers(-(2**31), 2**31 - 1)) for _ in range(n)]
+    high = [draw(st.integers(a, 2**31 - 1)) for a in low]
+    missing = [draw(st.none() | st.integers(-(2**31), 2**31 - 1)) for _ in range(n)]
+    window = draw(st.integers(1, 2**16))
+    return SegmentCoding(
+        draw(st.text("0123456789abcdef", min_size=16, max_size=16)),
+        draw(st.fractions(Fraction(1, 1000), 10**6, max_denominator=1001)),
+        tuple(low), tuple(high), tuple(missing), window, window * draw(st.integers(1, 2**20 // window)),
+        tuple(groups), "cd" * 32, draw(st.binary(max_size=4096)),
+        PredictorShape(draw(st.integers(1, 32)), draw(st.integers(0, 7)), draw(st.integers(8, 4096))),
+    )  # fmt: skip
+
+
+@given(codings())
+def test_clause_3_a_coding_survives_json(coding: SegmentCoding) -> None:
+    assert SegmentCoding.from_dict(json.loads(json.dumps(coding.to_dict()))) == coding
+
+
+def test_clause_3_the_sound_example_is_sound() -> None:
+    assert SegmentCoding.from_dict(SOUND).to_dict() == SOUND
+
+
+CHANGES: dict[str, Any] = {
+    "segment_id too short": {"segment_id": "0123"},
+    "segment_id in capitals": {"segment_id": "0123456789ABCDEF"},
+    "rate zero": {"rate": "0"},
+    "rate negative": {"rate": "-5"},
+    "rate with a huge exponent": {"rate": "1e999999999"},
+    "rate over zero": {"rate": "1/0"},
+    "rate a number": {"rate": 250},
+    "a channel too few": {"digital_max": [1, 1]},
+    "no channels": {"digital_min": [], "digital_max": [], "missing": [], "groups": []},
+    "too many channels": {k: [0] * 4097 for k in ("digital_min", "digital_max", "missing")},
+    "range upside down": {"digital_min": [5, 1, 0]},
+    "range beyond int32": {"digital_max": [2047, 0, 2**31]},
+    "range infinite": {"digital_max": [2047, 0, float("inf")]},
+    "window zero": {"window_samples": 0},
+    "window too long": {"window_samples": 2**16 + 1, "block_samples": 2**16 + 1},
+    "block of no whole windows": {"block_samples": 15001},
+    "block zero": {"block_samples": 0},
+    "block too long": {"window_samples": 2**16, "block_samples": 2**20 + 2**16},
+    "predictor without own taps": {"predictor": [0, 4, 64]},
+    "predictor too long": {"predictor": [33, 4, 64]},
+    "predictor hop": {"predictor": [12, 4, 7]},
+    "predictor incomplete": {"predictor": [12, 4, 64, 1]},
+    "too many regressors": {"predictor": [32, 16, 64]},
+    "channel in two groups": {"groups": [[[0, 1, 2], -1, []], [[2], 0, []]]},
+    "channel in no group": {"groups": [[[0, 1], -1, []]]},
+    "empty group": {"groups": [[[0, 1, 2], -1, []], [[], 0, []]]},
+    "parent after child": {"groups": [[[2, 0], 1, []], [[1], -1, []]]},
+    "references too few": {"groups": [[[2, 0], -1, [[]]], [[1], 0, []]]},
+    "reference to itself": {"groups": [[[2, 0], -1, [[2], []]], [[1], 0, []]]},
+    "reference to a stranger": {"groups": [[[2, 0], -1, [[1], []]], [[1], -1, []]]},
+    "groups not a list": {"groups": 7},
+    "bank unnamed": {"bank": {"base": "", "delta": ""}},
+    "bank elsewhere": {"bank": {"base": "../" * 21 + "x", "delta": ""}},
+    "delta not base64": {"bank": {"base": "ab" * 32, "delta": "!"}},
+    "delta too long": {"bank": {"base": "ab" * 32, "delta": "AAAA" * 1366}},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_clause_2_what_a_coding_may_not_say(what: str) -> None:
+    with pytest.raises(InputError, match=r"FORMAT\.md, clause 3"):
+        SegmentCoding.from_dict({**SOUND, **CHANGES[what]})
+
+
+@pytest.mark.parametrize("key", SOUND)
+def test_clause_3_every_field_is_needed(key: str) -> None:
+    with pytest.raises(InputError, match="incomplete"):
+        SegmentCoding.from_dict({k: v for k, v in SOUND.items() if k != key})
+
+
+def test_clause_2_groups_are_at_most_three_deep_and_sixteen_wide() -> None:
+    deep = [[[i], i - 1, []] for i in range(4)]
+    base = {k: [0] * 17 for k in ("digital_min", "digital_max")} | {"missing": [None] * 17}
+    four = {k: v[:4] for k, v in base.items()}
+    with pytest.raises(InputError, match="4 deep, at most 3"):
+        SegmentCoding.from_dict({**SOUND, **four, "groups": deep})
+    with pytest.raises(InputError, match="17 channels, allowed 1 to 16"):
+        SegmentCoding.from_dict({**SOUND, **base, "groups": [[list(range(17)), -1, []]]})
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(sorted(SOUND)), JSON_VALUES)
+def test_clause_3_any_json_gives_a_coding_or_a_clear_error(key: str, value: Any) -> None:
+    with contextlib.suppress(InputError):
+        SegmentCoding.from_dict({**SOUND, key: value})
