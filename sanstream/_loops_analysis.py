@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from sanstream._jit import jit
+from sanstream._jit import entry, jit
 from sanstream._loops_group import CORRECTED, CROSS_BITS, N_CROSS, SAMPLES, WAVELET, cross_prediction, rebuild, settle
 from sanstream._loops_wavelet import FRACTION, STEPS, band_starts, forward
 
@@ -248,7 +248,7 @@ def choose_corrected(
     return best, best_cost
 
 
-@jit
+@entry
 def rmse_code(v):
     """Smallest code whose RMSE figure is at least ``v``: 0 is exact, else 2^((code - 1) / 8) / 16."""
     if v <= 0:
@@ -257,7 +257,7 @@ def rmse_code(v):
     return min(max(code, 1), 255)
 
 
-@jit
+@entry
 def maximum_code(v):
     """Smallest code whose figure is at least ``v``: exact up to 32, then eighths of an octave."""
     if v <= 32:
@@ -266,7 +266,7 @@ def maximum_code(v):
     return min(code, 255)
 
 
-@jit
+@entry
 def analyse_wavelets(layout, s, plan, x, y, missing, san, kind, bound, tries):
     """Plan tools a and c for a whole group block.
 
@@ -360,7 +360,7 @@ def _cost_in_time(values, n, step, out, scratch):
         out[i + 1] += out[i]
 
 
-@jit
+@entry
 def prune_activations(layout, kernels, plan, x, base, missing, san, steps, overhead, keep):
     """Mark the activations whose kernels save more bits than they cost.
 
@@ -401,7 +401,7 @@ def prune_activations(layout, kernels, plan, x, base, missing, san, steps, overh
     return kept
 
 
-@jit
+@entry
 def window_errors(layout, x, y, missing, squares, worst):
     """Squared error sum and largest error per window and column, missing samples left out."""
     for t in range(layout.n):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from sanstream._jit import jit
+from sanstream._jit import entry
 from sanstream._loops_coder import DECODE, ENCODE, INT_SLOTS, POS, code_int, finish, start
 
 
-@jit
+@entry
 def code_sequence(buf, end, encode, values, models):
     """Code ``values`` (int64) in order, value i under model ``models[i]`` (0 to 3); returns the bytes used."""
     coder = np.zeros(8, np.int64)

@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from sanstream._jit import jit
+from sanstream._jit import entry, jit
 from sanstream._loops_coder import COST, ESTIMATE, INT_SLOTS, code_int, code_simple, finish, start
 from sanstream._loops_coefficients import code_coefficients, code_corrections
 from sanstream._loops_models import (
@@ -136,7 +136,7 @@ def _code_activations(coder, buf, prob, count, layout, kernels, plan, n_columns)
             last_amp[u, c] = v
 
 
-@jit
+@entry
 def synthesise(kernels, plan, n_known, san):
     """Add up the kernels of all activations: ``san`` (int64, n x n_columns) in digital steps."""
     n = san.shape[0]
@@ -244,7 +244,7 @@ def _code_wavelet(coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, 
         y[a + i, c] = settle(prediction[i] + values[i], layout.lower[c], layout.upper[c], layout.absent[c])
 
 
-@jit
+@entry
 def run_group(
     coder, buf, pos, end, mode, prob, count, weight, layout, s, kernels, plan, x, y, missing, san, stop_after, costs
 ):

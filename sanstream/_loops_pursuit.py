@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sanstream._jit import jit
+from sanstream._jit import entry, jit
 
 
 @jit
@@ -117,7 +117,7 @@ def relative_loss(residual, live):
     return total / (live * residual.shape[1])
 
 
-@jit
+@entry
 def pursue(x, inner, kernels, table, inverse, limit, patience, price, live, chosen, amplitude):
     """Pursue one window; returns (atoms of the best fit, its RL).
 

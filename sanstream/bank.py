@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
 import struct
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,7 +27,10 @@ MAX_KERNELS = 16
 MAX_TAPS = 4096
 SUFFIX = ".sanbank"
 _MAGIC = b"SANB\x00"
-_PROB_STEP = 22
+_STORED, _XZ = b"\x00", b"\x01"
+_PROB_STEP = 44
+_LEAST_LEVEL = 3
+"""Contexts seen less than four times in training start untrained: they would cost more than they give."""
 _COUNTS = np.array([0, 1, 2, 4, 8, 14, 22, 30], dtype=np.uint8)
 _WEIGHT_SHIFT = 7
 _MAX_JSON = 1 << 16
@@ -86,6 +89,7 @@ def pack_models(models: Models) -> bytes:
     prob, count, weight = models
     odds = np.clip(np.round(STRETCH[prob >> 4] / _PROB_STEP), -127, 127).astype(np.int8)
     confidence = (np.searchsorted(_COUNTS, count, side="right") - 1).astype(np.uint8)
+    confidence[confidence < _LEAST_LEVEL] = 0
     odds[confidence == 0] = 0
     return odds.tobytes() + confidence.tobytes() + _pack_weights(weight)
 
@@ -133,7 +137,10 @@ def write_bank(name: str, kernels: Sequence[Kernel], rate_hz: float, models: Mod
     body += b"".join(k.taps[:1].astype("<i2").tobytes() for k in kernels)
     if models is not None:
         body += pack_models(models)
-    return _MAGIC + zlib.compress(body, 9)
+    if models is None:
+        return _MAGIC + _STORED + body  # the blank bank has one hash, whatever liblzma made it
+    packed = lzma.compress(body, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, preset=9 | lzma.PRESET_EXTREME)
+    return _MAGIC + _XZ + packed
 
 
 def read_bank(data: bytes) -> Bank:
@@ -147,15 +154,25 @@ def read_bank(data: bytes) -> Bank:
     if data[: len(_MAGIC)] != _MAGIC or len(data) > MAX_BANK_BYTES:
         raise CorruptError("bank: not a bank file of version 0", hint="restore it from a copy of the archive")
     try:
-        unpacker = zlib.decompressobj()
-        body = unpacker.decompress(data[len(_MAGIC) :], 1 << 24)
-        if not unpacker.eof or unpacker.unused_data:
-            raise ValueError("its compressed body is not whole")
+        body = _unpack_body(data[len(_MAGIC) :])
         (n,) = struct.unpack_from("<I", body)
         head = json.loads(body[4 : 4 + min(n, _MAX_JSON)])
         return _parse(data, head, body[4 + n :])
-    except (zlib.error, ValueError, KeyError, TypeError, struct.error) as error:
+    except (lzma.LZMAError, ValueError, KeyError, TypeError, struct.error) as error:
         raise CorruptError(f"bank: damaged ({error})", hint="restore it from a copy of the archive") from None
+
+
+def _unpack_body(packed: bytes) -> bytes:
+    method, rest = packed[:1], packed[1:]
+    if method == _STORED:
+        return rest
+    if method != _XZ:
+        raise ValueError(f"unknown method {method.hex()}")
+    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=1 << 27)
+    body = unpacker.decompress(rest, 1 << 24)
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("its compressed body is not whole")
+    return body
 
 
 def _parse(data: bytes, head: dict[str, Any], rest: bytes) -> Bank:

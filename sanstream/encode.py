@@ -21,7 +21,7 @@ from sanstream.encode_effort import Effort, effort_named
 from sanstream.encode_groups import choose_groups
 from sanstream.encode_kernels import Activated, KernelChoice, adapt, match
 from sanstream.encode_weights import start_weights
-from sanstream.quality import LOSSLESS, MAX_ERROR, Quality
+from sanstream.quality import LOSSLESS, MAX_ERROR, SPARSE, Quality
 from sanstream.signal import Channel, IntSamples
 
 WINDOW_S = 10
@@ -148,8 +148,11 @@ class _Trial:
         best = plan
         if any(q.kind in (LOSSLESS, MAX_ERROR) for q in plan.qualities):
             best = self._better(best, _with_weights(self.samples, best))
-        for seconds in plan.effort.kernel_seconds:
+        sparse = any(q.kind == SPARSE for q in plan.qualities)
+        for seconds in plan.effort.kernel_seconds or ((0.65,) if sparse else ()):
             adapted = _with_kernels(self.samples, best, seconds)
+            if sparse and best.kernels is None and adapted is not None:
+                best = adapted  # records were asked for, whatever they cost
             best = self._better(best, adapted)
         return best
 
@@ -182,7 +185,7 @@ def _with_kernels(samples: IntSamples, plan: Plan, seconds: float) -> Plan | Non
     spend = plan.effort
     choice = adapt(
         samples[:, channels], present, plan.coding.rate, plan.bank,
-        seconds=seconds, n_kernels=spend.n_kernels, n_rounds=spend.n_rounds, device=plan.device,
+        seconds=seconds, n_kernels=max(2, spend.n_kernels), n_rounds=max(3, spend.n_rounds), device=plan.device,
     )  # fmt: skip
     while choice is not None and choice.kernels:
         shifts = np.zeros(plan.coding.n_channels, np.int64)

@@ -1,0 +1,128 @@
+"""Priors and kernels of a bank from examples: the encoder's decisions, replayed into models that keep adapting."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from sanstream.bank import Bank, Kernel, Models, blank_bank, blank_models, read_bank, write_bank
+from sanstream.encode import Plan, _activations, plan_segment
+from sanstream.encode_block import Decoded, find_gaps, group_coders
+from sanstream.quality import choose_qualities
+from sanstream.signal import Channel
+
+
+@dataclass(frozen=True)
+class Example:
+    """One recording to learn from.
+
+    Parameters
+    ----------
+    name : str
+    samples : ndarray, shape (n_samples, n_channels), int32
+    channels : tuple of Channel
+    rate : Fraction
+    """
+
+    name: str
+    samples: npt.NDArray[np.int32]
+    channels: tuple[Channel, ...]
+    rate: Fraction
+
+
+def train_bank(
+    name: str,
+    examples: Sequence[Example],
+    *,
+    qualities: Sequence[str] = ("lossless", "prdn=2", "prdn=5", "prdn=9", "max-error=4adu"),
+    n_blocks: int = 6,
+    effort: str = "default",
+    kernels: Sequence[Kernel] = (),
+    rate_hz: float = 0.0,
+    seed: int = 0,
+    notes: str = "",
+) -> Bank:
+    """Train priors on blocks of all examples at several qualities, in random order.
+
+    Parameters
+    ----------
+    name : str
+    examples : sequence of Example
+    qualities : sequence of str
+    n_blocks : int
+        Blocks per example and quality (three times as many of the short lossless ones).
+    effort : str
+    kernels : sequence of Kernel
+    rate_hz : float
+        Rate of ``kernels``.
+    seed : int
+    notes : str
+
+    Returns
+    -------
+    Bank
+    """
+    start = read_bank(write_bank(name, kernels, rate_hz, None)) if kernels else blank_bank()
+    work: list[tuple[Example, Plan, int]] = []
+    rng = np.random.default_rng(seed)
+    for example in examples:
+        for quality in qualities:
+            chosen = choose_qualities([quality], example.channels)
+            plan = plan_segment(
+                example.samples, example.channels, chosen, example.rate, segment_id="0" * 16, effort=effort, bank=start
+            )
+            total = plan.coding.n_blocks(len(example.samples))
+            wanted = min(total, n_blocks * (3 if quality == "lossless" else 1))
+            work += [(example, plan, int(n)) for n in rng.choice(total, wanted, replace=False)]
+    models = blank_models()
+    for i in rng.permutation(len(work)):
+        _replay(*work[i], models)
+    return read_bank(write_bank(name, kernels, rate_hz, models, notes))
+
+
+def _replay(example: Example, plan: Plan, number: int, models: Models) -> None:
+    size = plan.coding.block_samples
+    part = example.samples[number * size : (number + 1) * size]
+    (activated,) = _activations(example.samples, plan, [number])
+    gaps = find_gaps(part, plan.coding)
+    done: dict[int, Decoded] = {}
+    for coder in group_coders(part, gaps, plan.coding, plan.bank, plan.effort, plan.qualities, activated, done):
+        done[coder.number] = coder.code()
+        coder.train(models)
+
+
+def train_kernels(
+    examples: Sequence[Example], rate_hz: float, *, seconds: float = 0.65, n_kernels: int = 4
+) -> list[Kernel]:
+    """Learn kernels that several recordings share: windows scaled to unit deviation, all channels alike."""
+    import torch
+
+    from sanstream.san.matching import adapt_kernels
+
+    size = round(rate_hz * 10)
+    windows = []
+    for example in examples:
+        if abs(float(example.rate) / rate_hz - 1) > 0.01:
+            continue
+        for start in np.linspace(0, len(example.samples) - size, 6).astype(int):
+            part = example.samples[start : start + size].T.astype(np.float32)
+            part = part - part.mean(axis=1, keepdims=True)
+            deviation = part.std(axis=1)
+            windows += [row / s for row, s in zip(part, deviation, strict=True) if s > 0]
+    if not windows:
+        return []
+    batch = torch.from_numpy(np.stack(windows)[:, None, :])
+    learned = adapt_kernels(
+        batch, n_kernels=n_kernels, kernel_samples=round(rate_hz * seconds), n_rounds=8, max_windows=400
+    ).numpy()
+    out = []
+    for shape in learned:
+        taps = np.round(shape / np.abs(shape).max() * 512).astype(np.int16)
+        uid = hashlib.sha256(taps.tobytes()).hexdigest()[:8]
+        out.append(Kernel(uid, taps, int(np.abs(taps[0]).argmax())))
+    return out
