@@ -1,0 +1,222 @@
+"""Write the golden blocks of tests/vectors: one per feature of FORMAT.md, small enough to read.
+
+Usage: ``python -m pipelines.vectors`` from the repository's root. After version 0 the files are
+frozen: a decoder that disagrees with one of them is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from sanstream import encode
+from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
+from sanstream.bank_delta import Delta, write_delta
+from sanstream.block import Group, PredictorShape, SegmentCoding, read_block, write_block
+from sanstream.decode import decode_block, read_figures, read_records
+from sanstream.encode_effort import effort_named
+from sanstream.encode_kernels import KernelChoice
+from sanstream.group_state import fresh_models
+from sanstream.quality import LOSSLESS, MAX_ERROR, PRDN, RMSE, SPARSE, Quality
+from sanstream.simulate import simulate_ecg, simulate_eeg
+
+Samples = npt.NDArray[np.int32]
+FOLDER = Path(__file__).resolve().parents[1] / "tests" / "vectors"
+RATE = Fraction(100)
+TRAINED = "trained"
+_SEGMENT = "5a4e535452454d00"
+_INLINE = 2000
+"""Most samples that a vector lists; longer ones are checked by their CRC32C alone."""
+
+
+def ecg(n: int, leads: int = 1, seed: int = 3) -> Samples:
+    """Return simulated leads at 100 Hz."""
+    return simulate_ecg(n / 100 + 1, rate_hz=100, n_leads=leads, seed=seed).streams[0].segments[0].samples[:n]
+
+
+def eeg(n: int, channels: int) -> Samples:
+    """Return simulated EEG channels at 100 Hz."""
+    return simulate_eeg(n / 100 + 1, rate_hz=100, n_channels=channels, seed=3).streams[0].segments[0].samples[:n]
+
+
+def coding_of(samples: Samples, **changes: Any) -> SegmentCoding:
+    """Return a plain coding: one group, blank bank, windows of 250 samples in blocks of 1000."""
+    c = samples.shape[1]
+    values: dict[str, Any] = {
+        "segment_id": _SEGMENT, "rate": RATE, "digital_min": (-32768,) * c, "digital_max": (32767,) * c,
+        "missing": (None,) * c, "window_samples": 250, "block_samples": 1000, "groups": (Group(tuple(range(c))),),
+        "bank_base": blank_bank().id, "predictor": PredictorShape(8, 2, 32),
+    }  # fmt: skip
+    return SegmentCoding(**{**values, **changes})
+
+
+def with_kernels(samples: Samples, *, with_weights: bool = False) -> tuple[SegmentCoding, KernelChoice]:
+    """Return a coding whose delta holds two kernels of one row per channel, and start weights if asked."""
+    c = samples.shape[1]
+    t = np.arange(36)
+    beat = 900 * np.exp(-(((t - 14) / 1.6) ** 2)) - 150 * np.exp(-(((t - 18) / 2.0) ** 2))
+    wave = 300 * np.exp(-(((t - 20) / 6.0) ** 2))
+    rows = [np.stack([shape / (1 + 0.3 * i) for i in range(c)]).round().astype(np.int16) for shape in (beat, wave)]
+    kernels = (Kernel("000bea70", rows[0], 14), Kernel("0000a7e0", rows[1], 20))
+    shifts = np.full(c, 9, np.int64)
+    weights = ridges = None
+    if with_weights:
+        weights = np.zeros((c, 8), np.int64)
+        weights[:, 0], weights[:, 1] = 115008, -49472
+        ridges = np.full(c, 9, np.int64)
+    delta = write_delta(Delta(False, kernels, shifts, weights, ridges), c)
+    return coding_of(samples, bank_delta=delta), KernelChoice(kernels, shifts)
+
+
+def trained_bank() -> Bank:
+    """Return a small bank: one kernel of one row, and priors with values of every kind."""
+    shape = np.round(700 * np.exp(-(((np.arange(30) - 12) / 2.0) ** 2))).astype(np.int16)
+    prob, count, weight = fresh_models(blank_bank())
+    rng = np.random.default_rng(5)
+    used = rng.integers(0, len(prob), 900)
+    prob[used] = rng.integers(1500, 64000, len(used))
+    prob[:512] = 30000
+    count[used], count[:512] = rng.integers(1, 40, len(used)), 6
+    weight[:: len(weight) // 50] += 4096
+    return read_bank(write_bank(TRAINED, [Kernel("0badcafe", shape[None], 12)], 100.0, (prob, count, weight), "vector"))
+
+
+Made = tuple[Samples, SegmentCoding, tuple[Quality, ...], Bank, KernelChoice | None]
+
+
+def _plain(samples: Samples, *qualities: Quality, kernels: KernelChoice | None = None, **changes: Any) -> Made:
+    chosen = qualities if len(qualities) == samples.shape[1] else qualities * samples.shape[1]
+    return samples, coding_of(samples, **changes), chosen, blank_bank(), kernels
+
+
+def _with_kernels(samples: Samples, quality: Quality, *, with_weights: bool = False) -> Made:
+    coding, choice = with_kernels(samples, with_weights=with_weights)
+    return samples, coding, (quality,) * samples.shape[1], blank_bank(), choice
+
+
+def _gaps() -> Made:
+    x = ecg(600, 3)
+    x[40:60, 0] = x[300:301, 0] = x[580:] = 1024
+    x[40:60, 1] = x[300:301, 1] = 1024
+    return _plain(x, Quality(PRDN, 5.0), missing=(1024,) * 3)
+
+
+def _groups() -> Made:
+    x = eeg(250, 6)
+    groups = (Group((2, 0), -1, ((), (2,))), Group((1,), 0, ((0, 2),)), Group((5, 3), 1, ((1, 0), (5, 1))), Group((4,)))
+    return _plain(
+        x, Quality(LOSSLESS), Quality(PRDN, 5.0), *[Quality(LOSSLESS)] * 2, *[Quality(PRDN, 9.0)] * 2, groups=groups
+    )
+
+
+def _bank() -> Made:
+    x = ecg(700, 2)
+    bank = trained_bank()
+    shifts = np.array([10, 9])
+    delta = write_delta(Delta(True, (), shifts), 2)
+    coding = coding_of(x, bank_base=bank.id, bank_delta=delta)
+    return x, coding, (Quality(PRDN, 9.0), Quality(PRDN, 5.0)), bank, KernelChoice(bank.kernels, shifts)
+
+
+def _constant() -> Made:
+    x = ecg(800, 2)
+    x[:300] = x[500:, 1] = -7
+    return _plain(x, Quality(LOSSLESS))
+
+
+def _wide(bits: int) -> Made:
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    x = np.random.default_rng(bits).integers(low, high + 1, (150, 2)).astype(np.int32)
+    x[:4] = [[low, high], [high, low], [low, low], [high, high]]
+    x[:, 1] = np.clip(np.cumsum(x[:, 1].astype(np.int64) >> 6), low, high)
+    return _plain(x, Quality(LOSSLESS), digital_min=(low,) * 2, digital_max=(high,) * 2)
+
+
+def _edges() -> Made:
+    x = np.clip(ecg(400) - 950, -20, 60)
+    return _plain(x, Quality(RMSE, 6.0), digital_min=(-20,), digital_max=(60,), missing=(0,))
+
+
+def _references() -> tuple[Group, ...]:
+    return (Group((0, 1, 2), -1, ((), (0,), (0, 1))),)
+
+
+VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
+    "a_wavelet": ("8", lambda: _plain(ecg(1000), Quality(PRDN, 5.0))),
+    "a_cross_weights": ("7.8", lambda: _plain(ecg(500, 3), Quality(PRDN, 5.0), groups=_references())),
+    "b_lossless": ("9", lambda: _plain(ecg(700, 2), Quality(LOSSLESS))),
+    "b_references": ("9.2", lambda: _plain(eeg(350, 3), Quality(LOSSLESS), groups=_references())),
+    "b_within_1": ("9", lambda: _plain(ecg(500), Quality(RMSE, 1.0))),
+    "b_long": ("9.4", lambda: _plain(ecg(1000), Quality(LOSSLESS), predictor=PredictorShape(16, 0, 64))),
+    "c_corrections": ("8.5", lambda: _plain(ecg(500, 2), Quality(MAX_ERROR, 8.0))),
+    "d_constant": ("7.6", _constant),
+    "e_sparse": ("7.7", lambda: _with_kernels(ecg(1000), Quality(SPARSE))),
+    "kernels": ("7.4", lambda: _with_kernels(ecg(1000, 2), Quality(PRDN, 9.0))),
+    "kernels_lossless": ("9.2", lambda: _with_kernels(ecg(500, 2), Quality(LOSSLESS), with_weights=True)),
+    "bank_priors": ("6.3", _bank),
+    "gaps": ("4.4", _gaps),
+    "groups": ("4.5", _groups),
+    "short": ("4.3", lambda: _plain(ecg(1001)[1000:], Quality(LOSSLESS))),
+    "range_24_bit": ("9.2", lambda: _wide(24)),
+    "range_32_bit": ("9.2", lambda: _wide(32)),
+    "range_edges": ("7.9", _edges),
+}  # fmt: skip
+
+
+def vector(name: str) -> dict[str, Any]:
+    """Encode one vector and say what it decodes to."""
+    clause, make = VECTORS[name]
+    samples, coding, qualities, bank, kernels = make()
+    effort = replace(effort_named("default"), tries=2)
+    (first,) = encode.encode_blocks(samples, encode.Plan(coding, bank, effort, qualities, kernels, "cpu"))
+    parts = read_block(first, 0, coding)
+    number = 258  # more than the header's own byte holds
+    payload = write_block(number, coding, parts.n_samples, parts.gaps, [first[a:b] for a, b in parts.runs])
+    decoded = decode_block(payload, number, coding, bank)
+    records = read_records(payload, number, coding, bank)
+    figures = read_figures(payload, number, coding, bank)
+    listed = decoded.T.tolist() if decoded.size <= _INLINE else None
+    return {
+        "name": name,
+        "clause": clause,
+        "bank": bank.name,
+        "coding": coding.to_dict(),
+        "number": number,
+        "payload": payload.hex(),
+        "samples_crc32c": google_crc32c.value(decoded.astype("<i4").tobytes()),
+        "n_samples": len(decoded),
+        "samples_by_channel": listed,
+        "rmse_adu": figures.rmse_adu.tolist(),
+        "max_error_adu": figures.max_error_adu.tolist(),
+        "records": {
+            "kernel_uid": [records.kernel_uid[k] for k in records.kernel],
+            "index": records.index.tolist(),
+            "fiducial": records.fiducial.tolist(),
+            "amplitude": records.amplitude.tolist(),
+        },
+    }
+
+
+def main() -> None:
+    """Write every vector and the trained bank; remove what is no vector any more."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for old in [*FOLDER.glob("*.json"), *FOLDER.glob("*.sanbank")]:
+        old.unlink()
+    (FOLDER / f"{TRAINED}.sanbank").write_bytes(trained_bank().data)
+    for name in VECTORS:
+        made = vector(name)
+        (FOLDER / f"{name}.json").write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="ascii")
+        print(f"{name}: {len(made['payload']) // 2} bytes, {len(made['records']['index'])} records", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
