@@ -77,8 +77,8 @@ def run_demo(
     folder: str | Path,
     *,
     seed: int = 0,
-    ecg_s: float = 120.0,
-    eeg_s: float = 40.0,
+    ecg_s: float = 60.0,
+    eeg_s: float = 30.0,
     say: Say = lambda _: None,
 ) -> DemoReport:
     """Generate an ECG (WFDB) and an EEG (EDF), archive, verify, restore, compare and draw them.
