@@ -12,7 +12,7 @@ from sanstream.archive_folder import RecordingFolder
 from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_reached import Reached
 from sanstream.bank import Bank, find_bank
-from sanstream.encode import encode_blocks, plan_segment
+from sanstream.encode import encode_blocks, plan_segment, resolve_bits
 from sanstream.quality import choose_qualities
 from sanstream.shard import shard_samples
 from sanstream.signal import Recording, Segment, Stream
@@ -68,7 +68,14 @@ def encode_recording(folder: RecordingFolder, recording: Recording, options: Enc
 def _encode_segment(
     folder: RecordingFolder, recording: str, stream: Stream, segment: Segment, options: EncodeOptions, count: _Counter
 ) -> SegmentEntry:
-    qualities = choose_qualities(options.requests, segment.channels)
+    qualities = resolve_bits(
+        segment.samples,
+        segment.channels,
+        choose_qualities(options.requests, segment.channels),
+        stream.rate,
+        effort=options.effort,
+        bank=options.bank,
+    )
     plan = plan_segment(
         segment.samples,
         segment.channels,

@@ -19,13 +19,15 @@ from sanstream.block import MAX_BLOCK_SAMPLES, MAX_DELTA_BYTES, MAX_WINDOW_SAMPL
 from sanstream.encode_block import encode_block
 from sanstream.encode_effort import Effort, effort_named
 from sanstream.encode_groups import choose_groups
-from sanstream.encode_kernels import Activated, KernelChoice, adapt, match
+from sanstream.encode_kernels import Activated, KernelChoice, adapt, from_bank, match
 from sanstream.encode_weights import start_weights
-from sanstream.quality import LOSSLESS, MAX_ERROR, SPARSE, Quality
+from sanstream.quality import BITS, LOSSLESS, MAX_ERROR, SPARSE, Quality, parse_quality
 from sanstream.signal import Channel, IntSamples
 
 WINDOW_S = 10
 _BATCH_BLOCKS = 16
+_RATE_BLOCKS = 12
+"""Blocks that stand for a segment when a rate is asked."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,61 @@ def plan_segment(
     return trial.best_start(trial.best_bank(plan, banks))
 
 
+def resolve_bits(
+    samples: IntSamples,
+    channels: Sequence[Channel],
+    qualities: Sequence[Quality],
+    rate: Fraction,
+    *,
+    effort: str = "default",
+    bank: Bank | None = None,
+) -> tuple[Quality, ...]:
+    """Turn ``bits=`` qualities into the one error level whose mean rate is what was asked.
+
+    The level is the same share of every channel's standard deviation, found by bisection on trial
+    blocks; each window keeps it as an RMSE bound, so bits go to the windows that need them.
+
+    Parameters
+    ----------
+    samples, channels, qualities, rate, effort, bank
+        As for :func:`plan_segment`.
+
+    Returns
+    -------
+    tuple of Quality
+        Without any ``bits``.
+    """
+    asked = [q.value for q in qualities if q.kind == BITS]
+    if not asked:
+        return tuple(qualities)
+    deviation = [_deviation(samples[:, c], channels[c].missing) for c in range(len(channels))]
+
+    def at(level: float) -> tuple[Quality, ...]:
+        out = []
+        for quality, channel, sigma in zip(qualities, channels, deviation, strict=True):
+            text = f"rmse={max(level * sigma, 0.0):.6g}adu"
+            out.append(parse_quality(text, channel) if quality.kind == BITS else quality)
+        return tuple(out)
+
+    plan = plan_segment(samples, channels, at(0.1), rate, segment_id="0" * 16, effort=effort, bank=bank)
+    n_blocks = plan.coding.n_blocks(len(samples))
+    numbers = sorted(set(np.linspace(0, n_blocks - 1, min(n_blocks, _RATE_BLOCKS)).round().astype(int).tolist()))
+    size = plan.coding.block_samples
+    n_values = sum(min(size, len(samples) - n * size) for n in numbers) * samples.shape[1]
+    low, high = -14.0, 1.0  # log2 of the level
+    for _ in range(9):
+        middle = (low + high) / 2
+        trial = replace(plan, qualities=at(2.0**middle))
+        total = sum(len(p) + 2 for p in _encode_numbers(samples, trial, numbers))
+        low, high = (middle, high) if 8 * total / n_values > asked[0] else (low, middle)
+    return at(2.0**high)
+
+
+def _deviation(x: npt.NDArray[np.int32], missing: int | None) -> float:
+    present = x if missing is None else x[x != missing]
+    return float(present.std()) if len(present) else 0.0
+
+
 def _sizes(rate: Fraction, qualities: Sequence[Quality], effort: Effort) -> tuple[int, int]:
     """Window and block length in samples."""
     window = min(MAX_WINDOW_SAMPLES, max(1, math.floor(rate * WINDOW_S)))
@@ -149,11 +206,15 @@ class _Trial:
         if any(q.kind in (LOSSLESS, MAX_ERROR) for q in plan.qualities):
             best = self._better(best, _with_weights(self.samples, best))
         sparse = any(q.kind == SPARSE for q in plan.qualities)
-        for seconds in plan.effort.kernel_seconds or ((0.65,) if sparse else ()):
-            adapted = _with_kernels(self.samples, best, seconds)
-            if sparse and best.kernels is None and adapted is not None:
-                best = adapted  # records were asked for, whatever they cost
-            best = self._better(best, adapted)
+        start = best
+        others = [_with_bank_kernels(self.samples, start)]
+        others += [_with_kernels(self.samples, start, s) for s in plan.effort.kernel_seconds]
+        if sparse and not any(others):
+            others.append(_with_kernels(self.samples, start, 0.65))
+        for other in others:
+            if sparse and best.kernels is None and other is not None:
+                best = other  # records were asked for, whatever they cost
+            best = self._better(best, other)
         return best
 
     def _better(self, best: Plan, other: Plan | None) -> Plan:
@@ -175,16 +236,40 @@ def _with_weights(samples: IntSamples, plan: Plan) -> Plan | None:
     return _with_delta(plan, Delta(weights=fitted[0], ridges=fitted[1]), None)
 
 
+def _with_bank_kernels(samples: IntSamples, plan: Plan) -> Plan | None:
+    """Return the plan with the bank's kernels as they are."""
+    channels = list(plan.coding.groups[0].channels)
+    found = from_bank(_present(samples[:, channels], plan, channels), plan.coding.rate, plan.bank)
+    if found is None:
+        return None
+    choice, same = found
+    shifts = np.zeros(plan.coding.n_channels, np.int64)
+    shifts[channels] = choice.shifts
+    before = read_delta(plan.coding.bank_delta, plan.coding.n_channels)
+    delta = replace(before, use_bank_kernels=same, kernels=() if same else choice.kernels, shifts=shifts)
+    return _with_delta(plan, delta, choice)
+
+
+def _present(part: IntSamples, plan: Plan, channels: Sequence[int]) -> IntSamples:
+    """Rows where no channel is missing."""
+    return part[~_gone(part, plan, channels)]
+
+
+def _gone(part: IntSamples, plan: Plan, channels: Sequence[int]) -> npt.NDArray[np.bool_]:
+    gone = np.zeros(len(part), np.bool_)
+    for i, c in enumerate(channels):
+        if plan.coding.missing[c] is not None:
+            gone |= part[:, i] == plan.coding.missing[c]
+    return gone
+
+
 def _with_kernels(samples: IntSamples, plan: Plan, seconds: float) -> Plan | None:
     """Return the plan with kernels adapted to the segment."""
     channels = list(plan.coding.groups[0].channels)
-    present = np.ones(len(samples), np.bool_)
-    for c in channels:
-        if plan.coding.missing[c] is not None:
-            present &= samples[:, c] != plan.coding.missing[c]
     spend = plan.effort
+    part = samples[:, channels]
     choice = adapt(
-        samples[:, channels], present, plan.coding.rate, plan.bank,
+        part, ~_gone(part, plan, channels), plan.coding.rate, plan.bank,
         seconds=seconds, n_kernels=max(2, spend.n_kernels), n_rounds=max(3, spend.n_rounds), device=plan.device,
     )  # fmt: skip
     while choice is not None and choice.kernels:

@@ -100,6 +100,41 @@ def adapt(
     return _quantised(learned.cpu().numpy(), bank, rate)
 
 
+def from_bank(samples: npt.NDArray[np.int32], rate: Fraction, bank: Bank) -> tuple[KernelChoice, bool] | None:
+    """Take the bank's kernels as they are, at the segment's rate.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (n_samples, n_channels)
+        Channels of the first group.
+    rate : Fraction
+    bank : Bank
+
+    Returns
+    -------
+    (KernelChoice, bool) or None
+        The kernels, and whether their taps are the bank's own (same rate), so that they need no bytes.
+        None when the bank has no kernels or they would be under 8 taps.
+    """
+    if not bank.kernels or bank.rate_hz <= 0 or len(samples) < 2:
+        return None
+    ratio = float(rate) / bank.rate_hz
+    same = abs(ratio - 1) < 0.01
+    kernels = bank.kernels
+    if not same:
+        kernels = tuple(
+            Kernel(k.uid, np.round(resampled(k, ratio)).astype(np.int16)[None], round(k.fiducial * ratio))
+            for k in bank.kernels
+        )
+    if min(k.taps.shape[1] for k in kernels) < 8 or max(k.taps.shape[1] for k in kernels) > 1024:
+        return None
+    kernels = tuple(Kernel(k.uid, k.taps, min(k.fiducial, k.taps.shape[1] - 1)) for k in kernels)
+    look = samples[:: max(1, len(samples) // 100_000)]
+    spread = np.percentile(look, 99.5, axis=0) - np.percentile(look, 0.5, axis=0)
+    shifts = np.clip(np.round(np.log2(np.maximum(spread, 1) * _UNIT / _PEAK / 2)), 0, 30).astype(np.int64)
+    return KernelChoice(kernels, shifts), same
+
+
 def _whole_windows(
     samples: npt.NDArray[np.int32], present: npt.NDArray[np.bool_], size: int
 ) -> npt.NDArray[np.float32]:

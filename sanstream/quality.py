@@ -21,7 +21,9 @@ PRDN = "prdn"
 RMSE = "rmse"
 MAX_ERROR = "max-error"
 SPARSE = "sparse"
-_ALLOWED = "lossless, sparse, prdn=PERCENT, rmse=NUMBER[UNIT|adu], max-error=NUMBER[UNIT|adu]"
+BITS = "bits"
+_KINDS = (LOSSLESS, SPARSE, PRDN, RMSE, MAX_ERROR, BITS, "prd")
+_ALLOWED = "lossless, sparse, prdn=PERCENT, rmse=NUMBER[UNIT|adu], max-error=NUMBER[UNIT|adu], bits=NUMBER"
 _NUMBER = re.compile(r"^([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(.*)$")
 # factor from the written prefix to the bare unit, for bounds such as 10uV on a channel in mV
 _PREFIX = {"n": 1e-9, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3}
@@ -34,9 +36,11 @@ class Quality:
     Parameters
     ----------
     kind : str
-        ``"lossless"``, ``"prdn"``, ``"rmse"``, ``"max-error"`` or ``"sparse"``.
+        ``"lossless"``, ``"prdn"``, ``"rmse"``, ``"max-error"``, ``"sparse"``, or ``"bits"`` until the
+        encoder has turned it into the RMSE bound with that mean rate.
     value : float
-        Per cent for ``prdn``, digital steps (adu) for ``rmse`` and ``max-error``; 0 otherwise.
+        Per cent for ``prdn``, digital steps (adu) for ``rmse`` and ``max-error``, bits per sample for
+        ``bits``; 0 otherwise.
     text : str
         As the user wrote it.
     """
@@ -98,20 +102,24 @@ def parse_quality(text: str, channel: Channel) -> Quality:
         )
     if kind in (LOSSLESS, SPARSE) and not equals:
         return Quality(LOSSLESS, 0.0, LOSSLESS) if channel.kind == TRIGGER else Quality(kind, 0.0, kind)
-    if kind not in (PRDN, RMSE, MAX_ERROR) or not equals:
+    if kind not in (PRDN, RMSE, MAX_ERROR, BITS) or not equals:
         raise InputError(f"unknown quality {text!r}", hint=f"use one of {_ALLOWED}")
     match = _NUMBER.match(rest.strip())
     amount = float(match.group(1)) if match else math.nan
     if not math.isfinite(amount) or match is None:
         raise InputError(f"quality {text!r}: {rest!r} is not a number", hint=f"use one of {_ALLOWED}")
     unit = match.group(2).strip()
-    if kind == PRDN:
+    if kind == BITS:
+        if unit or amount <= 0:
+            raise InputError(f"quality {text!r}: bits is a positive number of bits per sample", hint="write bits=0.5")
+        value = amount
+    elif kind == PRDN:
         if unit not in ("", "%"):
             raise InputError(f"quality {text!r}: prdn is in per cent, found unit {unit!r}", hint="write prdn=5")
         value = amount
     else:
         value = _to_adu(amount, unit, channel, text)
-    if channel.kind == TRIGGER or value == 0 or (kind != PRDN and value < 0.5):
+    if channel.kind == TRIGGER or value == 0 or (kind not in (PRDN, BITS) and value < 0.5):
         return Quality(LOSSLESS, 0.0, LOSSLESS)
     if kind == MAX_ERROR:
         value = float(math.floor(value + 1e-9))
@@ -142,7 +150,7 @@ def choose_qualities(requests: Sequence[str], channels: Sequence[Channel]) -> tu
     chosen = ["lossless"] * len(channels)
     for request in requests:
         head, equals, tail = request.partition("=")
-        if equals and head not in (PRDN, RMSE, MAX_ERROR, "prd", LOSSLESS, SPARSE, "bits"):
+        if equals and head not in _KINDS:
             hits = [i for i, c in enumerate(channels) if c.label == head or fnmatchcase(c.label, head)]
             for i in hits:
                 chosen[i] = tail
@@ -160,7 +168,7 @@ def check_requests(requests: Sequence[str], channels: Sequence[Channel]) -> None
     """
     for request in requests:
         head, equals, _ = request.partition("=")
-        if not equals or head in (PRDN, RMSE, MAX_ERROR, "prd", LOSSLESS, SPARSE, "bits"):
+        if not equals or head in _KINDS:
             continue
         if not any(c.label == head or fnmatchcase(c.label, head) for c in channels):
             raise InputError(
