@@ -1,0 +1,339 @@
+"""FORMAT.md clauses 3, 4, 7 and 8 written from the text alone in plain Python; shares no code with sanstream."""
+
+from __future__ import annotations
+
+import base64
+from itertools import pairwise
+from typing import Any
+
+import google_crc32c
+from format_coder import STEPS, Bank, Run, clamp, half, read_delta
+from format_predictor import Predictor
+
+TOOL, BAND, KERNEL = 2624, 2688, 2816
+COEF = (3072, 16384, 29696, 43008, 56320, 62976)
+CORR = (76288, 84480)
+GAP, AMPLITUDE, STEP, DELTA, BASE, RMSE, MAXIMUM, CROSS, SHIFT, CONSTANT, TOTAL, MEAN = (
+    160 * i for i in (0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+)
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if data[at - 1] < 128:
+            return value, at
+
+
+def decode(payload: bytes, number: int, coding: dict[str, Any], bank: Bank) -> list[list[int]]:
+    """Clause 4: samples by channel."""
+    seed = bytes.fromhex(coding["segment_id"]) + number.to_bytes(8, "little")
+    assert int.from_bytes(payload[:4], "little") == google_crc32c.value(seed + payload[4:])
+    flags, at = payload[4], 6
+    n = coding["block_samples"]
+    if flags & 1:
+        n, at = varint(payload, at)
+    gaps: list[list[tuple[int, int]]] = [[] for _ in coding["missing"]]
+    for c in range(len(gaps) if flags & 2 else 0):
+        k, at = varint(payload, at)
+        if k == 1:
+            gaps[c] = gaps[c - 1]
+        end = 0
+        for _ in range(k - 1 if k > 1 else 0):
+            start, at = varint(payload, at)
+            length, at = varint(payload, at)
+            gaps[c].append((end + start, end + start + length + 1))
+            end = gaps[c][-1][1]
+    lengths = []
+    for _ in coding["groups"][1:]:
+        length, at = varint(payload, at)
+        lengths.append(length)
+    lengths.append(len(payload) - at - sum(lengths))
+    out: list[list[int]] = [[] for _ in gaps]
+    groups: list[GroupDecoder] = []
+    for length in lengths:
+        groups.append(GroupDecoder(payload[at : at + length], n, coding, bank, groups, gaps))
+        at += length
+        for c, channel in enumerate(groups[-1].columns):
+            if c >= groups[-1].n_known:
+                out[channel] = groups[-1].y[c][:]
+    for c, found in enumerate(gaps):
+        for a, b in found:
+            out[c][a:b] = [coding["missing"][c]] * (b - a)
+    return out
+
+
+class GroupDecoder:
+    """Clause 7."""
+
+    def __init__(self, data: bytes, n: int, coding: dict[str, Any], bank: Bank, before: list[GroupDecoder],
+                 gaps: list[list[tuple[int, int]]]) -> None:  # fmt: skip
+        number = len(before)
+        own, parent, references = coding["groups"][number]
+        known = before[parent].columns if parent >= 0 else []
+        self.columns, self.n_known, self.n = known + own, len(known), n
+        self.own = range(self.n_known, len(self.columns))
+        self.run = Run(data, bank.models.copy())
+        self.low = [coding["digital_min"][c] for c in self.columns]
+        self.high = [coding["digital_max"][c] for c in self.columns]
+        self.absent = [coding["missing"][c] for c in self.columns]
+        self.refs: list[list[int]] = [[] for _ in self.columns]
+        for i, named in enumerate(references):
+            self.refs[self.n_known + i] = [self.columns.index(r) for r in named]
+        self.missing = [{t for a, b in gaps[c] for t in range(a, b)} for c in self.columns]
+        self.y = [col[:] for col in before[parent].y] if known else []
+        self.san = [col[:] for col in before[parent].san] if known else []
+        self.base = before[parent].base[:] if known else []
+        self.shift = before[parent].shift[:] if known else []
+        self.y += [[0] * n for _ in own]
+        self.san += [[0] * n for _ in own]
+        delta = read_delta(base64.b64decode(coding["bank"]["delta"]), len(coding["missing"]))
+        kernels = bank.kernels if delta.use_bank else delta.kernels
+        self.kernels = kernels if kernels and (len(kernels[0].rows) == 1 or number == 0) else []
+        self.kernel_shift = [delta.shifts[c] if delta.shifts else 0 for c in self.columns]
+        self.window = coding["window_samples"]
+        self.plan()
+        self.activations()
+        last = 0
+        for c in self.own:
+            last = clamp(last + self.run.integer(BASE), self.low[c], self.high[c])
+            self.base.append(last)
+            self.shift.append(clamp(self.run.integer(SHIFT), 0, 16))
+        self.synthesise()
+        self.predictor = Predictor(self, coding["predictor"], delta)
+        self.cross = {c: [0, 0, 0] for c in self.own}
+        for w in range(len(self.tool)):
+            self.decode_window(w)
+        assert len(data) <= self.run.at <= len(data) + 4
+
+    def plan(self) -> None:
+        """Clause 7.1."""
+        run = self.run
+        last_tool = dict.fromkeys(self.own, 0)
+        last = {c: {STEP: 40, DELTA: 0, RMSE: 0, MAXIMUM: 0} for c in self.own}
+        self.tool, self.steps, self.delta = [], [], []  # type: ignore[var-annotated]
+
+        def value(c: int, model: int, top: int) -> int:
+            last[c][model] = clamp(last[c][model] + run.integer(model), 0, top)
+            return last[c][model]
+
+        for _ in range(-(-self.n // self.window)):
+            tools, steps, deltas = {}, dict.fromkeys(self.own, 0), dict.fromkeys(self.own, 0)
+            for c in self.own:
+                tool = 0
+                while tool < 4 and run.adaptive(TOOL + 8 * last_tool[c] + tool):
+                    tool += 1
+                tools[c] = last_tool[c] = tool
+                if tool in (0, 2):
+                    steps[c] = value(c, STEP, 255)
+                if tool in (1, 2):
+                    deltas[c] = value(c, DELTA, 2**24)
+                if not (tool == 3 or (tool == 1 and deltas[c] == 0)):
+                    value(c, RMSE, 255)
+                    value(c, MAXIMUM, 255)
+            self.tool.append(tools)
+            self.steps.append(steps)
+            self.delta.append(deltas)
+
+    def activations(self) -> None:
+        """Clause 7.2."""
+        self.found: list[tuple[int, int, list[int]]] = []
+        if not self.kernels:
+            return
+        run = self.run
+        total = clamp(run.integer(TOTAL), 0, self.n // 4 + 16)
+        index, last, kernel = -4096, 0, 0
+        amplitude = [[32] * len(self.own) for _ in self.kernels]
+        for a in range(total):
+            gap = last + run.integer(GAP)
+            index = clamp(index + gap, -4096, self.n - 1)
+            if a > 0:
+                last = gap
+            u = 0
+            while u < len(self.kernels) - 1 and run.adaptive(KERNEL + 16 * kernel + u):
+                u += 1
+            kernel = u
+            amplitude[u] = [clamp(v + run.integer(AMPLITUDE), -32768, 32768) for v in amplitude[u]]
+            self.found.append((u, index, amplitude[u]))
+
+    def synthesise(self) -> None:
+        """Clause 7.4."""
+        for i, c in enumerate(self.own):
+            total = [0] * self.n
+            for kernel, index, amplitude in self.found:
+                rows = self.kernels[kernel].rows
+                for j, tap in enumerate(rows[i if len(rows) > 1 else 0]):
+                    if 0 <= index + j < self.n:
+                        total[index + j] += (amplitude[i] << self.kernel_shift[c]) * tap
+            self.san[c] = [(v + 32768) >> 16 for v in total]
+
+    def settle(self, v: int, c: int) -> int:
+        """Clause 7.5."""
+        v = clamp(v, self.low[c], self.high[c])
+        if v == self.absent[c]:
+            v += 1 if v < self.high[c] else -1
+        return v
+
+    def decode_window(self, w: int) -> None:
+        """Clauses 7.6 to 7.9."""
+        a, b = w * self.window, min(self.n, (w + 1) * self.window)
+        other: list[int] | None = None
+        for c in self.own:
+            tool = self.tool[w][c]
+            if tool in (3, 4):
+                v = self.base[c] + self.run.integer(CONSTANT if tool == 3 else MEAN)
+                v = clamp(v, self.low[c], self.high[c])
+                self.y[c][a:b] = [self.settle(v + (self.san[c][t] if tool == 4 else 0), c) for t in range(a, b)]
+            if tool in (0, 2):
+                other = self.decode_wavelet(w, c, a, b, other)
+            else:
+                self.cross[c] = [0, 0, 0]
+        for t in range(a, b):
+            for c in self.own:
+                if self.tool[w][c] == 1:
+                    self.predictor.decode(t, c, self.delta[w][c])
+
+    def decode_wavelet(self, w: int, c: int, a: int, b: int, other: list[int] | None) -> list[int]:
+        """Clause 7.8."""
+        refs = self.refs[c][:3]
+        for j, r in enumerate(refs):
+            allowed = r < c and (r < self.n_known or self.tool[w][r] in (0, 2))
+            self.cross[c][j] = clamp(self.cross[c][j] + self.run.integer(CROSS), -4096, 4096) if allowed else 0
+        n, step = b - a, STEPS[self.steps[w][c]]
+        shape = forward([v << 6 for v in self.san[c][a:b]])
+        q = coefficients(self.run, n, shape, step, other)
+        residual = [(v + 32) >> 6 for v in inverse([v * step for v in q])]
+        corrected = corrections(self.run, n) if self.tool[w][c] == 2 else None
+        for i in range(n):
+            t = a + i
+            lean = sum(
+                k * (self.y[r][t] - self.base[r] - self.san[r][t]) for k, r in zip(self.cross[c], refs, strict=False)
+            )
+            v = self.settle(self.base[c] + self.san[c][t] + ((lean + 16) >> 5) + residual[i], c)
+            if corrected:
+                v = self.settle(v + corrected[i] * (2 * self.delta[w][c] + 1), c)
+            self.y[c][t] = v
+        return q
+
+
+ALPHA, BETA, GAMMA, DELTA_STEP, SCALE, UNSCALE = -25987, -868, 14466, 7266, 18835, 14252
+
+
+def sizes(n: int) -> list[int]:
+    out = [n]
+    while out[-1] > 8 and len(out) <= 12:
+        out.append((out[-1] + 1) >> 1)
+    return out
+
+
+def lift(v: list[int], first: int, f: int) -> None:
+    n = len(v)
+    for i in range(first, n, 2):
+        left = v[i - 1] if i > 0 else v[1]
+        right = v[i + 1] if i + 1 < n else v[n - 2]
+        v[i] += (f * (left + right) + 8192) >> 14
+
+
+def forward(v: list[int]) -> list[int]:
+    """Clause 8.2: bands, approximation first."""
+    details: list[int] = []
+    for _ in sizes(len(v))[1:]:
+        for first, f in ((1, ALPHA), (0, BETA), (1, GAMMA), (0, DELTA_STEP)):
+            lift(v, first, f)
+        details = [(x * UNSCALE + 8192) >> 14 for x in v[1::2]] + details
+        v = [(x * SCALE + 8192) >> 14 for x in v[::2]]
+    return v + details
+
+
+def inverse(bands: list[int]) -> list[int]:
+    n = sizes(len(bands))
+    v = bands[: n[-1]]
+    for size, smaller in list(pairwise(n))[::-1]:
+        whole = [0] * size
+        whole[::2] = [(x * UNSCALE + 8192) >> 14 for x in v]
+        whole[1::2] = [(x * SCALE + 8192) >> 14 for x in bands[smaller:size]]
+        for first, f in ((0, -DELTA_STEP), (1, -GAMMA), (0, -BETA), (1, -ALPHA)):
+            lift(whole, first, f)
+        v = whole
+    return v
+
+
+def magnitude(run: Run, slots: list[int], weights: int) -> int:
+    n = len(slots)
+    if not run.mixed(slots, weights):
+        return 0
+    m = 1
+    while m < 13 and run.mixed([s + m for s in slots], weights + m * n):
+        m += 1
+    return m if m < 13 else run.escape() + 12
+
+
+def coefficients(run: Run, n: int, shape: list[int], step: int, other: list[int] | None) -> list[int]:
+    """Clause 8.4."""
+    n_i = sizes(n)
+    levels, has = len(n_i) - 1, int(other is not None)
+    oth = other or [0] * n
+    starts = [0, *n_i[::-1]]
+    q = [0] * n
+    zero = 0
+    for band in range(levels + 1):
+        a, b, depth = starts[band], starts[band + 1], levels - band
+        zero = run.adaptive(BAND + 8 * depth + 4 * zero + 2 * has + int(any(oth[a:b])))
+        for i in range(a, b) if not zero else ():
+            q[i] = one_coefficient(run, q, i, (a, b, band, depth), starts, shape, step, oth, has)
+    return q
+
+
+def one_coefficient(run: Run, q: list[int], i: int, place: tuple[int, int, int, int], starts: list[int],
+                    shape: list[int], step: int, oth: list[int], has: int) -> int:  # fmt: skip
+    a, b, band, depth = place
+
+    def at(values: list[int], j: int) -> int:
+        return abs(values[j]) if a <= j < b else 0
+
+    k = i - a
+    m1, m2, m3, m4 = (at(q, i - j) for j in (1, 2, 3, 4))
+    p0 = p1 = p2 = g0 = 0
+    if band >= 2:
+        first, count = starts[band - 1], a - starts[band - 1]
+        h = k >> 1
+        p0 = abs(q[first + min(h, count - 1)])
+        p1 = abs(q[first + h + 1]) if h + 1 < count else 0
+        p2 = abs(q[first + h - 1]) if h > 0 else 0
+    if band >= 3:
+        first, count = starts[band - 2], starts[band - 1] - starts[band - 2]
+        g0 = abs(q[first + min(k >> 2, count - 1)])
+    s0, s1, s2 = (4 * at(shape, j) // step for j in (i, i - 1, i + 1))
+    o0, o1 = at(oth, i), at(oth, i - 1) + at(oth, i + 1)
+    near, par = min(half(2 * m1 + m2), 7), min(half(2 * p0 + p1 + p2), 7)
+    wide = min(half(m1 + m2 + m3 + m4), 7)
+    mass = 6 * m1 + 3 * m2 + 2 * m3 + m4 + 4 * p0 + 2 * (p1 + p2) + 2 * g0 + 4 * o0 + 2 * o1
+    contexts = (
+        64 * depth + 8 * near + par,
+        64 * depth + 8 * wide + min(half(g0 + p0), 7),
+        64 * depth + 4 * min(half(s0), 15) + min((near + 1) >> 1, 3),
+        64 * depth + 32 * has + 8 * min(half(o0), 3) + 2 * min(half(o1), 3) + min(m1, 1),
+        32 * depth + min(2 * half(mass) + (mass & 1), 31),
+        64 * depth + 4 * min(half(s0 + ((s1 + s2) >> 1)), 15) + min((par + 1) >> 1, 3),
+    )
+    m = magnitude(run, [COEF[j] + 16 * x for j, x in enumerate(contexts)], 16 * depth * 6)
+    if m == 0:
+        return 0
+    sign_of = [0 if v == 0 else 1 if v > 0 else 2 for v in (oth[i], q[i - 1] if k > 0 else 0)]
+    return -m if run.adaptive(COEF[4] + 16 * (32 * depth + 3 * sign_of[0] + sign_of[1]) + 15) else m
+
+
+def corrections(run: Run, n: int) -> list[int]:
+    """Clause 8.5."""
+    out = [0, 0, 0]
+    wide = 0
+    for _ in range(n):
+        m1, m2, m3 = (min(abs(v), 3) for v in out[:-4:-1])
+        slots = [CORR[0] + 16 * (64 * m1 + 16 * m2 + 4 * m3), CORR[1] + 16 * min(half(wide), 31)]
+        m = magnitude(run, slots, 1248)
+        sign = 0 if out[-1] == 0 else 1 if out[-1] > 0 else 2
+        out.append(-m if m and run.adaptive(CORR[0] + 16 * sign + 15) else m)
+        wide += ((min(m, 64) << 10) - wide) >> 5
+    return out[3:]
