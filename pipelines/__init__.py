@@ -1,0 +1,1 @@
+"""Runnable work built on the package; the package never imports it."""

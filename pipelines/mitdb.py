@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from pipelines.pretrain.corpora import mitdb
-from pipelines.pretrain.training import train_bank, train_kernels
 from sanstream import formats
 from sanstream.archive import open as open_archive
 from sanstream.archive_write import ArchiveWriter
@@ -30,6 +29,7 @@ from sanstream.demo_peers import measure_peers
 from sanstream.evaluate import evaluate
 from sanstream.quality import prdn
 from sanstream.signal import Recording
+from sanstream.train import train_bank, train_kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 PACED = ("102", "104")

@@ -21,10 +21,12 @@ import numpy.typing as npt
 from sanstream import encode
 from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
 from sanstream.bank_delta import Delta, write_delta
-from sanstream.block import Group, PredictorShape, SegmentCoding, read_block, write_block
+from sanstream.block import read_block, write_block
+from sanstream.block_coding import Group, PredictorShape, SegmentCoding
 from sanstream.decode import decode_block, read_figures, read_records
 from sanstream.encode_effort import effort_named
 from sanstream.encode_kernels import KernelChoice
+from sanstream.encode_plan import Plan
 from sanstream.group_state import fresh_models
 from sanstream.quality import LOSSLESS, MAX_ERROR, PRDN, RMSE, SPARSE, Quality
 from sanstream.simulate import simulate_ecg, simulate_eeg
@@ -177,7 +179,7 @@ def vector(name: str) -> dict[str, Any]:
     clause, make = VECTORS[name]
     samples, coding, qualities, bank, kernels = make()
     effort = replace(effort_named("default"), tries=2)
-    (first,) = encode.encode_blocks(samples, encode.Plan(coding, bank, effort, qualities, kernels, "cpu"))
+    (first,) = encode.encode_blocks(samples, Plan(coding, bank, effort, qualities, kernels, "cpu"))
     parts = read_block(first, 0, coding)
     number = 258  # more than the header's own byte holds
     payload = write_block(number, coding, parts.n_samples, parts.gaps, [first[a:b] for a, b in parts.runs])

@@ -42,7 +42,7 @@ def _choose_cache() -> bool:
     for place in places:
         folder = place / f"loops-{_sources_digest()}"
         if _writable(folder):
-            numba.config.CACHE_DIR = str(folder)
+            setattr(numba.config, "CACHE_DIR", str(folder))  # noqa: B010 (the stubs do not know it)
             return True
     return False
 
@@ -65,7 +65,8 @@ def jit(function: Callable[..., Any]) -> Any:
     """
     if _INTERPRETED:
         return function
-    return numba.njit(function, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(function, nogil=True, error_model="numpy", **options)
 
 
 def entry(function: Callable[..., Any]) -> Any:

@@ -142,13 +142,12 @@ def code_coefficients(coder, buf, prob, count, weight, q, n, san, step, other, h
             mass = 6 * m1 + 3 * m2 + 2 * m3 + m4 + 4 * p0 + 2 * (p1 + p2) + 2 * g0 + 4 * o0 + 2 * o1
             slots[4] = COEF_BASE[4] + (depth * 32 + _cap(2 * half_octave(mass) + (mass & 1), 31)) * COEF_NODES
             slots[5] = (
-                COEF_BASE[5] + (d64 + _cap(half_octave(s0 + ((s1 + s2) >> 1)), 15) * 4 + _cap((par + 1) >> 1, 3)) * COEF_NODES
+                COEF_BASE[5]
+                + (d64 + _cap(half_octave(s0 + ((s1 + s2) >> 1)), 15) * 4 + _cap((par + 1) >> 1, 3)) * COEF_NODES
             )
             wbase = W_COEF + depth * COEF_NODES * N_COEF
             v = q[i]
-            bit = code_mixed(
-                coder, buf, prob, count, weight, wbase, slots, N_COEF, COEF_LIMIT, xs, 1 if v != 0 else 0
-            )
+            bit = code_mixed(coder, buf, prob, count, weight, wbase, slots, N_COEF, COEF_LIMIT, xs, 1 if v != 0 else 0)
             if bit == 0:
                 q[i] = 0
                 continue

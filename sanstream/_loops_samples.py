@@ -96,9 +96,7 @@ def _regressors(s, y, san, t, c, n_total, out):
 @jit
 def _code_value(coder, buf, prob, count, weight, wbase, slots, xs, g, e):
     """Code one signed prediction error from prepared contexts; ``g`` low bits lie outside the unary part."""
-    bit = code_mixed(
-        coder, buf, prob, count, weight, wbase, slots, N_SAMPLE, SAMPLE_LIMIT, xs, 1 if e == 0 else 0
-    )
+    bit = code_mixed(coder, buf, prob, count, weight, wbase, slots, N_SAMPLE, SAMPLE_LIMIT, xs, 1 if e == 0 else 0)
     if bit:
         return np.int64(0)
     for i in range(N_SAMPLE):

@@ -22,7 +22,7 @@ _SCALE, _UNSCALE = 18835, 14252  # 1.149604398 and its inverse, Q14
 
 @jit
 def n_levels(n):
-    """Number of splits of a window of ``n`` samples."""
+    """Return the number of splits of a window of ``n`` samples."""
     levels = 0
     while n > SHORTEST and levels < MAX_LEVELS:
         n = (n + 1) >> 1
@@ -98,6 +98,7 @@ def inverse(v, n, scratch):
         _lift(v, n, 1, -_ALPHA)
 
 
-STEPS = np.array([(m << (i >> 3)) >> 3 for i in range(256) for m in [(64, 70, 76, 83, 91, 99, 108, 117)[i & 7]]], dtype=np.int64)
+STEPS = np.array(
+    [(m << (i >> 3)) >> 3 for i in range(256) for m in [(64, 70, 76, 83, 91, 99, 108, 117)[i & 7]]], dtype=np.int64
+)
 """Quantiser steps, FRACTION fractional bits: STEPS[i] is about 2^(i/8) / 8 digital steps."""
-

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sanstream.block import SegmentCoding
+from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError
 from sanstream.signal import Channel
 

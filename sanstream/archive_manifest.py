@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from sanstream.archive_channels import pack_channels, unpack_channels
-from sanstream.block import SegmentCoding
+from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError, UnsupportedError
 from sanstream.signal import Channel
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_objects import LocalObjects, Objects
 from sanstream.bank import Bank
-from sanstream.block import SegmentCoding
+from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError
 
 BLOCKS = "blocks.parquet"

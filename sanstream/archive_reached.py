@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.bank import Bank
-from sanstream.block import SegmentCoding
+from sanstream.block_coding import SegmentCoding
 from sanstream.decode import decode_block, read_figures
 from sanstream.errors import BoundError
 from sanstream.quality import LOSSLESS, MAX_ERROR, PRDN, RMSE, Quality, phi, prdn, relative_loss

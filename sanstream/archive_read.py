@@ -15,7 +15,7 @@ from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_parquet import ParquetReader
 from sanstream.archive_zarr import ZarrReader, missing_codes
 from sanstream.bank import Bank
-from sanstream.block import SegmentCoding
+from sanstream.block_coding import SegmentCoding
 from sanstream.decode import decode_block
 from sanstream.errors import CorruptError, InputError
 from sanstream.signal import Channel, IntSamples

@@ -14,7 +14,7 @@ import numpy as np
 from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry, compact_json
 from sanstream.archive_objects import Objects
 from sanstream.bank import Bank
-from sanstream.block import SegmentCoding
+from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError
 from sanstream.shard import ShardTable, pack_shard, read_table, table_bound
 

@@ -91,13 +91,13 @@ def pack_models(models: Models) -> bytes:
     confidence = (np.searchsorted(_COUNTS, count, side="right") - 1).astype(np.uint8)
     confidence[confidence < _LEAST_LEVEL] = 0
     odds[confidence == 0] = 0
-    return odds.tobytes() + confidence.tobytes() + _pack_weights(weight)
+    return bytes(odds.tobytes() + confidence.tobytes() + _pack_weights(weight))
 
 
 def _pack_weights(weight: npt.NDArray[np.int32]) -> bytes:
     start = blank_models()[2].astype(np.int64)
     moved = np.clip((weight.astype(np.int64) - start) >> _WEIGHT_SHIFT, -(1 << 15), (1 << 15) - 1)
-    return moved.astype("<i2").tobytes()
+    return bytes(moved.astype("<i2").tobytes())
 
 
 def _unpack_models(data: bytes) -> Models:

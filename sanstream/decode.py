@@ -12,7 +12,8 @@ import numpy.typing as npt
 from sanstream._loops_coder import DECODE, END, POS
 from sanstream._loops_group import CONSTANT, SAMPLES, run_group
 from sanstream.bank import Bank
-from sanstream.block import BlockParts, SegmentCoding, ancestry, name_block, read_block
+from sanstream.block import BlockParts, name_block, read_block
+from sanstream.block_coding import SegmentCoding, ancestry
 from sanstream.errors import CorruptError
 from sanstream.group_state import (
     blank_plan,

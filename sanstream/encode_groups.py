@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sanstream.block import MAX_GROUP_CHANNELS, MAX_REFERENCES, Group
+from sanstream.block_coding import MAX_GROUP_CHANNELS, MAX_REFERENCES, Group
 from sanstream.encode_effort import Effort
 
 _LOOK_SAMPLES = 40_000

@@ -92,9 +92,7 @@ def adapt(
         return None
     batch = torch.from_numpy(windows).to(_device(device))
     initial = _starts(bank, rate, m, batch.device)
-    learned = adapt_kernels(
-        batch, initial, n_kernels=n_kernels, kernel_samples=m, n_rounds=n_rounds, scale="data"
-    )
+    learned = adapt_kernels(batch, initial, n_kernels=n_kernels, kernel_samples=m, n_rounds=n_rounds, scale="data")
     if len(learned) == 0:
         return None
     return _quantised(learned.cpu().numpy(), bank, rate)
@@ -140,7 +138,7 @@ def _whole_windows(
 ) -> npt.NDArray[np.float32]:
     """Evenly spaced windows without a missing sample, (n, n_channels, size)."""
     starts = [a for a in range(0, len(samples) - size + 1, size) if present[a : a + size].all()]
-    picks = np.linspace(0, len(starts) - 1, min(_LEARN_WINDOWS, len(starts))).round().astype(int) if starts else []
+    picks = np.linspace(0, max(0, len(starts) - 1), min(_LEARN_WINDOWS, len(starts))).round().astype(int)
     out = [samples[starts[i] : starts[i] + size].T.astype(np.float32) for i in picks]
     return np.stack(out) if out else np.zeros((0, samples.shape[1], size), np.float32)
 
@@ -149,7 +147,7 @@ def resampled(kernel: Kernel, ratio: float) -> npt.NDArray[np.float64]:
     """Taps of a bank kernel at another rate, by linear interpolation, shape (n_taps,)."""
     n = kernel.taps.shape[1]
     at = np.arange(max(1, round(n * ratio))) / ratio
-    return np.interp(at, np.arange(n), kernel.taps[0].astype(np.float64), right=0.0)
+    return np.asarray(np.interp(at, np.arange(n), kernel.taps[0].astype(np.float64), right=0.0))
 
 
 def _starts(bank: Bank, rate: Fraction, m: int, device: Any) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream._loops_samples import SAN_REACH
-from sanstream.block import SegmentCoding
+from sanstream.block_coding import SegmentCoding
 from sanstream.group_state import place_of
 from sanstream.signal import IntSamples
 
@@ -92,4 +92,4 @@ def _fit(
     gram[np.diag_indices_from(gram)] += 1.0
     w = np.linalg.solve(gram, a.T @ y)
     rest = y - a @ w
-    return w, float(np.mean(rest * rest))
+    return np.asarray(w, np.float64), float(np.mean(rest * rest))

@@ -13,7 +13,7 @@ from sanstream._loops_group import N_CROSS, Kernels, Layout, Plan
 from sanstream._loops_samples import MAX_REGRESSORS, new_predictor
 from sanstream.bank import Bank, Kernel
 from sanstream.bank_delta import Delta, read_delta
-from sanstream.block import MAX_REFERENCES, SegmentCoding, ancestry
+from sanstream.block_coding import MAX_REFERENCES, SegmentCoding, ancestry
 from sanstream.errors import CorruptError
 
 NO_CODE = -(1 << 40)
@@ -114,9 +114,8 @@ def loop_predictor(coding: SegmentCoding, place: GroupPlace, number: int, with_s
             weights[i, : delta.weights.shape[1]] = delta.weights[channel]
             ridge[i] = np.int64(1) << delta.ridges[channel]
     shape = coding.predictor
-    return new_predictor(
-        shape.own, shape.cross, shape.hop, FORGET_SHIFT, int(with_san), refs, n_refs, n, weights, ridge
-    )
+    make: Any = new_predictor
+    return make(shape.own, shape.cross, shape.hop, FORGET_SHIFT, int(with_san), refs, n_refs, n, weights, ridge)
 
 
 def blank_plan(n_windows: int, n_columns: int, n_own: int, n_samples: int, n_activations: int) -> Plan:

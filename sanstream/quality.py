@@ -63,7 +63,9 @@ def _split_unit(unit: str) -> tuple[float, str]:
 def _to_adu(amount: float, unit: str, channel: Channel, text: str) -> float:
     if unit in ("", "adu"):
         if unit == "":
-            raise InputError(f"quality {text!r} names no unit", hint=f"write {text}adu, or {text}{channel.unit or 'mV'}")
+            raise InputError(
+                f"quality {text!r} names no unit", hint=f"write {text}adu, or {text}{channel.unit or 'mV'}"
+            )
         return amount
     factor, base = _split_unit(unit)
     own_factor, own_base = _split_unit(channel.unit)

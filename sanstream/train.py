@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from sanstream._loops_models import blank_models
 from sanstream.bank import Bank, Kernel, Models, blank_bank, read_bank, write_bank
-from sanstream.encode import Plan, _activations, plan_segment
-from sanstream.encode_block import Decoded, find_gaps, group_coders
+from sanstream.encode import plan_segment
+from sanstream.encode_block import find_gaps, group_coders
+from sanstream.encode_plan import Plan, activations_of
+from sanstream.encode_run import Decoded
 from sanstream.errors import InputError
 from sanstream.quality import choose_qualities
 from sanstream.signal import SIGNAL, Channel, Recording
@@ -104,7 +106,7 @@ def train_bank(
 def _replay(example: Example, plan: Plan, number: int, models: Models) -> None:
     size = plan.coding.block_samples
     part = example.samples[number * size : (number + 1) * size]
-    (activated,) = _activations(example.samples, plan, [number])
+    (activated,) = activations_of(example.samples, plan, [number])
     gaps = find_gaps(part, plan.coding)
     done: dict[int, Decoded] = {}
     for coder in group_coders(part, gaps, plan.coding, plan.bank, plan.effort, plan.qualities, activated, done):

@@ -19,7 +19,7 @@ from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 from zarr.abc.store import ByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, NDBuffer
 
-from sanstream.block import SegmentCoding
+from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError, UnsupportedError
 from sanstream.shard import ShardTable, read_table, table_bound
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sanstream import decode, encode
 from sanstream.bank import Bank, blank_bank
-from sanstream.block import SegmentCoding
+from sanstream.block_coding import SegmentCoding
 from sanstream.quality import LOSSLESS, MAX_ERROR, PRDN, RMSE, SPARSE, Quality
 from sanstream.signal import TRIGGER, Channel
 from sanstream.simulate import simulate_ecg, simulate_eeg

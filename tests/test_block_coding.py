@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sanstream.block import Group, PredictorShape, SegmentCoding
+from sanstream.block_coding import Group, PredictorShape, SegmentCoding
 from sanstream.errors import InputError
 
 SOUND: dict[str, Any] = {

@@ -9,7 +9,8 @@ from codec_cases import SEGMENT, sealed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sanstream.block import Gaps, Group, SegmentCoding, read_block, write_block
+from sanstream.block import Gaps, read_block, write_block
+from sanstream.block_coding import Group, SegmentCoding
 from sanstream.errors import CorruptError
 
 BANK = "0" * 64

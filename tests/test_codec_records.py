@@ -11,7 +11,7 @@ from codec_cases import QUALITIES, channels_for, check, code, ecg
 from sanstream import decode, encode
 from sanstream.bank import Kernel, blank_bank
 from sanstream.bank_delta import Delta, write_delta
-from sanstream.block import Group, SegmentCoding
+from sanstream.block_coding import Group, SegmentCoding
 from sanstream.encode_kernels import KernelChoice
 from sanstream.quality import Quality
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sanstream.bank import Bank, blank_bank, read_bank
-from sanstream.block import SegmentCoding, read_block
+from sanstream.block import read_block
+from sanstream.block_coding import SegmentCoding
 from sanstream.decode import decode_block, read_figures, read_records
 
 FOLDER = Path(__file__).parent / "vectors"

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from pipelines.pretrain.corpora import corpus
-from pipelines.pretrain.training import train_bank, train_kernels
+from sanstream.train import train_bank, train_kernels
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE_HZ = {"ecg": 360.0, "eeg": 160.0, "general": 62.5}

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.pretrain.training import Example
 from sanstream import formats
 from sanstream.signal import Recording
 from sanstream.simulate import simulate_ecg, simulate_eeg, simulate_ppg
+from sanstream.train import Example
 
-MITDB = (
-    "101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230".split()
-)
+MITDB = "101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230".split()
 """The usual training half of MIT-BIH (DS1) without the paced records 102 and 104."""
 
 

@@ -1,0 +1,212 @@
+"""The coding parameters of a segment: the Zarr codec's configuration (FORMAT.md clause 3)."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from sanstream.errors import InputError
+
+MAX_DELTA_BYTES = 4096
+MAX_GROUP_CHANNELS = 16
+MAX_GROUP_DEPTH = 3
+MAX_REFERENCES = 8
+MAX_WINDOW_SAMPLES = 1 << 16
+MAX_BLOCK_SAMPLES = 1 << 20
+MAX_CHANNELS = 4096
+_RATE = re.compile(r"[0-9]{1,18}(?:/[0-9]{1,18})?")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that are coded together in one entropy-coder run.
+
+    Parameters
+    ----------
+    channels : tuple of int
+        Channels of the segment, in coding order.
+    parent : int
+        Group that must be decoded before, smaller than this group's own number; -1 for none.
+    references : tuple of tuple of int
+        Per channel, the channels (of this group or its ancestors) that help to predict it.
+    """
+
+    channels: tuple[int, ...]
+    parent: int = -1
+    references: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class PredictorShape:
+    """Sizes of the sample predictor: own taps, taps per reference, samples between two solutions."""
+
+    own: int = 12
+    cross: int = 4
+    hop: int = 64
+
+
+@dataclass(frozen=True)
+class SegmentCoding:
+    """All that a decoder needs besides block bytes.
+
+    Parameters
+    ----------
+    segment_id : str
+        16 hex digits; seeds every block's checksum.
+    rate : Fraction
+        Samples per second.
+    digital_min, digital_max : tuple of int
+        Inclusive digital range per channel.
+    missing : tuple of int or None
+        Missing code per channel.
+    window_samples : int
+        Samples in a full window.
+    block_samples : int
+        Samples in a full block, a multiple of ``window_samples``.
+    groups : tuple of Group
+    bank_base : str
+        SHA-256 of the bank, hex.
+    bank_delta : bytes
+        Adapted kernels and predictor starts, at most 4096 bytes.
+    predictor : PredictorShape
+    """
+
+    segment_id: str
+    rate: Fraction
+    digital_min: tuple[int, ...]
+    digital_max: tuple[int, ...]
+    missing: tuple[int | None, ...]
+    window_samples: int
+    block_samples: int
+    groups: tuple[Group, ...]
+    bank_base: str
+    bank_delta: bytes = b""
+    predictor: PredictorShape = field(default_factory=PredictorShape)
+
+    def __post_init__(self) -> None:
+        problem = _problem(self)
+        if problem:
+            raise InputError(f"segment {self.segment_id!r}: {problem}", hint="see FORMAT.md, clause 3")
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.digital_min)
+
+    def n_blocks(self, n_samples: int) -> int:
+        """Blocks in a segment of ``n_samples``."""
+        return -(-n_samples // self.block_samples)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values: the codec configuration."""
+        return {
+            "segment_id": self.segment_id,
+            "rate": str(self.rate),
+            "digital_min": list(self.digital_min),
+            "digital_max": list(self.digital_max),
+            "missing": list(self.missing),
+            "window_samples": self.window_samples,
+            "block_samples": self.block_samples,
+            "predictor": [self.predictor.own, self.predictor.cross, self.predictor.hop],
+            "groups": [[list(g.channels), g.parent, [list(r) for r in g.references]] for g in self.groups],
+            "bank": {"base": self.bank_base, "delta": base64.b64encode(self.bank_delta).decode("ascii")},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SegmentCoding:
+        """Build from :meth:`to_dict` output.
+
+        Raises
+        ------
+        InputError
+            When a field is missing or outside FORMAT.md's limits.
+        """
+        try:
+            return cls(
+                str(data["segment_id"]),
+                _rate(data["rate"]),
+                tuple(int(v) for v in data["digital_min"]),
+                tuple(int(v) for v in data["digital_max"]),
+                tuple(None if v is None else int(v) for v in data["missing"]),
+                int(data["window_samples"]),
+                int(data["block_samples"]),
+                tuple(
+                    Group(tuple(map(int, c)), int(p), tuple(tuple(map(int, r)) for r in refs))
+                    for c, p, refs in data["groups"]
+                ),
+                str(data["bank"]["base"]),
+                base64.b64decode(data["bank"]["delta"], validate=True),
+                PredictorShape(*(int(v) for v in data["predictor"])),
+            )
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise InputError(
+                f"segment coding is incomplete or malformed ({error})", hint="see FORMAT.md, clause 3"
+            ) from None
+
+
+def _rate(text: Any) -> Fraction:
+    """Read a rate; exponents and decimals are refused, since they name numbers of any size."""
+    if not isinstance(text, str) or not _RATE.fullmatch(text):
+        raise ValueError(f"rate {text!r}")
+    return Fraction(text)
+
+
+def _problem(coding: SegmentCoding) -> str:
+    """Say what FORMAT.md forbids in ``coding``; empty when sound."""
+    n = len(coding.digital_min)
+    if not re.fullmatch(r"[0-9a-f]{16}", coding.segment_id):
+        return "the id must be 16 hex digits"
+    if not re.fullmatch(r"[0-9a-f]{64}", coding.bank_base):
+        return "the bank must be named by 64 hex digits"
+    if coding.rate <= 0:
+        return f"rate {coding.rate} is not positive"
+    if not 1 <= n <= MAX_CHANNELS or len(coding.digital_max) != n or len(coding.missing) != n:
+        return f"digital ranges and missing codes must have one entry per channel, 1 to {MAX_CHANNELS}"
+    for low, high in zip(coding.digital_min, coding.digital_max, strict=True):
+        if not -(1 << 31) <= low <= high < (1 << 31):
+            return f"digital range {low} ... {high} is not an int32 range"
+    if not 1 <= coding.window_samples <= MAX_WINDOW_SAMPLES:
+        return f"window of {coding.window_samples} samples, allowed 1 to {MAX_WINDOW_SAMPLES}"
+    if coding.block_samples % coding.window_samples or not 1 <= coding.block_samples <= MAX_BLOCK_SAMPLES:
+        return f"block of {coding.block_samples} samples must be whole windows, at most {MAX_BLOCK_SAMPLES}"
+    if len(coding.bank_delta) > MAX_DELTA_BYTES:
+        return f"bank delta has {len(coding.bank_delta)} bytes, at most {MAX_DELTA_BYTES}"
+    shape = coding.predictor
+    if not (1 <= shape.own <= 32 and 0 <= shape.cross <= 16 and 8 <= shape.hop <= 4096):
+        return f"predictor {shape} is outside its limits (own 1-32, cross 0-16, hop 8-4096)"
+    return _group_problem(coding)
+
+
+def _group_problem(coding: SegmentCoding) -> str:
+    seen = [c for g in coding.groups for c in g.channels]
+    if sorted(seen) != list(range(coding.n_channels)):
+        return "every channel must be in exactly one group"
+    for number, group in enumerate(coding.groups):
+        if not 1 <= len(group.channels) <= MAX_GROUP_CHANNELS:
+            return f"group {number} has {len(group.channels)} channels, allowed 1 to {MAX_GROUP_CHANNELS}"
+        if not -1 <= group.parent < number:
+            return f"group {number} names parent {group.parent}, which does not come before it"
+        line = ancestry(coding.groups, number)
+        if len(line) > MAX_GROUP_DEPTH:
+            return f"group {number} is {len(line)} deep, at most {MAX_GROUP_DEPTH}"
+        known = {c for g in line for c in coding.groups[g].channels}
+        if group.references and len(group.references) != len(group.channels):
+            return f"group {number} must name references for each of its channels or for none"
+        for channel, references in zip(group.channels, group.references, strict=False):
+            if len(references) > MAX_REFERENCES or channel in references or not known.issuperset(references):
+                return f"channel {channel} has references {references}, allowed {MAX_REFERENCES} of its group's line"
+            if coding.predictor.own + coding.predictor.cross * len(references) + 7 > 62:
+                return f"channel {channel} has more than 62 regressors"
+    return ""
+
+
+def ancestry(groups: Sequence[Group], number: int) -> list[int]:
+    """List the groups to decode for group ``number``, root first, itself last."""
+    line = [number]
+    while groups[line[0]].parent >= 0:
+        line.insert(0, groups[line[0]].parent)
+    return line

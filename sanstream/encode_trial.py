@@ -1,0 +1,126 @@
+"""Banks, predictor starts and kernels compared by the bytes of a few trial blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from sanstream.bank import Bank
+from sanstream.bank_delta import Delta, read_delta, write_delta
+from sanstream.block_coding import MAX_DELTA_BYTES
+from sanstream.encode_kernels import KernelChoice, adapt, from_bank
+from sanstream.encode_plan import Plan, encode_numbers
+from sanstream.encode_weights import start_weights
+from sanstream.quality import LOSSLESS, MAX_ERROR, SPARSE
+from sanstream.signal import IntSamples
+
+
+class Trial:
+    """Compares ways to start by encoding a few blocks."""
+
+    def __init__(self, samples: IntSamples, plan: Plan) -> None:
+        self.samples = samples
+        size = plan.coding.block_samples
+        self.n_blocks = plan.coding.n_blocks(len(samples))
+        whole = max(1, len(samples) // size)
+        self.numbers = sorted(set(np.linspace(0, whole - 1, plan.effort.n_trial_blocks + 2).round().astype(int)[1:-1]))
+        self._size: dict[tuple[str, bytes], float] = {}
+
+    def cost(self, plan: Plan) -> float:
+        """Return the segment's size in bytes, extrapolated from the trial blocks."""
+        key = (plan.bank.id, plan.coding.bank_delta)
+        if key not in self._size:
+            total = sum(len(p) for p in encode_numbers(self.samples, plan, self.numbers))
+            self._size[key] = total * self.n_blocks / max(1, len(self.numbers)) + 4 / 3 * len(plan.coding.bank_delta)
+        return self._size[key]
+
+    def best_bank(self, plan: Plan, banks: Sequence[Bank]) -> Plan:
+        """Return the plan with the bank that makes the trial blocks smallest."""
+        plans = [replace(plan, bank=b, coding=replace(plan.coding, bank_base=b.id)) for b in banks]
+        return plans[0] if len(plans) == 1 else min(plans, key=self.cost)
+
+    def best_start(self, plan: Plan) -> Plan:
+        """Return the plan with start weights and kernels, as far as they repay their own bytes."""
+        best = plan
+        if any(q.kind in (LOSSLESS, MAX_ERROR) for q in plan.qualities):
+            best = self._better(best, _with_weights(self.samples, best))
+        sparse = any(q.kind == SPARSE for q in plan.qualities)
+        start = best
+        others = [_with_bank_kernels(self.samples, start)]
+        others += [_with_kernels(self.samples, start, s) for s in plan.effort.kernel_seconds]
+        if sparse and not any(others):
+            others.append(_with_kernels(self.samples, start, 0.65))
+        for other in others:
+            if sparse and best.kernels is None and other is not None:
+                best = other  # records were asked for, whatever they cost
+            best = self._better(best, other)
+        return best
+
+    def _better(self, best: Plan, other: Plan | None) -> Plan:
+        return other if other is not None and self.cost(other) < self.cost(best) else best
+
+
+def _with_delta(plan: Plan, delta: Delta, kernels: KernelChoice | None) -> Plan | None:
+    data = write_delta(delta, plan.coding.n_channels)
+    if len(data) > MAX_DELTA_BYTES:
+        return None
+    return replace(plan, kernels=kernels, coding=replace(plan.coding, bank_delta=data))
+
+
+def _with_weights(samples: IntSamples, plan: Plan) -> Plan | None:
+    """Return the plan with predictor weights fitted to the segment, when they fit into the delta."""
+    fitted = start_weights(samples, plan.coding)
+    if fitted is None:
+        return None
+    return _with_delta(plan, Delta(weights=fitted[0], ridges=fitted[1]), None)
+
+
+def _with_bank_kernels(samples: IntSamples, plan: Plan) -> Plan | None:
+    """Return the plan with the bank's kernels as they are."""
+    channels = list(plan.coding.groups[0].channels)
+    found = from_bank(_present(samples[:, channels], plan, channels), plan.coding.rate, plan.bank)
+    if found is None:
+        return None
+    choice, same = found
+    shifts = np.zeros(plan.coding.n_channels, np.int64)
+    shifts[channels] = choice.shifts
+    before = read_delta(plan.coding.bank_delta, plan.coding.n_channels)
+    delta = replace(before, use_bank_kernels=same, kernels=() if same else choice.kernels, shifts=shifts)
+    return _with_delta(plan, delta, choice)
+
+
+def _present(part: IntSamples, plan: Plan, channels: Sequence[int]) -> IntSamples:
+    """Rows where no channel is missing."""
+    return part[~_gone(part, plan, channels)]
+
+
+def _gone(part: IntSamples, plan: Plan, channels: Sequence[int]) -> npt.NDArray[np.bool_]:
+    gone = np.zeros(len(part), np.bool_)
+    for i, c in enumerate(channels):
+        if plan.coding.missing[c] is not None:
+            gone |= part[:, i] == plan.coding.missing[c]
+    return gone
+
+
+def _with_kernels(samples: IntSamples, plan: Plan, seconds: float) -> Plan | None:
+    """Return the plan with kernels adapted to the segment."""
+    channels = list(plan.coding.groups[0].channels)
+    spend = plan.effort
+    part = samples[:, channels]
+    choice = adapt(
+        part, ~_gone(part, plan, channels), plan.coding.rate, plan.bank,
+        seconds=seconds, n_kernels=max(2, spend.n_kernels), n_rounds=max(3, spend.n_rounds), device=plan.device,
+    )  # fmt: skip
+    while choice is not None and choice.kernels:
+        shifts = np.zeros(plan.coding.n_channels, np.int64)
+        shifts[channels] = choice.shifts
+        before = read_delta(plan.coding.bank_delta, plan.coding.n_channels)
+        delta = replace(before, use_bank_kernels=False, kernels=choice.kernels, shifts=shifts)
+        adapted = _with_delta(plan, delta, choice)
+        if adapted is not None:
+            return adapted
+        choice = replace(choice, kernels=choice.kernels[:-1])  # the least used goes first
+    return None
