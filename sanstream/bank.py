@@ -158,7 +158,7 @@ def read_bank(data: bytes) -> Bank:
         (n,) = struct.unpack_from("<I", body)
         head = json.loads(body[4 : 4 + min(n, _MAX_JSON)])
         return _parse(data, head, body[4 + n :])
-    except (lzma.LZMAError, ValueError, KeyError, TypeError, struct.error) as error:
+    except (lzma.LZMAError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError, struct.error) as error:
         raise CorruptError(f"bank: damaged ({error})", hint="restore it from a copy of the archive") from None
 
 
@@ -177,13 +177,18 @@ def _unpack_body(packed: bytes) -> bytes:
 
 def _parse(data: bytes, head: dict[str, Any], rest: bytes) -> Bank:
     kernels = []
-    for item in head["kernels"][:MAX_KERNELS]:
+    if len(head["kernels"]) > MAX_KERNELS:
+        raise ValueError(f"{len(head['kernels'])} kernels")
+    for item in head["kernels"]:
         n = int(item["n_taps"])
         if not 1 <= n <= MAX_TAPS:
             raise ValueError(f"kernel of {n} taps")
         taps = np.frombuffer(rest, "<i2", n).reshape(1, n)
         kernels.append(Kernel(str(item["uid"]), taps, int(item["fiducial"])))
         rest = rest[2 * n :]
+    expected = 2 * N_SLOTS + 2 * N_WEIGHTS if head["models"] else 0
+    if len(rest) != expected:
+        raise ValueError(f"{len(rest)} bytes of models, {expected} expected")
     models = _unpack_models(rest) if head["models"] else blank_models()
     digest = hashlib.sha256(data).hexdigest()
     return Bank(digest, str(head["name"]), bytes(data), tuple(kernels), float(head["rate_hz"]), models)

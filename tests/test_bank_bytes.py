@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import lzma
 import struct
-import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -50,7 +50,7 @@ def test_clause_6_every_bit_flip_and_truncation_of_a_bank_is_refused_or_has_anot
 
 def packed(head: object, rest: bytes = b"") -> bytes:
     text = json.dumps(head).encode()
-    return b"SANB\x00" + zlib.compress(struct.pack("<I", len(text)) + text + rest)
+    return b"SANB\x00\x00" + struct.pack("<I", len(text)) + text + rest
 
 
 SOUND = {"name": "x", "rate_hz": 1.0, "notes": "", "models": False, "kernels": []}
@@ -61,8 +61,14 @@ BAD = {
     "kernel too long": packed({**SOUND, "kernels": [{"uid": "0" * 8, "n_taps": 5000, "fiducial": 0}]}, bytes(10000)),
     "models cut": packed({**SOUND, "models": True}, bytes(1000)),
     "another version": b"SANB\x01" + SMALL[5:],
+    "too many kernels": packed({**SOUND, "kernels": [{"uid": "0" * 8, "n_taps": 1, "fiducial": 0}] * 17}, bytes(34)),
+    "an endless fiducial": packed({**SOUND, "kernels": [{"uid": "0" * 8, "n_taps": 1, "fiducial": 1e999}]}, bytes(2)),
+    "text that ends early": b"SANB\x00\x00\xff\x00\x00\x00{}",
+    "unknown method": b"SANB\x00\x02" + SMALL[6:],
+    "cut stream": b"SANB\x00\x01" + lzma.compress(SMALL[6:])[:-3],
+    "bytes behind a stream": b"SANB\x00\x01" + lzma.compress(SMALL[6:]) + b"\0",
     "bytes behind": SMALL + b"\0",
-    "a bomb": b"SANB\x00" + zlib.compress(bytes(1 << 25)),
+    "a bomb": b"SANB\x00\x01" + lzma.compress(bytes(1 << 25)),
     "empty": b"",
 }
 
