@@ -11,7 +11,7 @@ from collections import namedtuple
 import numpy as np
 
 from sanstream._jit import entry, jit
-from sanstream._loops_coder import COST, ESTIMATE, INT_SLOTS, code_int, code_simple, finish, start
+from sanstream._loops_coder import COST, DECODE, END, ESTIMATE, INT_SLOTS, POS, code_int, code_simple, finish, start
 from sanstream._loops_coefficients import code_coefficients, code_corrections
 from sanstream._loops_models import (
     INT_AMPLITUDE,
@@ -276,6 +276,8 @@ def run_group(
     xs = np.zeros(16, np.int64)
     active = np.zeros(n_columns, np.uint8)
     for w in range(n_windows):
+        if mode == DECODE and coder[POS] > coder[END] + 4:
+            return  # corrupt: what is left would be made up from zeros
         a = w * layout.window
         b = min(layout.n, a + layout.window)
         previous = -1

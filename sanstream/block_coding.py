@@ -17,6 +17,8 @@ MAX_GROUP_DEPTH = 3
 MAX_REFERENCES = 8
 MAX_WINDOW_SAMPLES = 1 << 16
 MAX_BLOCK_SAMPLES = 1 << 20
+MAX_BLOCK_VALUES = 1 << 24
+"""Samples of a block times channels: what a reader must be able to hold."""
 MAX_CHANNELS = 4096
 _RATE = re.compile(r"[0-9]{1,18}(?:/[0-9]{1,18})?")
 
@@ -173,6 +175,8 @@ def _problem(coding: SegmentCoding) -> str:
         return f"window of {coding.window_samples} samples, allowed 1 to {MAX_WINDOW_SAMPLES}"
     if coding.block_samples % coding.window_samples or not 1 <= coding.block_samples <= MAX_BLOCK_SAMPLES:
         return f"block of {coding.block_samples} samples must be whole windows, at most {MAX_BLOCK_SAMPLES}"
+    if coding.block_samples * n > MAX_BLOCK_VALUES:
+        return f"block of {coding.block_samples} samples in {n} channels, at most {MAX_BLOCK_VALUES} values"
     if len(coding.bank_delta) > MAX_DELTA_BYTES:
         return f"bank delta has {len(coding.bank_delta)} bytes, at most {MAX_DELTA_BYTES}"
     shape = coding.predictor

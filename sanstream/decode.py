@@ -183,6 +183,7 @@ def decode_block(
     done: dict[int, _Run] = {}
     for group in _groups_for(coding, wanted):
         run = done[group] = _named_run(payload, number, parts, coding, bank, group, _ALL, done)
+        run.plan = None  # descendants do not need it, and it is as large as the samples
         columns = place_of(coding, group).columns
         for i, channel in enumerate(wanted):
             if channel in coding.groups[group].channels:

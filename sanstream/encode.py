@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.bank import Bank, blank_bank, named_banks
-from sanstream.block_coding import MAX_BLOCK_SAMPLES, MAX_WINDOW_SAMPLES, PredictorShape, SegmentCoding
+from sanstream.block_coding import (
+    MAX_BLOCK_SAMPLES,
+    MAX_BLOCK_VALUES,
+    MAX_WINDOW_SAMPLES,
+    PredictorShape,
+    SegmentCoding,
+)
 from sanstream.encode_effort import Effort, effort_named
 from sanstream.encode_groups import choose_groups
 from sanstream.encode_plan import Plan, encode_numbers
@@ -137,11 +143,12 @@ def _deviation(x: npt.NDArray[np.int32], missing: int | None) -> float:
 
 def _sizes(rate: Fraction, qualities: Sequence[Quality], effort: Effort) -> tuple[int, int]:
     """Window and block length in samples."""
-    window = min(MAX_WINDOW_SAMPLES, max(1, math.floor(rate * WINDOW_S)))
+    most = min(MAX_BLOCK_SAMPLES, MAX_BLOCK_VALUES // len(qualities))
+    window = min(MAX_WINDOW_SAMPLES, most, max(1, math.floor(rate * WINDOW_S)))
     exact = any(q.kind == LOSSLESS for q in qualities)
     seconds = effort.exact_block_s if exact else effort.lossy_block_s
     n_windows = max(1, round(seconds / WINDOW_S))
-    while n_windows > 1 and n_windows * window > MAX_BLOCK_SAMPLES:
+    while n_windows > 1 and n_windows * window > most:
         n_windows -= 1
     if exact and window * len(qualities) < 8 * WINDOW_S:
         n_windows = 6  # a slow stream's block would be mostly overhead

@@ -56,10 +56,11 @@ def codings(draw: st.DrawFn) -> SegmentCoding:
     high = [draw(st.integers(a, 2**31 - 1)) for a in low]
     missing = [draw(st.none() | st.integers(-(2**31), 2**31 - 1)) for _ in range(n)]
     window = draw(st.integers(1, 2**16))
+    blocks = max(1, min(2**20, 2**24 // n) // window)
     return SegmentCoding(
         draw(st.text("0123456789abcdef", min_size=16, max_size=16)),
         draw(st.fractions(Fraction(1, 1000), 10**6, max_denominator=1001)),
-        tuple(low), tuple(high), tuple(missing), window, window * draw(st.integers(1, 2**20 // window)),
+        tuple(low), tuple(high), tuple(missing), window, window * draw(st.integers(1, blocks)),
         tuple(groups), "cd" * 32, draw(st.binary(max_size=4096)),
         PredictorShape(draw(st.integers(1, 32)), draw(st.integers(0, 7)), draw(st.integers(8, 4096))),
     )  # fmt: skip
@@ -93,6 +94,12 @@ CHANGES: dict[str, Any] = {
     "block of no whole windows": {"block_samples": 15001},
     "block zero": {"block_samples": 0},
     "block too long": {"window_samples": 2**16, "block_samples": 2**20 + 2**16},
+    "block of too many values": {
+        "window_samples": 2**16,
+        "block_samples": 2**20,
+        **{k: [0] * 17 for k in ("digital_min", "digital_max", "missing")},
+        "groups": [[[i], -1, []] for i in range(17)],
+    },
     "predictor without own taps": {"predictor": [0, 4, 64]},
     "predictor too long": {"predictor": [33, 4, 64]},
     "predictor hop": {"predictor": [12, 4, 7]},
