@@ -2,14 +2,16 @@
 
 Usage: python -m pipelines.mitdb [--data ../shared/data] [--effort thorough] [--records 101,208] [--work build/mitdb]
 
-Resumable: finished rows stand in the work folder and are kept while the commit stays the same. When all
+Resumable: finished rows stand in the work folder and are kept while the codec's sources stay the same. When all
 records asked for are done, one line per figure goes to docs/measured/mitdb.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import os
 import platform
 import subprocess
 import tempfile
@@ -42,6 +44,15 @@ def commit() -> str:
     return run("git", "rev-parse", "--short", "HEAD") + ("+" if run("git", "status", "--porcelain", "-uno") else "")
 
 
+def codec_digest() -> str:
+    """Hash of the sources that decide what is encoded."""
+    digest = hashlib.sha256()
+    for pattern in ("_loops_*.py", "bank*.py", "block*.py", "group_state.py", "encode*.py", "train.py", "san/*.py"):
+        for path in sorted((ROOT / "sanstream").glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def fold_bank(names: list[str], fold: int, data: Path, work: Path, seed: int) -> Bank:
     """Train (or take from the work folder) the bank of one fold: all records but the fold's own and the paced."""
     file = work / f"fold{fold}.sanbank"
@@ -50,7 +61,9 @@ def fold_bank(names: list[str], fold: int, data: Path, work: Path, seed: int) ->
         examples = mitdb(data, seen)
         kernels = train_kernels(examples, 360.0)
         bank = train_bank(f"fold{fold}", examples, n_blocks=2, kernels=kernels, rate_hz=360.0, seed=seed)
-        file.write_bytes(bank.data)
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_bytes(bank.data)
+        draft.replace(file)
     return read_bank(file.read_bytes())
 
 
@@ -102,27 +115,29 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--effort", default="thorough")
     parser.add_argument("--records", default="")
-    parser.add_argument("--figures", default="", help="run only the figures whose names hold this text")
+    parser.add_argument("--figures", default="", help="run only figures whose names hold one of these texts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "mitdb")
     options = parser.parse_args()
     names = sorted(p.stem for p in (options.data / "mitdb").glob("*.hea"))
     chosen = [n for n in options.records.split(",") if n] or names
-    work = options.work / commit()
+    work = options.work / codec_digest()
     work.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[dict[str, Any]]] = {}
     for name in chosen:
         bank = fold_bank(names, names.index(name) % N_FOLDS, options.data, work, options.seed)
         recording = formats.read(options.data / "mitdb" / name)
         for figure, (signal, request) in jobs(recording).items():
-            if options.figures not in figure:
+            if not any(text in figure for text in options.figures.split(",")):
                 continue
             file = work / f"{name} {options.effort} {figure.replace(' ', '-').replace('=', '')}.json"
             if not file.is_file():
                 row = figures(signal, request, bank, options.effort)
                 if figure.endswith("lossless"):
                     row["peers"] = measure_peers(signal.streams[0].segments[0].samples)
-                file.write_text(json.dumps(row))
+                draft = file.with_suffix(f".{os.getpid()}")
+                draft.write_text(json.dumps(row))
+                draft.replace(file)
             row = json.loads(file.read_text())
             rows.setdefault(figure, []).append(row)
             print(f"{name}  {figure:40s} {row['bits_per_sample']:.4f} bit/sample  prdn {row['prdn']:.3f}  "
