@@ -148,7 +148,7 @@ class ParquetReader:
                     f"{self._key}: {len(places)} blocks of segment {stream}/{entry.name}, {entry.n_blocks} expected"
                 )
             return [self._payload(group, row) for group, row in places[first:stop]]
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
             raise CorruptError(f"{self._key}: not readable as Parquet ({error})") from error
 
     def close(self) -> None:
