@@ -303,6 +303,9 @@ class GroupCoder:
             plan.delta[unsettled] = 0
         buffer = np.zeros(self.n * (self.n_columns - self.place.n_known) * 12 + 4096, np.uint8)
         coder, _, y = self._run(plan, ENCODE, buffer)
+        if coder[POS] > len(buffer):  # a hostile signal; what did not fit was counted, not written
+            buffer = np.zeros(coder[POS], np.uint8)
+            coder, _, y = self._run(plan, ENCODE, buffer)
         self._check(y)
         return Decoded(buffer[: coder[POS]].tobytes(), y, self.san, self.base, self.shift)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from codec_cases import QUALITIES, SEGMENT, Coded, channels_for, code, ecg, eeg, noise, sealed
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from sanstream import decode
 from sanstream.block import read_block
+from sanstream.block_coding import Group, PredictorShape
 from sanstream.errors import CorruptError
 
 NAMED = rf"segment {SEGMENT}, block 3"
@@ -147,3 +150,16 @@ def test_garbage_stays_in_range_at_every_width(body: bytes, bits: int) -> None:
     coded = code(x, effort="default", channels=channels_for(x, **limits))
     short = b"\xc8\x01"
     assert_sound(coded, sealed(b"\x01\x03" + short + body, 3))
+
+
+@pytest.mark.parametrize("body", [b"", bytes(20), bytes(range(256)) * 4], ids=["empty", "zeros", "rising"])
+def test_a_few_bytes_that_claim_the_largest_block_are_refused_quickly(body: bytes) -> None:
+    n = 16
+    references = tuple(tuple(r for r in range(n) if r != c)[:8] for c in range(n))
+    coding = replace(
+        CODED["lossless"].coding, digital_min=(-32768,) * n, digital_max=(32767,) * n, missing=(None,) * n,
+        window_samples=2**16, block_samples=2**20, groups=(Group(tuple(range(n)), -1, references),),
+        predictor=PredictorShape(15, 5, 8), bank_delta=b"",
+    )  # fmt: skip
+    with pytest.raises(CorruptError, match=NAMED):
+        decode.decode_block(sealed(b"\x00\x03" + body, 3), 3, coding, CODED["lossless"].bank)
