@@ -120,6 +120,17 @@ def _groups() -> Made:
     )
 
 
+def _groups_and_kernels() -> Made:
+    """One row of taps serves all groups; a child leans on a parent that has activations."""
+    x = ecg(500, 4)
+    bank = trained_bank()
+    shifts = np.full(4, 9)
+    groups = (Group((0, 1), -1, ((), (0,))), Group((2,), 0, ((0, 1),)), Group((3,), 0, ((1, 0),)))
+    coding = coding_of(x, bank_base=bank.id, bank_delta=write_delta(Delta(True, (), shifts), 4), groups=groups)
+    asked = (Quality(SPARSE), Quality(PRDN, 9.0), Quality(PRDN, 5.0), Quality(LOSSLESS))
+    return x, coding, asked, bank, KernelChoice(bank.kernels, shifts[:2])
+
+
 def _bank() -> Made:
     x = ecg(700, 2)
     bank = trained_bank()
@@ -167,6 +178,7 @@ VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
     "bank_priors": ("6.3", _bank),
     "gaps": ("4.4", _gaps),
     "groups": ("4.5", _groups),
+    "groups_kernels": ("7.8", _groups_and_kernels),
     "short": ("4.3", lambda: _plain(ecg(1001)[1000:], Quality(LOSSLESS))),
     "range_24_bit": ("9.2", lambda: _wide(24)),
     "range_32_bit": ("9.2", lambda: _wide(32)),
@@ -210,14 +222,17 @@ def vector(name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Write every vector and the trained bank; remove what is no vector any more."""
+    made = [vector(name) for name in VECTORS]
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in [*FOLDER.glob("*.json"), *FOLDER.glob("*.sanbank")]:
         old.unlink()
     (FOLDER / f"{TRAINED}.sanbank").write_bytes(trained_bank().data)
-    for name in VECTORS:
-        made = vector(name)
-        (FOLDER / f"{name}.json").write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="ascii")
-        print(f"{name}: {len(made['payload']) // 2} bytes, {len(made['records']['index'])} records", file=sys.stderr)
+    for one in made:
+        text = json.dumps(one, separators=(",", ":")) + "\n"
+        (FOLDER / f"{one['name']}.json").write_text(text, encoding="ascii")
+        print(
+            f"{one['name']}: {len(one['payload']) // 2} bytes, {len(one['records']['index'])} records", file=sys.stderr
+        )
 
 
 if __name__ == "__main__":

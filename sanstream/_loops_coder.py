@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sanstream._jit import jit
+from sanstream._jit import entry, jit
 
 DECODE, ENCODE, ESTIMATE = 0, 1, 2
 LOW, HIGH, CODE, POS, MODE, COST, END = 0, 1, 2, 3, 4, 5, 6
@@ -72,7 +72,7 @@ def start(coder, buf, mode, pos, end):
             coder[CODE] = (coder[CODE] << 8) | b
 
 
-@jit
+@entry
 def finish(coder, buf):
     """Write the fewest bytes that identify the interval; the decoder reads zeros past the end."""
     if coder[MODE] != ENCODE:

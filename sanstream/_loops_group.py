@@ -11,7 +11,7 @@ from collections import namedtuple
 import numpy as np
 
 from sanstream._jit import entry, jit
-from sanstream._loops_coder import COST, DECODE, END, ESTIMATE, INT_SLOTS, POS, code_int, code_simple, finish, start
+from sanstream._loops_coder import INT_SLOTS, code_int, code_simple, start
 from sanstream._loops_coefficients import code_coefficients, code_corrections
 from sanstream._loops_models import (
     INT_AMPLITUDE,
@@ -29,7 +29,6 @@ from sanstream._loops_models import (
     SIMPLE_KERNEL,
     SIMPLE_TOOL,
 )
-from sanstream._loops_samples import code_samples
 from sanstream._loops_wavelet import FRACTION, STEPS, forward, inverse
 
 WAVELET, SAMPLES, CORRECTED, CONSTANT, SPARSE = 0, 1, 2, 3, 4
@@ -138,10 +137,10 @@ def _code_activations(coder, buf, prob, count, layout, kernels, plan, n_columns)
 
 @entry
 def synthesise(kernels, plan, n_known, san):
-    """Add up the kernels of all activations: ``san`` (int64, n x n_columns) in digital steps."""
+    """Add up the kernels of all activations in the own columns of ``san`` (int64, n x n_columns), digital steps."""
     n = san.shape[0]
     n_columns = san.shape[1]
-    san[:, :] = 0
+    san[:, n_known:] = 0
     if plan.n_act[0] == 0:
         return
     shared = kernels.taps.shape[1] == 1
@@ -213,9 +212,13 @@ def _code_cross(coder, buf, prob, count, s, plan, w, c):
         plan.cross[w, c, j] = min(max(v, -4096), 4096)
 
 
-@jit
-def _code_wavelet(coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, previous, y, san, work, slots, xs):
-    """Code one window of one channel with tool a or c and rebuild it into ``y``."""
+@entry
+def code_wavelet(coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, previous, y, san, work, slots, xs):
+    """Code one window of one channel with tool a or c and rebuild it into ``y``.
+
+    ``previous`` is the column coded with the wavelet before in this window, or -1; ``work`` is
+    int64 (4, at least the window's samples + 2).
+    """
     n = b - a
     prediction = work[0]
     values = work[1]
@@ -245,17 +248,12 @@ def _code_wavelet(coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, 
 
 
 @entry
-def run_group(
-    coder, buf, pos, end, mode, prob, count, weight, layout, s, kernels, plan, x, y, missing, san, stop_after, costs
-):
-    """Run one group. ``stop_after`` 1 ends after the plan, 2 after the activations, 0 decodes all.
+def code_front(coder, buf, pos, end, mode, prob, count, layout, s, kernels, plan, stop_after):
+    """Begin a group's run: the plan, the activations, then base and input shift of every channel.
 
-    ``x`` (int64, n x n_columns) is read when encoding; ``y`` holds the known columns and receives
-    the rest. Missing samples are left as the coder saw them. When estimating, ``costs`` (int64,
-    n_windows x n_columns) receives each window's and channel's share in 1/65536 bit.
+    ``stop_after`` 1 ends after the plan, 2 after the activations, 0 goes on.
     """
-    n_columns = y.shape[1]
-    n_windows = (layout.n + layout.window - 1) // layout.window
+    n_windows, n_columns = plan.tool.shape
     start(coder, buf, mode, pos, end)
     _code_plan(coder, buf, prob, count, layout, n_windows, n_columns, plan)
     if stop_after == 1:
@@ -270,46 +268,16 @@ def run_group(
         previous_base = s.base[c]
         v = _int(coder, buf, prob, count, INT_SHIFT, s.shift[c])
         s.shift[c] = min(max(v, 0), 16)
-    synthesise(kernels, plan, layout.n_known, san)
-    work = np.zeros((4, layout.window + 2), np.int64)
-    slots = np.zeros(16, np.int64)
-    xs = np.zeros(16, np.int64)
-    active = np.zeros(n_columns, np.uint8)
-    for w in range(n_windows):
-        if mode == DECODE and coder[POS] > coder[END] + 4:
-            return  # corrupt: what is left would be made up from zeros
-        a = w * layout.window
-        b = min(layout.n, a + layout.window)
-        previous = -1
-        any_active = False
-        for c in range(layout.n_known, n_columns):
-            tool = plan.tool[w, c]
-            active[c] = 1 if tool == SAMPLES else 0
-            before = coder[COST]
-            if tool != WAVELET and tool != CORRECTED:
-                plan.cross[w, c, :] = 0
-            if tool == SAMPLES:
-                any_active = True
-            elif tool == CONSTANT or tool == SPARSE:
-                model = INT_CONSTANT if tool == CONSTANT else INT_MEAN
-                v = s.base[c] + _int(coder, buf, prob, count, model, plan.constant[w, c] - s.base[c])
-                v = min(max(v, layout.lower[c]), layout.upper[c])
-                plan.constant[w, c] = v
-                for t in range(a, b):
-                    if tool == CONSTANT:
-                        y[t, c] = settle(v, layout.lower[c], layout.upper[c], layout.absent[c])
-                    else:
-                        y[t, c] = settle(v + san[t, c], layout.lower[c], layout.upper[c], layout.absent[c])
-            else:
-                _code_wavelet(
-                    coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, previous, y, san, work, slots, xs
-                )
-                previous = c
-            if mode == ESTIMATE:
-                costs[w, c] = coder[COST] - before
-        if any_active:
-            code_samples(
-                coder, buf, prob, count, weight, s, x, y, missing, san, a, b, active, plan.delta[w],
-                layout.lower, layout.upper, layout.absent, slots, xs, costs[w],
-            )  # fmt: skip
-    finish(coder, buf)
+
+
+@entry
+def code_level(coder, buf, prob, count, layout, s, plan, w, a, b, c, y, san):
+    """Code one window of one channel with tool constant or sparse: its level."""
+    tool = plan.tool[w, c]
+    model = INT_CONSTANT if tool == CONSTANT else INT_MEAN
+    v = s.base[c] + _int(coder, buf, prob, count, model, plan.constant[w, c] - s.base[c])
+    v = min(max(v, layout.lower[c]), layout.upper[c])
+    plan.constant[w, c] = v
+    for t in range(a, b):
+        shape = np.int64(0) if tool == CONSTANT else san[t, c]
+        y[t, c] = settle(v + shape, layout.lower[c], layout.upper[c], layout.absent[c])

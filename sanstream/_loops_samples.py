@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from sanstream._jit import jit
+from sanstream._jit import entry, jit
 from sanstream._loops_coder import COST, code_mixed, code_probability
 from sanstream._loops_models import (
     N_SAMPLE,
@@ -246,7 +246,7 @@ def _adapt(s, c, t, regs, n, target, stage1, total):
         solve(s.cov[c], n, s.ridge_shift, s.scratch, s.exponents, s.weights[c])
 
 
-@jit
+@entry
 def code_samples(
     coder, buf, prob, count, weight, s, x, y, missing, san, a, b, active, delta, lower, upper, absent, slots, xs, costs
 ):

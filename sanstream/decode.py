@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream._loops_coder import DECODE, END, POS
-from sanstream._loops_group import CONSTANT, SAMPLES, run_group
+from sanstream._loops_group import CONSTANT, SAMPLES
 from sanstream.bank import Bank
 from sanstream.block import BlockParts, name_block, read_block
 from sanstream.block_coding import SegmentCoding, ancestry
 from sanstream.errors import CorruptError
+from sanstream.group_run import AFTER_ACTIVATIONS, WHOLE, run_group
 from sanstream.group_state import (
     blank_plan,
     fresh_models,
@@ -28,7 +29,6 @@ from sanstream.group_state import (
 from sanstream.signal import IntSamples
 
 AMPLITUDE_UNIT = 1 / 32
-_PLAN, _ACTIVATIONS, _ALL = 1, 2, 0
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,12 @@ def _run(
     start, end = parts.runs[number]
     buffer = np.frombuffer(bytearray(payload), dtype=np.uint8)
     run_group(
-        coder, buffer, start, end, DECODE, *fresh_models(bank), layout, predictor, kernels, plan,
-        samples, samples, _missing_mask(parts, place.columns), san, stop, np.zeros((n_windows, n_columns), np.int64),
+        coder, buffer, (start, end), DECODE, fresh_models(bank), layout, predictor, kernels, plan,
+        samples, samples, _missing_mask(parts, place.columns), san, stop,
     )  # fmt: skip
     if coder[POS] > coder[END] + 4:
         raise CorruptError(f"group {number} needs bytes past its end")
-    if stop == _ALL and coder[POS] < coder[END]:
+    if stop == WHOLE and coder[POS] < coder[END]:
         raise CorruptError(f"group {number} leaves {coder[END] - coder[POS]} of its bytes unread")
     return _Run(plan, predictor, samples, san)
 
@@ -182,7 +182,7 @@ def decode_block(
     out = np.empty((parts.n_samples, len(wanted)), np.int32)
     done: dict[int, _Run] = {}
     for group in _groups_for(coding, wanted):
-        run = done[group] = _named_run(payload, number, parts, coding, bank, group, _ALL, done)
+        run = done[group] = _named_run(payload, number, parts, coding, bank, group, WHOLE, done)
         run.plan = None  # descendants do not need it, and it is as large as the samples
         columns = place_of(coding, group).columns
         for i, channel in enumerate(wanted):
@@ -240,7 +240,7 @@ def _fronts(
     for group in range(len(coding.groups)):
         place = place_of(coding, group)
         parentless = {coding.groups[group].parent: _blank_run(parts.n_samples, place.n_known)}
-        fronts.append((group, _named_run(payload, number, parts, coding, bank, group, _ACTIVATIONS, parentless)))
+        fronts.append((group, _named_run(payload, number, parts, coding, bank, group, AFTER_ACTIVATIONS, parentless)))
     return fronts
 
 

@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from sanstream._loops_analysis import analyse_wavelets, maximum_code, rmse_code
 from sanstream._loops_coder import COST, ENCODE, ESTIMATE, POS
-from sanstream._loops_group import CONSTANT, SAMPLES, SPARSE, Plan, run_group, synthesise
+from sanstream._loops_group import CONSTANT, SAMPLES, SPARSE, Plan, synthesise
 from sanstream._loops_pruning import prune_activations, window_errors
 from sanstream.bank import Bank, Models
 from sanstream.block_coding import SegmentCoding
 from sanstream.encode_effort import Effort
 from sanstream.encode_kernels import Activated
+from sanstream.group_run import WHOLE, run_group
 from sanstream.group_state import (
     blank_plan,
     fresh_models,
@@ -241,8 +242,8 @@ class GroupCoder:
     ) -> tuple[Any, Any, Any]:
         coder, costs, y = np.zeros(8, np.int64), np.zeros((self.n_windows, self.n_columns), np.int64), self._canvas()
         run_group(
-            coder, buffer, 0, len(buffer), mode, *(models or fresh_models(self.bank)), self.layout, self._predictor(),
-            self.kernels, plan, self.x, y, self.missing, self.san, 0, costs,
+            coder, buffer, (0, len(buffer)), mode, models or fresh_models(self.bank), self.layout, self._predictor(),
+            self.kernels, plan, self.x, y, self.missing, self.san, WHOLE, costs,
         )  # fmt: skip
         return coder, costs, y
 

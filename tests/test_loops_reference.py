@@ -14,9 +14,9 @@ warnings.simplefilter("error")
 import google_crc32c
 sys.path.insert(0, sys.argv[1])
 from test_vectors import NAMES, load
-from sanstream._loops_group import run_group
+from sanstream._loops_samples import code_samples
 from sanstream.decode import decode_block
-assert not hasattr(run_group, "py_func"), "compiled"
+assert not hasattr(code_samples, "py_func"), "compiled"
 found = {}
 for name in NAMES:
     vector, payload, coding, bank = load(name)
