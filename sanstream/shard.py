@@ -1,6 +1,6 @@
 """A shard: consecutive blocks of one segment behind a table of their lengths; one Zarr chunk, one object.
 
-Layout (little-endian; FORMAT.md, "Shard")::
+Layout (little-endian; FORMAT.md clause 11)::
 
     0   4  magic "SNSH"
     4   1  version, 0
