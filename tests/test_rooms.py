@@ -1,4 +1,4 @@
-"""The order of rooms (docs/design/001-rooms-and-contracts.md) is kept by every file."""
+"""The order of rooms (docs/design/001-rooms.md) is kept by every file."""
 
 from __future__ import annotations
 
