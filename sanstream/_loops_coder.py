@@ -129,6 +129,23 @@ def code_probability(coder, buf, p, bit):
 
 
 @jit
+def code_gamma(coder, buf, value):
+    """Code 1 <= value < 2^40 in Elias gamma, every bit equiprobable."""
+    top = 0
+    while value >> (top + 1):
+        top += 1
+    n = 0
+    while n < 40:
+        if code_probability(coder, buf, 32768, 1 if top > n else 0) == 0:
+            break
+        n += 1
+    out = np.int64(1)
+    for b in range(n - 1, -1, -1):
+        out = (out << 1) | code_probability(coder, buf, 32768, (value >> b) & 1)
+    return out
+
+
+@jit
 def code_mixed(coder, buf, prob, count, weight, wbase, slots, n, limit, xs, bit):
     """Code one bit from ``n`` adaptive contexts mixed in the logistic domain; adapt all.
 

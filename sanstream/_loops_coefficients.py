@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sanstream._jit import jit
-from sanstream._loops_coder import code_mixed, code_probability, code_simple
+from sanstream._loops_coder import code_gamma, code_mixed, code_simple
 from sanstream._loops_models import (
     COEF_BASE,
     COEF_NODES,
@@ -15,6 +15,7 @@ from sanstream._loops_models import (
     SIMPLE_BAND,
     W_COEF,
     W_CORR,
+    cap,
     half_octave,
 )
 from sanstream._loops_wavelet import band_starts
@@ -36,28 +37,10 @@ def _magnitude(coder, buf, prob, count, weight, wbase, slots, n, xs, value):
             break
         u += 1
     if u == _ESCAPE:
-        rest = max(m - _ESCAPE + 1, 1)
-        e = 0
-        while rest >> (e + 1):
-            e += 1
-        k = 0
-        while k < 40:
-            bit = code_probability(coder, buf, 32768, 1 if e > k else 0)
-            if bit == 0:
-                break
-            k += 1
-        out = np.int64(1)
-        for b in range(k - 1, -1, -1):
-            out = (out << 1) | code_probability(coder, buf, 32768, (rest >> b) & 1)
-        m = out + _ESCAPE - 1
+        m = code_gamma(coder, buf, max(m - _ESCAPE + 1, 1)) + _ESCAPE - 1
     else:
         m = np.int64(u)
     return m
-
-
-@jit
-def _cap(v, top):
-    return v if v < top else top
 
 
 @jit
@@ -127,23 +110,23 @@ def code_coefficients(coder, buf, prob, count, weight, q, n, san, step, other, h
                     o1 += abs(other[i - 1])
                 if i + 1 < b:
                     o1 += abs(other[i + 1])
-            near = _cap(half_octave(2 * m1 + m2), 7)
-            par = _cap(half_octave(2 * p0 + p1 + p2), 7)
-            wide = _cap(half_octave(m1 + m2 + m3 + m4), 7)
+            near = cap(half_octave(2 * m1 + m2), 7)
+            par = cap(half_octave(2 * p0 + p1 + p2), 7)
+            wide = cap(half_octave(m1 + m2 + m3 + m4), 7)
             d64 = depth * 64
             slots[0] = COEF_BASE[0] + (d64 + near * 8 + par) * COEF_NODES
-            slots[1] = COEF_BASE[1] + (d64 + wide * 8 + _cap(half_octave(g0 + p0), 7)) * COEF_NODES
-            slots[2] = COEF_BASE[2] + (d64 + _cap(half_octave(s0), 15) * 4 + _cap((near + 1) >> 1, 3)) * COEF_NODES
+            slots[1] = COEF_BASE[1] + (d64 + wide * 8 + cap(half_octave(g0 + p0), 7)) * COEF_NODES
+            slots[2] = COEF_BASE[2] + (d64 + cap(half_octave(s0), 15) * 4 + cap((near + 1) >> 1, 3)) * COEF_NODES
             slots[3] = (
                 COEF_BASE[3]
-                + (d64 + (has_other * 32 + _cap(half_octave(o0), 3) * 8 + _cap(half_octave(o1), 3) * 2 + _cap(m1, 1)))
+                + (d64 + (has_other * 32 + cap(half_octave(o0), 3) * 8 + cap(half_octave(o1), 3) * 2 + cap(m1, 1)))
                 * COEF_NODES
             )
             mass = 6 * m1 + 3 * m2 + 2 * m3 + m4 + 4 * p0 + 2 * (p1 + p2) + 2 * g0 + 4 * o0 + 2 * o1
-            slots[4] = COEF_BASE[4] + (depth * 32 + _cap(2 * half_octave(mass) + (mass & 1), 31)) * COEF_NODES
+            slots[4] = COEF_BASE[4] + (depth * 32 + cap(2 * half_octave(mass) + (mass & 1), 31)) * COEF_NODES
             slots[5] = (
                 COEF_BASE[5]
-                + (d64 + _cap(half_octave(s0 + ((s1 + s2) >> 1)), 15) * 4 + _cap((par + 1) >> 1, 3)) * COEF_NODES
+                + (d64 + cap(half_octave(s0 + ((s1 + s2) >> 1)), 15) * 4 + cap((par + 1) >> 1, 3)) * COEF_NODES
             )
             wbase = W_COEF + depth * COEF_NODES * N_COEF
             v = q[i]
@@ -172,8 +155,8 @@ def code_corrections(coder, buf, prob, count, weight, steps, n, slots, xs):
         m1 = abs(steps[i - 1]) if i > 0 else 0
         m2 = abs(steps[i - 2]) if i > 1 else 0
         m3 = abs(steps[i - 3]) if i > 2 else 0
-        slots[0] = CORR_BASE[0] + (_cap(m1, 3) * 64 + _cap(m2, 3) * 16 + _cap(m3, 3) * 4) * COEF_NODES
-        slots[1] = CORR_BASE[1] + _cap(half_octave(wide), 31) * COEF_NODES
+        slots[0] = CORR_BASE[0] + (cap(m1, 3) * 64 + cap(m2, 3) * 16 + cap(m3, 3) * 4) * COEF_NODES
+        slots[1] = CORR_BASE[1] + cap(half_octave(wide), 31) * COEF_NODES
         v = steps[i]
         bit = code_mixed(coder, buf, prob, count, weight, W_CORR, slots, N_CORR, COEF_LIMIT, xs, 1 if v != 0 else 0)
         m = np.int64(0)
@@ -186,4 +169,4 @@ def code_corrections(coder, buf, prob, count, weight, steps, n, slots, xs):
             steps[i] = -m if negative else m
         else:
             steps[i] = 0
-        wide += ((_cap(m, 64) << 10) - wide) >> 5
+        wide += ((cap(m, 64) << 10) - wide) >> 5

@@ -65,6 +65,12 @@ def blank_models() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @jit
+def cap(v, top):
+    """Return the smaller of both."""
+    return v if v < top else top
+
+
+@jit
 def octave(v):
     """Bit length of v >= 0."""
     n = 0

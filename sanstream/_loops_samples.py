@@ -11,12 +11,13 @@ from collections import namedtuple
 import numpy as np
 
 from sanstream._jit import entry, jit
-from sanstream._loops_coder import COST, code_mixed, code_probability
+from sanstream._loops_coder import COST, code_gamma, code_mixed, code_probability
 from sanstream._loops_models import (
     N_SAMPLE,
     SAMPLE_BASE,
     SAMPLE_NODES,
     W_SAMPLE,
+    cap,
     half_octave,
     octave,
 )
@@ -119,20 +120,7 @@ def _code_value(coder, buf, prob, count, weight, wbase, slots, xs, g, e):
         u += 1
     out = np.int64(u)
     if u == _UNARY:
-        rest = max(high - _UNARY + 1, 1)
-        top = 0
-        while rest >> (top + 1):
-            top += 1
-        k = 0
-        while k < 40:
-            bit = code_probability(coder, buf, 32768, 1 if top > k else 0)
-            if bit == 0:
-                break
-            k += 1
-        tail = np.int64(1)
-        for b in range(k - 1, -1, -1):
-            tail = (tail << 1) | code_probability(coder, buf, 32768, (rest >> b) & 1)
-        out = tail + _UNARY - 1
+        out = code_gamma(coder, buf, max(high - _UNARY + 1, 1)) + _UNARY - 1
     node = 2 + (u if u < _UNARY else _UNARY - 1)
     first = 0
     for b in range(g - 1, -1, -1):
@@ -155,17 +143,12 @@ def _code_value(coder, buf, prob, count, weight, wbase, slots, xs, g, e):
 
 
 @jit
-def _cap(v, top):
-    return v if v < top else top
-
-
-@jit
 def _contexts(s, y, t, c, second, rounded, fraction, quantum, slots):
     """Prepare the context slots of column ``c``; returns (weight-set scale, low bits)."""
     shift = s.shift[c]
     fast = (s.fast[c] << shift) // quantum
-    qa = _cap(half_octave(fast), 31)
-    qb = _cap(half_octave((s.slow[c] << shift) // quantum), 31)
+    qa = cap(half_octave(fast), 31)
+    qb = cap(half_octave((s.slow[c] << shift) // quantum), 31)
     e1 = ((s.history[c, 0] >> 4) << shift) // quantum
     e2 = ((s.history[c, 1] >> 4) << shift) // quantum
     neighbour = np.int64(0)
@@ -178,9 +161,9 @@ def _contexts(s, y, t, c, second, rounded, fraction, quantum, slots):
     g = octave(mean) - 2
     if g < 0:
         g = 0
-    l1 = _cap(octave(abs(e1)), 7)
-    l2 = _cap(octave(abs(e2)), 7)
-    lo = _cap(octave(abs(neighbour)), 7)
+    l1 = cap(octave(abs(e1)), 7)
+    l2 = cap(octave(abs(e2)), 7)
+    lo = cap(octave(abs(neighbour)), 7)
     dis = ((second >> 1) << shift) // quantum
     if dis > 15:
         dis = np.int64(15)
@@ -197,7 +180,7 @@ def _contexts(s, y, t, c, second, rounded, fraction, quantum, slots):
     slots[1] = SAMPLE_BASE[1] + (qb * 32 + qa) * SAMPLE_NODES
     slots[2] = (
         SAMPLE_BASE[2]
-        + ((((l1 * 2 + (1 if e1 > 0 else 0)) * 8 + l2) * 2 + (1 if e2 > 0 else 0)) * 4 + _cap(g, 3)) * SAMPLE_NODES
+        + ((((l1 * 2 + (1 if e1 > 0 else 0)) * 8 + l2) * 2 + (1 if e2 > 0 else 0)) * 4 + cap(g, 3)) * SAMPLE_NODES
     )
     slots[3] = SAMPLE_BASE[3] + ((lo * 2 + (1 if neighbour > 0 else 0)) * 32 + qa) * SAMPLE_NODES
     slots[4] = SAMPLE_BASE[4] + ((dis + 16) * 16 + (qa >> 1)) * SAMPLE_NODES
@@ -205,7 +188,7 @@ def _contexts(s, y, t, c, second, rounded, fraction, quantum, slots):
     slots[6] = SAMPLE_BASE[6] + (((d1 & 15) * 16 + (d2 & 15)) * 4 + (dm & 3)) * SAMPLE_NODES
     slots[7] = (
         SAMPLE_BASE[7]
-        + ((_cap(octave(abs(d1)), 15) * 16 + _cap(octave(abs(dm)), 15)) * 2 + (1 if d1 > 0 else 0)) * SAMPLE_NODES
+        + ((cap(octave(abs(d1)), 15) * 16 + cap(octave(abs(dm)), 15)) * 2 + (1 if d1 > 0 else 0)) * SAMPLE_NODES
     )
     return qa >> 1, g
 
