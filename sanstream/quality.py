@@ -149,7 +149,13 @@ def choose_qualities(requests: Sequence[str], channels: Sequence[Channel]) -> tu
     InputError
         On an unknown quality or a label that no channel has.
     """
-    chosen = ["lossless"] * len(channels)
+    texts = asked_of(requests, channels)
+    return tuple(parse_quality(text, channel) for text, channel in zip(texts, channels, strict=True))
+
+
+def asked_of(requests: Sequence[str], channels: Sequence[Channel]) -> list[str]:
+    """Return the quality asked of each channel, as written; the later request wins."""
+    chosen = [LOSSLESS] * len(channels)
     for request in requests:
         head, equals, tail = request.partition("=")
         if equals and head not in _KINDS:
@@ -158,7 +164,17 @@ def choose_qualities(requests: Sequence[str], channels: Sequence[Channel]) -> tu
                 chosen[i] = tail
         else:
             chosen = [request] * len(channels)
-    return tuple(parse_quality(text, channel) for text, channel in zip(chosen, channels, strict=True))
+    return chosen
+
+
+def tightened(requests: Sequence[str], channels: Sequence[Channel]) -> list[str]:
+    """Say which channels are stored lossless because their bound is under half a digital step."""
+    notes = []
+    for text, channel in zip(asked_of(requests, channels), channels, strict=True):
+        stored = parse_quality(text, channel)
+        if stored.kind == LOSSLESS and text.strip() != LOSSLESS and channel.kind != TRIGGER:
+            notes.append(f"channel {channel.label!r}: {text} is under half a digital step, stored lossless")
+    return notes
 
 
 def check_requests(requests: Sequence[str], channels: Sequence[Channel]) -> None:

@@ -18,6 +18,7 @@ from sanstream.archive_recording import RecordingReader
 from sanstream.archive_write import ArchiveWriter
 from sanstream.bank_places import choose_bank
 from sanstream.errors import InputError
+from sanstream.quality import tightened
 from sanstream.transfer_deidentify import deidentify as without_identity
 
 EFFORTS = ("fast", "default", "thorough")
@@ -73,8 +74,8 @@ def archive(
     Returns
     -------
     dict
-        ``{"recordings": [names], "coded_bytes": int, "n_samples": int}`` of what was added; samples
-        of all channels.
+        ``{"recordings": [names], "coded_bytes": int, "n_samples": int, "notes": [str]}`` of what was
+        added; samples of all channels; notes say where a bound became lossless.
 
     Raises
     ------
@@ -93,19 +94,32 @@ def archive(
     if effort not in EFFORTS:
         raise InputError(f"effort {effort!r} is unknown", hint=f"use {', '.join(EFFORTS)}")
     chosen = None if bank is None else choose_bank(bank).bank
-    done: dict[str, Any] = {"recordings": [], "coded_bytes": 0, "n_samples": 0}
+    done: dict[str, Any] = {"recordings": [], "coded_bytes": 0, "n_samples": 0, "notes": []}
     with ArchiveWriter(to, container=container, append=append, self_contained=self_contained) as writer:
-        for number, path in enumerate(paths, start=1):
+        for number, path in enumerate(_distinct(paths), start=1):
             recording = formats.read(Path(path), rate=rate, unit=unit)
             if deidentify:
                 recording = without_identity(recording, name=writer.free_name(f"recording{number}"))
             manifest = writer.add(recording, requests, effort=effort, bank=chosen, device=device, progress=progress)
             segments = [g for s in manifest.streams for g in s.segments]
+            notes = dict.fromkeys(n for g in segments for n in tightened(requests, g.channels))
+            done["notes"] += [f"{manifest.name}, {note}" for note in notes]
             done["recordings"].append(manifest.name)
             done["coded_bytes"] += sum(g.coded_bytes for g in segments)
             done["n_samples"] += sum(g.n_samples * g.coding.n_channels for g in segments)
         writer.commit()
     return done
+
+
+def _distinct(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Drop further files of a WFDB record that is there already, as ``record.*`` of a shell names them all."""
+    records: dict[Path, None] = {}
+    for path in map(Path, paths):
+        longer = Path(f"{path}.hea")
+        beside = longer if longer.is_file() else path.with_suffix(".hea")
+        of_record = path.suffix != ".hea" and beside.is_file() and formats.detect(path) == "wfdb"
+        records.setdefault(beside if of_record else path)
+    return list(records)
 
 
 def restore(

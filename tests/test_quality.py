@@ -120,3 +120,10 @@ def test_a_constant_window_has_a_figure() -> None:
 def test_prdn_ignores_a_common_offset(x: np.ndarray, offset: int) -> None:
     y = x + np.arange(len(x)) % 3
     assert q.prdn(x + offset, y + offset) == pytest.approx(q.prdn(x, y), rel=1e-6)
+
+
+def test_a_bound_under_half_a_step_says_that_it_became_lossless() -> None:
+    channels = [Channel("II", "mV", 200.0), Channel("V", "mV", 200.0)]
+    notes = q.tightened(["max-error=0.3adu", "V=lossless"], channels)
+    assert notes == ["channel 'II': max-error=0.3adu is under half a digital step, stored lossless"]
+    assert q.tightened(["prdn=5"], channels) == []

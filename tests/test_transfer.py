@@ -174,3 +174,12 @@ def test_header_and_lead_names_are_kept_by_default(tmp_path: Path) -> None:
     stream = Stream("s", Fraction(100), (Segment(0, LEADS[:1], walk(50)[:, None]),))
     own = Recording("r", (stream,), attributes={"comments": ["Jane"]})
     assert_same(sanstream.open(write(tmp_path / "a", [own])).recordings["r"].read(), own)
+
+
+def test_all_files_of_a_record_are_one_recording(tmp_path: Path) -> None:
+    from sanstream.simulate import simulate_ecg
+
+    written = formats.write(simulate_ecg(20, seed=1), tmp_path / "in", format="wfdb")
+    done = archive(written, to=tmp_path / "a", effort="fast")
+    assert len(written) > 1
+    assert len(done["recordings"]) == 1

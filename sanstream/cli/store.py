@@ -76,6 +76,8 @@ def archive(
             unit=unit,
             progress=progress,
         )
+    for note in done["notes"]:
+        click.echo(f"note: {note}", err=True)
     rate_of = 8 * done["coded_bytes"] / max(1, done["n_samples"])
     click.echo(
         f"{target}: {done['n_samples']:,} samples of {', '.join(done['recordings'])}, {rate_of:.3f} bit/sample",
