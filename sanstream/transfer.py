@@ -113,13 +113,16 @@ def archive(
 
 def _distinct(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """Drop further files of a WFDB record that is there already, as ``record.*`` of a shell names them all."""
-    records: dict[Path, None] = {}
+    sources: list[Path] = []
     for path in map(Path, paths):
         longer = Path(f"{path}.hea")
-        beside = longer if longer.is_file() else path.with_suffix(".hea")
-        of_record = path.suffix != ".hea" and beside.is_file() and formats.detect(path) == "wfdb"
-        records.setdefault(beside if of_record else path)
-    return list(records)
+        header = longer if longer.is_file() else path.with_suffix(".hea")
+        of_record = header.is_file() and formats.detect(path) == "wfdb"
+        if not of_record:
+            sources.append(path)
+        elif header not in sources:
+            sources.append(header)
+    return sources
 
 
 def restore(
