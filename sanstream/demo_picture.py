@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from sanstream.archive import Archive, StreamReader
 from sanstream.archive_manifest import SegmentEntry
-from sanstream.bank_delta import read_delta
+from sanstream.group_state import kernel_shapes
 from sanstream.plot import Explained
 from sanstream.quality import PRDN, RMSE, Quality, parse_quality
 from sanstream.signal import Recording
@@ -91,12 +91,8 @@ def _bound(quality: Quality, x: npt.NDArray[np.int32], gain: float) -> float | N
 
 
 def _kernels(reader: StreamReader, entry: SegmentEntry, channel: int) -> Sequence[FloatArray]:
-    """Taps, on this channel, of the kernels in use: the segment's own, else the bank's."""
-    coding = reader.coding(entry)
-    kernels = read_delta(coding.bank_delta, coding.n_channels).kernels or reader.bank(entry).kernels
-    members = list(coding.groups[0].channels)
-    row = members.index(channel) if channel in members else 0
-    return [kernel.taps[row % kernel.taps.shape[0]].astype(np.float64) for kernel in kernels]
+    """Shapes, on this channel, of the kernels in use, digital steps at amplitude 1."""
+    return kernel_shapes(reader.coding(entry), reader.bank(entry), channel)
 
 
 def _synthesis(

@@ -57,6 +57,23 @@ def kernels_of(coding: SegmentCoding, bank: Bank) -> tuple[Kernel, ...]:
     return bank.kernels if delta.use_bank_kernels else delta.kernels
 
 
+def kernel_shapes(coding: SegmentCoding, bank: Bank, channel: int) -> list[npt.NDArray[np.float64]]:
+    """Return what each kernel adds to a channel at amplitude 1, digital steps (FORMAT.md clause 7: ``2^shift / 2048``).
+
+    A kernel that is not the channel's group's gives zeros.
+    """
+    delta = delta_of(coding.bank_delta, coding.n_channels)
+    number = next(i for i, group in enumerate(coding.groups) if channel in group.channels)
+    out = []
+    for kernel in kernels_of(coding, bank):
+        rows = kernel.taps.shape[0]
+        used = delta.shifts is not None and (rows == 1 or number == 0)
+        row = coding.groups[number].channels.index(channel) if rows > 1 and used else 0
+        scale = 2.0 ** float(delta.shifts[channel]) / 2048 if used and delta.shifts is not None else 0.0
+        out.append(kernel.taps[row] * scale)
+    return out
+
+
 def loop_kernels(coding: SegmentCoding, bank: Bank, place: GroupPlace, number: int) -> Kernels:
     """Return the segment's kernels as the loops take them.
 

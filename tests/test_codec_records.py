@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from codec_cases import QUALITIES, channels_for, check, code, ecg
 
-from sanstream import decode, encode
+from sanstream import decode, encode, simulate
 from sanstream.bank import Kernel, blank_bank
 from sanstream.bank_delta import Delta, write_delta
 from sanstream.block_coding import Group, SegmentCoding
 from sanstream.encode_kernels import KernelChoice
-from sanstream.quality import Quality
+from sanstream.group_state import kernel_shapes
+from sanstream.quality import Quality, choose_qualities
 
 
 def known_events(amplitudes: np.ndarray, places: np.ndarray, n: int) -> tuple[np.ndarray, encode.Plan]:
@@ -83,3 +85,23 @@ def test_clause_10_figures_rise_with_their_codes(code_number: int) -> None:
     codes = np.array([max(0, code_number - 1), code_number])
     assert np.diff(decode.rmse_of_code(codes))[0] >= 0
     assert np.diff(decode.maximum_of_code(codes))[0] >= 0
+
+
+def test_records_and_kernels_alone_explain_most_of_an_ecg() -> None:
+    """Amplitude times kernel, in digital steps, is the SAN layer: it leaves a fraction of the beats' energy."""
+    segment = simulate.simulate_ecg(120, seed=3, ectopic=0.0).streams[0].segments[0]
+    qualities = choose_qualities(["prdn=9"], segment.channels)
+    plan = encode.plan_segment(segment.samples, segment.channels, qualities, Fraction(360), segment_id="5" * 16)
+    size = plan.coding.block_samples
+    for channel in range(2):
+        shapes = kernel_shapes(plan.coding, plan.bank, channel)
+        left = total = 0.0
+        for number, payload in enumerate(encode.encode_blocks(segment.samples, plan)):
+            x = segment.samples[number * size : (number + 1) * size, channel].astype(float)
+            found = decode.read_records(payload, number, plan.coding, plan.bank)
+            san = np.zeros(len(x) + 2 * 4096)
+            for kernel, index, amplitude in zip(found.kernel, found.index, found.amplitude[:, channel], strict=True):
+                san[index + 4096 : index + 4096 + len(shapes[kernel])] += amplitude * shapes[kernel]
+            rest = np.diff(x) - np.diff(san[4096 : 4096 + len(x)])
+            left, total = left + float(rest @ rest), total + float(np.diff(x) @ np.diff(x))
+        assert left < 0.35 * total
