@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import make_recording
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -128,6 +129,40 @@ def test_text_comes_back_as_it_was(tmp_path: Path, text: str, rate: Fraction | N
     recording = csv_roundtrip(text, tmp_path, rate)
     assert recording.streams[0].rate == RATE
     assert [c.unit for c in recording.streams[0].segments[0].channels] == units
+
+
+@pytest.mark.parametrize(
+    ("head", "labels"),
+    [
+        ('time,"ECG, lead I"', ["ECG, lead I"]),
+        ('time,"a ""b"""', ['a "b"']),
+        ('"time" , "ECG, lead I [mV]"', ["ECG, lead I"]),
+        ("'Elapsed time','ECG, lead I'", ["ECG, lead I"]),
+        ("time,O'Hara's", ["O'Hara's"]),
+    ],
+)
+def test_quoted_header_cells_are_one_cell_each(tmp_path: Path, head: str, labels: list[str]) -> None:
+    recording = csv_roundtrip(head + "\n0.000,1.288\n0.004,1.449\n", tmp_path)
+    assert recording.streams[0].rate == RATE
+    assert [c.label for c in recording.streams[0].segments[0].channels] == labels
+
+
+def test_a_quoted_delimiter_needs_no_time_column(tmp_path: Path) -> None:
+    recording = csv_roundtrip('"ECG, lead I",b\n1.288,1\n1.449,4\n', tmp_path, RATE)
+    assert [c.label for c in recording.streams[0].segments[0].channels] == ["ECG, lead I", "b"]
+    (tmp_path / "alone").mkdir()
+    alone = csv_roundtrip('"ECG, lead I"\n1.288\n1.449\n', tmp_path / "alone", RATE)
+    assert [c.label for c in alone.streams[0].segments[0].channels] == ["ECG, lead I"]
+
+
+@pytest.mark.parametrize("label", ["ECG, lead I", 'a "b"', "a;b", "#1", "'x'", "x\ty"])
+def test_any_label_is_written_so_that_it_reads_back(tmp_path: Path, label: str) -> None:
+    recording = make_recording(np.arange(10)[:, None])
+    channel = replace(recording.streams[0].segments[0].channels[0], label=label)
+    segment = replace(recording.streams[0].segments[0], channels=(channel,))
+    labelled = replace(recording, streams=(replace(recording.streams[0], segments=(segment,)),))
+    (path,) = formats.write(labelled, tmp_path, format="csv")
+    assert formats.read(path).streams[0].segments[0].channels[0].label == label
 
 
 def test_latin_text_and_dates_come_back(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,8 +48,21 @@ def _is_head(cells: list[str]) -> bool:
     return any(not is_number(c) and not is_missing(c) for c in rest) or all(is_missing(c) for c in cells)
 
 
-def _clean(cell: str) -> str:
-    return cell.strip().strip("\"'").strip()
+def _head_cells(line: str, delimiter: str, source: Path) -> list[str]:
+    """Cut a header line into cells, out of their double quotes, or out of single ones as WFDB's tools write."""
+    text = line.strip(" ")
+    quote = "'" if text.startswith("'") and text.endswith("'") else '"'
+    try:
+        cells = next(csv.reader([text], delimiter=delimiter, quotechar=quote, skipinitialspace=True), [""])
+    except csv.Error as error:
+        raise InputError(f"{source}: header line {line[:40]!r}: {error}", hint="repair the line") from error
+    return [cell.strip() for cell in cells]
+
+
+def _quoted(label: str) -> str:
+    """Write a label as one header cell."""
+    text = " ".join(label.splitlines())
+    return '"' + text.replace('"', '""') + '"' if re.search("[,;|\t\"]|^['#]", text) else text
 
 
 def _split(lines: list[str], source: Path) -> _Sheet:
@@ -63,9 +77,13 @@ def _split(lines: list[str], source: Path) -> _Sheet:
         raise InputError(f"{source}: no rows", hint="name a file with samples")
     delimiter = _delimiter(lines[-1])
     data = first
-    while data < len(lines) and data < first + 3 and _is_head(lines[data].split(delimiter)):
+    named: list[list[str]] = []
+    while data < len(lines) and len(named) < 3:
+        cells = _head_cells(lines[data], delimiter, source)
+        if not _is_head(cells):
+            break
+        named.append(cells)
         data += 1
-    named = [[_clean(c) for c in line.split(delimiter)] for line in lines[first:data]]
     rows = [line.split(delimiter) for line in lines[data:]]
     if not rows:
         raise InputError(f"{source}: header but no rows", hint="name a file with samples")
@@ -164,7 +182,7 @@ def write(recording: Recording, folder: Path, format: str) -> list[Path]:
             path.write_bytes(text.encode(saved["encoding"]))
         else:
             names = [f"{c.label} [{c.unit}]" if c.unit else c.label for c in channels]
-            head = [f"# rate: {rate_text(stream.rate)}", ",".join(n.replace(",", " ") for n in names)]
+            head = [f"# rate: {rate_text(stream.rate)}", ",".join(map(_quoted, names))]
             rows = [",".join(row) for row in zip(*cells, strict=True)]
             path.write_text("\n".join([*head, *rows]) + "\n", encoding="utf-8")
         files.append(path)
