@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -163,6 +164,36 @@ def test_any_label_is_written_so_that_it_reads_back(tmp_path: Path, label: str) 
     labelled = replace(recording, streams=(replace(recording.streams[0], segments=(segment,)),))
     (path,) = formats.write(labelled, tmp_path, format="csv")
     assert formats.read(path).streams[0].segments[0].channels[0].label == label
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("a,b\n1,x\n3,4\n", "x"),
+        ("MLII,V1\nnan?,3\n5,6\n", "nan?"),
+        ("x\nERR\n5\n", "ERR"),
+        ("x\ninf\n5\n", "inf"),
+        ("date,x\n2020-01-01,ERR\n2020-01-02,3\n", "ERR"),
+        ("a,b\ns,mV\n1,x\n3,4\n", "x"),
+    ],
+)
+def test_a_bad_first_row_is_no_row_of_units(tmp_path: Path, text: str, cell: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(InputError, match=re.escape(f"{cell!r} is not a number")):
+        formats.read(tmp_path / "x.csv", rate=RATE)
+
+
+@pytest.mark.parametrize("text", ["x\n-\n5\n", "x\nNaN\n5\n", "nan\n5\n", "x,y\nNA,1\n5,2\n", "x,y\n,\n5,2\n"])
+def test_a_first_row_of_missing_cells_is_a_sample(tmp_path: Path, text: str) -> None:
+    segment = csv_roundtrip(text, tmp_path, RATE).streams[0].segments[0]
+    assert segment.samples[:, 0].tolist() == [MISSING, 5]
+
+
+@pytest.mark.parametrize("row", ["s,mV", "sec,%", "[s],[µV]", "'hh:mm:ss.mmm','mV'", "seconds,beats/min", "-,mV", "s,"])
+def test_a_row_of_units_is_one(tmp_path: Path, row: str) -> None:
+    segment = csv_roundtrip(f"a,b\n{row}\n\n1,2\n3,4\n", tmp_path, RATE).streams[0].segments[0]
+    assert segment.samples.tolist() == [[1, 2], [3, 4]]
+    assert [c.label for c in segment.channels] == ["a", "b"]
 
 
 def test_latin_text_and_dates_come_back(tmp_path: Path) -> None:

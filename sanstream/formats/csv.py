@@ -19,6 +19,9 @@ from sanstream.signal import Recording, parse_rate
 
 _COMMENT = re.compile(r"^#\s*(rate|fs|sampling rate|sampling_rate|sampling frequency|unit|units)\s*[:=]\s*(\S+)", re.I)
 _UNIT = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]$")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_UNIT_TEXT = re.compile(r"[\[(]?(?=[^\W\d_]|[%‰°/])[^?!]{1,24}$")
+_NO_UNIT = re.compile(r"(err|error|invalid|bad|inf|infinity|nan|overflow|off|true|false|x+)$", re.I)
 _MAX_COLUMNS = 4096
 
 
@@ -42,10 +45,14 @@ def _delimiter(line: str) -> str:
 
 
 def _is_head(cells: list[str]) -> bool:
-    """Tell a header row: some cell is neither number, nor missing, nor (in the first column) a date."""
-    dated = bool(re.match(r"^\d{4}-\d\d-\d\d", cells[0].strip()))
-    rest = cells[1:] if dated else cells
-    return any(not is_number(c) and not is_missing(c) for c in rest) or all(is_missing(c) for c in cells)
+    """Tell a row of names: some cell is neither number nor missing, and the first is no date."""
+    return not _DATE.match(cells[0]) and any(not is_number(c) and not is_missing(c) for c in cells)
+
+
+def _is_units(cells: list[str]) -> bool:
+    """Tell a row of units, below the names: no cell is a value, and each is as short as a unit."""
+    words = [c for c in cells if not is_missing(c)]
+    return bool(words) and all(_UNIT_TEXT.match(c) and not _NO_UNIT.match(c) for c in words)
 
 
 def _head_cells(line: str, delimiter: str, source: Path) -> list[str]:
@@ -79,8 +86,11 @@ def _split(lines: list[str], source: Path) -> _Sheet:
     data = first
     named: list[list[str]] = []
     while data < len(lines) and len(named) < 3:
+        if not lines[data].strip() and delimiter in lines[-1]:
+            data += 1
+            continue
         cells = _head_cells(lines[data], delimiter, source)
-        if not _is_head(cells):
+        if not (_is_units(cells) if named else _is_head(cells)):
             break
         named.append(cells)
         data += 1
