@@ -164,6 +164,7 @@ def summarise(rows: dict[str, list[dict[str, Any]]], effort: str, n_records: int
         print(json.dumps(line))
     if n_records == n_all:
         file = ROOT / "docs" / "measured" / "mitdb.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
         names = {(line["figure"], effort) for line in lines}
         old = [json.loads(t) for t in file.read_text().splitlines()] if file.is_file() else []
         kept = [row for row in old if (row["figure"], row["effort"]) not in names]

@@ -44,8 +44,8 @@ class Effort:
 
 
 EFFORTS = {
-    "fast": Effort(8, 2, 1, 256, 1, 10, 30, (), 0, 0, False, 1),
-    "default": Effort(16, 6, 2, 64, 1, 10, 60, (0.65,), 4, 4, True, 3),
+    "fast": Effort(8, 2, 1, 256, 1, 10, 30, (0.4,), 2, 3, True, 1),
+    "default": Effort(16, 6, 2, 64, 1, 10, 60, (0.65, 0.4), 4, 4, True, 3),
     "thorough": Effort(20, 12, 8, 32, 1, 30, 60, (0.65, 0.4), 8, 6, True, 5),
 }
 

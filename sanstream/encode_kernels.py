@@ -86,9 +86,11 @@ def adapt(
     from sanstream.san.matching import adapt_kernels
 
     m = round(float(rate) * seconds)
-    size = min(round(float(rate) * 10), 16384)
+    size = min(round(float(rate) * 10), 16384, len(samples) // 2)
+    if not 16 <= m <= 1024 or m * 2 > size:
+        return None
     windows = _whole_windows(samples, present, size)
-    if not 16 <= m <= 1024 or m * 2 > size or len(windows) < 2:
+    if len(windows) < 2:
         return None
     batch = torch.from_numpy(windows).to(_device(device))
     initial = _starts(bank, rate, m, batch.device)

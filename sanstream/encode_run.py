@@ -147,6 +147,7 @@ class GroupCoder:
         self._set_bounds()
         self._keep_worthy_activations()
         synthesise(self.kernels, self.plan, self.place.n_known, self.san)
+        self._set_sparse_levels()
         analyse_wavelets(
             self.layout, self._predictor(), self.plan, self.x, self._canvas(), self.missing, self.san,
             self.bounds.kind, self.bounds.bound, self.effort.tries,
@@ -182,7 +183,6 @@ class GroupCoder:
             return
         if quality.kind == SPARSE_QUALITY:
             plan.tool[w, c] = SPARSE
-            plan.constant[w, c] = int(np.round(values.mean()))
             return
         if quality.kind == MAX_ERROR:
             bounds.kind[w, c], bounds.bound[w, c], bounds.delta[w, c] = 2, quality.value, int(quality.value)
@@ -192,6 +192,15 @@ class GroupCoder:
             bounds.kind[w, c], bounds.bound[w, c] = 1, bound
             # uniform integer errors up to delta have a variance of ((2 delta + 1)^2 - 1) / 12
             bounds.delta[w, c] = int((math.sqrt(12 * bound * bound + 1) - 1) / 2)
+
+    def _set_sparse_levels(self) -> None:
+        """Give each sparse window the level that its activations leave."""
+        size = self.coding.window_samples
+        for w, c in np.argwhere(self.plan.tool == SPARSE):
+            rows = slice(w * size, (w + 1) * size)
+            present = self.missing[rows, c] == 0
+            level = (self.x[rows, c] - self.san[rows, c])[present].mean()
+            self.plan.constant[w, c] = int(np.clip(np.round(level), self.layout.lower[c], self.layout.upper[c]))
 
     def _suggested_step(self, c: int) -> float:
         """Quantiser step that column ``c``'s quality suggests, FRACTION fractional bits."""

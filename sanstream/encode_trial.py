@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sanstream.bank import Bank
 from sanstream.bank_delta import Delta, read_delta, write_delta
 from sanstream.block_coding import MAX_DELTA_BYTES
+from sanstream.decode import read_figures
 from sanstream.encode_kernels import KernelChoice, adapt, from_bank
 from sanstream.encode_plan import Plan, encode_numbers
 from sanstream.encode_weights import start_weights
@@ -30,12 +31,32 @@ class Trial:
         self._size: dict[tuple[str, bytes], float] = {}
 
     def cost(self, plan: Plan) -> float:
-        """Return the segment's size in bytes, extrapolated from the trial blocks."""
+        """Return the segment's size in bytes, extrapolated from the trial blocks.
+
+        Where a channel is ``sparse``, bytes say little: there it is the mean phi of the trial windows.
+        """
         key = (plan.bank.id, plan.coding.bank_delta)
         if key not in self._size:
-            total = sum(len(p) for p in encode_numbers(self.samples, plan, self.numbers))
+            payloads = list(encode_numbers(self.samples, plan, self.numbers))
+            if any(q.kind == SPARSE for q in plan.qualities):
+                self._size[key] = self._phi(plan, payloads)
+                return self._size[key]
+            total = sum(map(len, payloads))
             self._size[key] = total * self.n_blocks / max(1, len(self.numbers)) + 4 / 3 * len(plan.coding.bank_delta)
         return self._size[key]
+
+    def _phi(self, plan: Plan, payloads: Sequence[bytes]) -> float:
+        """Mean over sparse channels and windows of hypot(2 A / n, RMSE / deviation)."""
+        coding = plan.coding
+        sparse = [i for i, q in enumerate(plan.qualities) if q.kind == SPARSE]
+        values = []
+        for number, payload in zip(self.numbers, payloads, strict=True):
+            figures = read_figures(payload, int(number), coding, plan.bank)
+            block = self.samples[number * coding.block_samples : (number + 1) * coding.block_samples, sparse]
+            deviation = np.maximum(block.astype(np.float64).std(axis=0), 1e-9)
+            activations = 2 * figures.n_activations[:, None] / coding.window_samples
+            values.append(np.hypot(activations, figures.rmse_adu[:, sparse] / deviation).mean())
+        return float(np.mean(values))
 
     def best_bank(self, plan: Plan, banks: Sequence[Bank]) -> Plan:
         """Return the plan with the bank that makes the trial blocks smallest."""
