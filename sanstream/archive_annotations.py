@@ -85,9 +85,9 @@ def unpack_annotations(data: bytes, name: str) -> Annotations:
                 columns[column] = np.array(table[column].to_pylist(), dtype=dtype)
             else:
                 columns[column] = table[column].to_numpy().astype(dtype)
-    except (pa.ArrowException, KeyError, ValueError, TypeError, OSError) as error:
-        raise CorruptError(f"annotations {name!r}: not an annotation file ({error})") from error
-    return Annotations(name, columns, meta["attributes"])
+        return Annotations(name, columns, dict(meta["attributes"]))
+    except (pa.ArrowException, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError) as error:
+        raise CorruptError(f"annotations {name!r}: not an annotation file ({error!r})") from error
 
 
 def _to_arrow(events: str, name: str, column: npt.NDArray[Any]) -> pa.Array:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -82,6 +83,35 @@ class LocalObjects:
             here = Path(folder).relative_to(self.root)
             for name in sorted(f for f in files if PARTIAL not in f):
                 yield (here / name).as_posix()
+
+
+def read_checked(objects: Objects, name: str, key: str, held: Mapping[str, tuple[int, str]]) -> bytes:
+    """Return a whole object of a recording.
+
+    Parameters
+    ----------
+    objects : Objects
+    name : str
+        The recording's.
+    key : str
+        Below the recording's folder.
+    held : mapping of str to (int, str)
+        Size and SHA-256 of every object, from the manifest.
+
+    Raises
+    ------
+    CorruptError
+        When it is missing, or not what the manifest says.
+    """
+    if key not in held:
+        raise CorruptError(f"{name}/{key}: the manifest does not name it")
+    size, digest = held[key]
+    if objects.size(f"{name}/{key}") != size:
+        raise CorruptError(f"{name}/{key}: {objects.size(f'{name}/{key}')} bytes, {size} were written")
+    data = objects.read(f"{name}/{key}")
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise CorruptError(f"{name}/{key}: has changed (SHA-256 differs)")
+    return data
 
 
 def _missing(root: Path, key: str) -> CorruptError:

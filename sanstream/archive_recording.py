@@ -12,7 +12,7 @@ import numpy as np
 
 from sanstream.archive_annotations import unpack_annotations
 from sanstream.archive_manifest import Manifest
-from sanstream.archive_objects import Objects
+from sanstream.archive_objects import Objects, read_checked
 from sanstream.archive_parquet import ParquetReader
 from sanstream.archive_read import BankFinder, StreamReader, When
 from sanstream.archive_zarr import ZarrReader
@@ -49,10 +49,16 @@ class RecordingReader:
 
     @cached_property
     def annotations(self) -> tuple[Annotations, ...]:
-        """The annotation sets, in the source's order."""
+        """The annotation sets, in the source's order.
+
+        Raises
+        ------
+        CorruptError
+            When a file of theirs is missing or has changed.
+        """
         sets = []
         for name in self.manifest.annotations:
-            data = self._objects.read(f"{self.name}/annotations/{name}.parquet")
+            data = read_checked(self._objects, self.name, f"annotations/{name}.parquet", self.manifest.objects)
             sets.append(unpack_annotations(data, name))
         return tuple(sets)
 

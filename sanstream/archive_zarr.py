@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry, compact_json
-from sanstream.archive_objects import Objects
+from sanstream.archive_objects import Objects, read_checked
 from sanstream.bank import Bank
 from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError
@@ -161,14 +161,15 @@ class ZarrReader:
         """Return the segment's coding with its bank delta, which only the array's own metadata holds."""
         if not entry.has_delta:
             return entry.coding
-        key = f"{self._manifest.name}/{stream}/{entry.name}/{_META}"
+        key = f"{stream}/{entry.name}/{_META}"
+        data = read_checked(self._objects, self._manifest.name, key, self._manifest.objects)
         try:
-            configuration = json.loads(self._objects.read(key))["codecs"][0]["configuration"]
+            configuration = json.loads(data)["codecs"][0]["configuration"]
             coding = SegmentCoding.from_dict(configuration)
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise CorruptError(f"{key}: not the metadata of an array ({error!r})") from error
+            raise CorruptError(f"{self._manifest.name}/{key}: not the metadata of an array ({error!r})") from error
         if coding.to_dict() != {**entry.coding.to_dict(), "bank": coding.to_dict()["bank"]}:
-            raise CorruptError(f"{key}: differs from the manifest")
+            raise CorruptError(f"{self._manifest.name}/{key}: differs from the manifest")
         return coding
 
     def blocks(self, stream: str, entry: SegmentEntry, first: int, stop: int) -> list[bytes]:

@@ -10,6 +10,7 @@ import pytest
 from archive_cases import CONTAINERS, patient, tiny, write
 
 import sanstream
+from sanstream.archive_annotations import pack_annotations, unpack_annotations
 from sanstream.archive_manifest import Manifest, catalog_bytes, open_json, seal_json
 from sanstream.archive_objects import LocalObjects
 from sanstream.archive_verify import find_problems
@@ -107,6 +108,30 @@ def test_no_changed_byte_is_ever_read(sound: Path) -> None:
             except (SanstreamError, KeyError):
                 pass
         file.write_bytes(data)
+
+
+def test_no_changed_byte_of_an_annotation_is_ever_read(sound: Path) -> None:
+    file = sound / "t/annotations/atr.parquet"
+    data = file.read_bytes()
+    for at in places(len(data)):
+        broken = bytearray(data)
+        broken[at] ^= 1 << at % 8
+        file.write_bytes(broken)
+        with sanstream.open(sound) as archive:
+            with pytest.raises(CorruptError, match=r"t/annotations/atr.parquet: has changed"):
+                _ = archive.recordings["t"].annotations
+            with pytest.raises(CorruptError):
+                archive.recordings["t"].read()
+    file.write_bytes(data[:-1])
+    with sanstream.open(sound) as archive, pytest.raises(CorruptError, match=f"{len(data)} were written"):
+        _ = archive.recordings["t"].annotations
+    file.write_bytes(data)
+
+
+def test_what_is_no_annotation_file_is_an_error() -> None:
+    data = pack_annotations(tiny().annotations[0])
+    with pytest.raises(CorruptError, match="'attributes'"):
+        unpack_annotations(data.replace(b'"attributes"', b'"attribXtes"'), "atr")
 
 
 def test_swapped_recordings_are_found(tmp_path: Path) -> None:
