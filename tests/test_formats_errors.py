@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make_recording
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +21,7 @@ from sanstream import formats
 from sanstream.errors import InputError, SanstreamError
 from sanstream.formats import npy
 from sanstream.formats.labels import kind_of, safe_name, stream_name, unique_labels
+from sanstream.formats.wfdb_signals import write_file
 from sanstream.signal import Channel, Recording, Segment, Stream
 
 RATE = Fraction(100)
@@ -215,3 +219,37 @@ def test_labels_rates_and_kinds() -> None:
         "trigger"
     }
     assert {kind_of(n) for n in ("II", "Stimulus artefact", "ABP", "C4")} == {"signal"}
+
+
+@pytest.fixture
+def file_limit() -> Iterator[Callable[[int], None]]:
+    """Let no file grow beyond so many bytes, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("fmt", ["16", "212", "24", "61", "508", "516", "524"])
+def test_a_full_disk_while_signals_are_written(tmp_path: Path, file_limit: Callable[[int], None], fmt: str) -> None:
+    noise = np.random.default_rng(1).integers(-100, 100, (2, 20_000))
+    source = tmp_path / "r.hea"
+    source.write_text(f"r 2 250 20000\nr.dat {fmt} 200 8 0 0 0 0 a\nr.dat {fmt} 200 8 0 0 0 0 b\n")
+    write_file(tmp_path / "r.dat", fmt, list(noise), [1, 1], [0, 0])
+    recording = formats.read(source)
+    size = (tmp_path / "r.dat").stat().st_size
+    for limit in (0, 30, 4000, size // 2, size - 4096, size - 1):
+        file_limit(limit)
+        with pytest.raises(InputError, match=r"out: .*check space and permissions"):
+            formats.write(recording, tmp_path / "out", format="wfdb")
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format", ["edf", "bdf", "csv", "parquet", "npy"])
+def test_a_full_disk_while_a_file_is_written(tmp_path: Path, file_limit: Callable[[int], None], format: str) -> None:
+    recording = make_recording(np.random.default_rng(1).integers(-9000, 9000, (5000, 2)))
+    size = formats.write(recording, tmp_path / "whole", format=format)[0].stat().st_size
+    for limit in (0, size // 2, size - 1):
+        file_limit(limit)
+        with pytest.raises(InputError, match=r"out: .*check space and permissions"):
+            formats.write(recording, tmp_path / "out", format=format)
+        assert not (tmp_path / "out").exists()

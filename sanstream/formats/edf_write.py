@@ -47,7 +47,7 @@ def _encode(samples: IntSamples, format: str) -> np.ndarray[Any, np.dtype[np.uin
 def _write(path: Path, head: bytes, columns: Sequence[np.ndarray[Any, np.dtype[np.uint8]]]) -> None:
     with path.open("wb") as file:
         file.write(head)
-        np.concatenate(columns, axis=1).tofile(file)
+        file.write(np.concatenate(columns, axis=1).data)  # not tofile(), which keeps a full disk to itself
 
 
 def _records_of(stream: Stream, column: int, place: int, places: list[int], n: int) -> IntSamples | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def write(recording: Recording, folder: Path, format: str) -> list[Path]:
         data = np.stack(columns, axis=1).astype(columns[0].dtype)
         data = data[:, 0] if saved.get("ndim") == 1 and len(columns) == 1 else data
         data = np.asfortranarray(data) if saved.get("fortran_order") else np.ascontiguousarray(data)
-        np.save(folder / f"{stem}.npy", data)
+        buffer = io.BytesIO()  # to a file, NumPy writes through C's stdio, which keeps a full disk to itself
+        np.save(buffer, data)
+        (folder / f"{stem}.npy").write_bytes(buffer.getbuffer())
         files.append(folder / f"{stem}.npy")
     return files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import warnings
 from dataclasses import dataclass
 from math import ceil
@@ -212,6 +213,11 @@ def write_file(path: Path, fmt: str, signals: list[IntArray], per_frame: list[in
         Samples per frame of each signal.
     initial : list of int
         Value before the first sample of each signal, used by format 8.
+
+    Raises
+    ------
+    OSError
+        When the disk refuses.
     """
     if fmt in wfdb_encode.OWN:
         path.write_bytes(wfdb_encode.encode(fmt, signals, per_frame, initial))
@@ -227,7 +233,24 @@ def write_file(path: Path, fmt: str, signals: list[IntArray], per_frame: list[in
         file_name=[path.name] * n,
         e_d_signal=[s.astype(np.int64) for s in signals],
     )
-    record.wr_dat_files(expanded=True, write_dir=str(path.parent))
+    try:
+        record.wr_dat_files(expanded=True, write_dir=str(path.parent))
+        if fmt in FLAC:
+            whole = _flac_length(path) == signals[0].size
+        else:
+            whole = path.stat().st_size >= _bytes_needed(fmt, sum(s.size for s in signals))
+    except RuntimeError as error:  # of libsndfile, which does not say what the system said
+        raise OSError(errno.EIO, f"{path.name} cannot be written ({str(error).rstrip('.')})") from error
+    if not whole:  # the libraries keep a full disk to themselves
+        raise OSError(errno.ENOSPC, f"{path.name} cannot be written whole")
+
+
+def _flac_length(path: Path) -> int:
+    """Count the samples that a FLAC file gives; a full disk leaves a sound header before missing ones."""
+    import soundfile
+
+    with soundfile.SoundFile(str(path)) as file:
+        return sum(len(block) for block in file.blocks(2**20, dtype="int32", always_2d=True))
 
 
 def add_prolog(path: Path, prolog: bytes) -> None:
