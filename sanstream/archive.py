@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from sanstream.archive_encode import Progress
 from sanstream.archive_info import describe
 from sanstream.archive_manifest import CATALOG, FORMAT_VERSION, MANIFEST, Manifest, read_catalog
-from sanstream.archive_objects import LocalObjects, local_path
+from sanstream.archive_objects import PARTIAL, LocalObjects, local_path
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_verify import Problem, find_problems
@@ -18,7 +19,7 @@ from sanstream.archive_write import ArchiveWriter
 from sanstream.bank import Bank, find_bank
 from sanstream.errors import CorruptError, InputError
 
-__all__ = ["Archive", "ArchiveWriter", "Problem", "Progress", "RecordingReader", "StreamReader", "open"]
+__all__ = ["Archive", "ArchiveWriter", "Problem", "Progress", "RecordingReader", "StreamReader", "open", "verify"]
 
 
 class Recordings(Mapping[str, RecordingReader]):
@@ -132,13 +133,46 @@ def open(url: str | os.PathLike[str]) -> Archive:
     UnsupportedError
         When a newer sanstream wrote it.
     CorruptError
-        When its catalog has changed.
+        When its catalog has changed or is missing.
     """
+    path = _folder(url)
+    if not (path / CATALOG).is_file():
+        raise CorruptError(
+            f"{path}: {CATALOG} is missing, though recordings stand there", hint=f"run: sanstream verify {path}"
+        )
+    return Archive(LocalObjects(path))
+
+
+def verify(url: str | os.PathLike[str], *, deep: bool = False) -> list[Problem]:
+    """Find every changed, truncated, missing or extra file of an archive, also of one that cannot be opened.
+
+    Parameters
+    ----------
+    url : str or path
+    deep : bool
+        As for :meth:`Archive.verify`.
+
+    Returns
+    -------
+    list of Problem
+
+    Raises
+    ------
+    InputError
+        When no archive stands there.
+    UnsupportedError
+        When a newer sanstream wrote it.
+    """
+    return find_problems(LocalObjects(_folder(url)), deep=deep)
+
+
+def _folder(url: str | os.PathLike[str]) -> Path:
+    """Return the folder of an archive: it has a catalog or, when that was lost, recordings."""
     path = local_path(url)
     if not path.is_dir():
         raise InputError(f"{path}: no such folder", hint="give the folder that sanstream archive made")
-    if not (path / CATALOG).is_file():
-        raise InputError(
-            f"{path}: not an archive, {CATALOG} is missing", hint="give the folder that sanstream archive made"
-        )
-    return Archive(LocalObjects(path))
+    if (path / CATALOG).is_file() or any(PARTIAL not in found.parent.name for found in path.glob(f"*/{MANIFEST}")):
+        return path
+    raise InputError(
+        f"{path}: not an archive, {CATALOG} is missing", hint="give the folder that sanstream archive made"
+    )

@@ -266,20 +266,31 @@ def open_json(data: bytes, where: str) -> dict[str, Any]:
         version = values.get("format_version")
     except (ValueError, AttributeError, RecursionError) as error:
         raise CorruptError(f"{where}: not JSON ({error})") from error
+    wrong = _seal_error(data)
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise UnsupportedError(
-            f"{where}: written in format version {version}, this sanstream reads up to {FORMAT_VERSION}",
+            f"{where}: written in format version {version}, this sanstream reads up to {FORMAT_VERSION}"
+            + (f" (or changed since: {wrong})" if wrong else ""),
             hint="install a newer sanstream",
         )
-    end = len(_HEAD) + 64
-    body = b"{" + data[end + 2 :]
-    if data[: len(_HEAD)] != _HEAD or data[end : end + 2] != b'",':
-        raise CorruptError(f"{where}: does not begin with its checksum")
-    if hashlib.sha256(body).hexdigest().encode() != data[len(_HEAD) : end]:
-        raise CorruptError(f"{where}: checksum differs")
+    if wrong:
+        raise CorruptError(f"{where}: {wrong}")
     if not isinstance(version, int) or version < 0:
         raise CorruptError(f"{where}: format version {version!r}")
     return dict(values)
+
+
+def is_sealed(data: bytes) -> bool:
+    """Tell whether JSON is as :func:`seal_json` wrote it, in whatever version."""
+    return not _seal_error(data)
+
+
+def _seal_error(data: bytes) -> str:
+    end = len(_HEAD) + 64
+    if data[: len(_HEAD)] != _HEAD or data[end : end + 2] != b'",':
+        return "does not begin with its checksum"
+    right = hashlib.sha256(b"{" + data[end + 2 :]).hexdigest().encode() == data[len(_HEAD) : end]
+    return "" if right else "checksum differs"
 
 
 def _once(values: tuple[Any, ...]) -> Any:

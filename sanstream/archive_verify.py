@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import google_crc32c
 import numpy as np
 
-from sanstream.archive_manifest import CATALOG, FIGURES, MANIFEST, Manifest, SegmentEntry, read_catalog
+from sanstream.archive_manifest import CATALOG, FIGURES, MANIFEST, Manifest, SegmentEntry, is_sealed, read_catalog
 from sanstream.archive_objects import Objects
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.bank import Bank, find_bank, read_bank
 from sanstream.decode import decode_block, read_figures
-from sanstream.errors import BankError, SanstreamError
+from sanstream.errors import BankError, SanstreamError, UnsupportedError
 
 # the figures of blocks stand on a log scale, rounded up; those of the manifest have four digits
 _ROUNDING = 1.001
@@ -53,6 +53,11 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
     Returns
     -------
     list of Problem
+
+    Raises
+    ------
+    UnsupportedError
+        When a newer sanstream wrote the catalog or a manifest.
     """
     problems: list[Problem] = []
     container, names = _catalog(objects, problems)
@@ -65,7 +70,7 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
         try:
             manifest = Manifest.from_bytes(objects.read(f"{name}/{MANIFEST}"), MANIFEST)
         except SanstreamError as error:
-            problems.append(Problem(f"{name}/{MANIFEST}", _plain(error, objects, f"{name}/{MANIFEST}")))
+            problems.append(_unreadable(error, objects, f"{name}/{MANIFEST}"))
             known.update(k for k in present if k.startswith(f"{name}/"))
             continue
         if manifest.name != name or (container and manifest.container != container):
@@ -91,7 +96,7 @@ def _catalog(objects: Objects, problems: list[Problem]) -> tuple[str, list[str]]
     try:
         container, names = read_catalog(objects.read(CATALOG), CATALOG)
     except SanstreamError as error:
-        problems.append(Problem(CATALOG, _plain(error, objects, CATALOG)))
+        problems.append(_unreadable(error, objects, CATALOG))
     if container != "parquet" and not objects.exists("zarr.json"):
         if container or not problems:
             problems.append(Problem("zarr.json", "is missing"))
@@ -183,5 +188,10 @@ def _spare(objects: Objects, key: str) -> bool:
     return hashlib.sha256(objects.read(key)).hexdigest() == name.removesuffix(".sanbank")
 
 
-def _plain(error: SanstreamError, objects: Objects, key: str) -> str:
-    return error.message.removeprefix(f"{key.rpartition('/')[2]}: ") if objects.exists(key) else "is missing"
+def _unreadable(error: SanstreamError, objects: Objects, key: str) -> Problem:
+    """Name what is wrong with a catalog or manifest; one that is sound, but newer, is no problem of the archive."""
+    if not objects.exists(key):
+        return Problem(key, "is missing")
+    if isinstance(error, UnsupportedError) and is_sealed(objects.read(key)):
+        raise error
+    return Problem(key, str(error).removeprefix(f"{key.rpartition('/')[2]}: "))

@@ -11,6 +11,7 @@ import pytest
 from conftest import PACKAGE, Ended, Run, beats, make_recording
 
 from sanstream import formats
+from sanstream.archive_manifest import open_json, seal_json
 
 
 def refused(ended: Ended, code: int, *says: str) -> None:
@@ -141,9 +142,39 @@ def test_an_archive_from_a_newer_version(run: Run, tmp_path: Path, archive_250: 
     refused(run("info", copy), 2, "version 9", "install a newer sanstream")
 
 
+@pytest.mark.parametrize("name", ["catalog.json", "beats/manifest.json"])
+def test_a_sound_but_newer_file_is_no_damage(run: Run, tmp_path: Path, archive_250: Path, name: str) -> None:
+    copy = shutil.copytree(archive_250, tmp_path / "b.san")
+    values = open_json((copy / name).read_bytes(), name)
+    values.pop("sha256")
+    (copy / name).write_bytes(seal_json({**values, "format_version": 9}))
+    refused(run("verify", copy), 2, "version 9", "install a newer sanstream")
+    refused(run("restore", copy, "--to", tmp_path / "r"), 2, "version 9", "install a newer sanstream")
+
+
+def test_a_changed_version_number_is_damage(run: Run, tmp_path: Path, archive_250: Path) -> None:
+    copy = shutil.copytree(archive_250, tmp_path / "b.san")
+    text = (copy / "beats/manifest.json").read_text()
+    (copy / "beats/manifest.json").write_text(text.replace('"format_version":0', '"format_version":1'))
+    ended = run("verify", copy)
+    assert ended.code == 1
+    assert "beats/manifest.json: written in format version 1" in ended.out
+    assert "(or changed since: checksum differs); install a newer sanstream" in ended.out
+
+
+def test_a_lost_catalog_is_damage(run: Run, tmp_path: Path, archive_250: Path) -> None:
+    copy = shutil.copytree(archive_250, tmp_path / "b.san")
+    (copy / "catalog.json").unlink()
+    ended = run("verify", copy)
+    assert (ended.code, ended.out) == (1, "catalog.json: is missing\n")
+    assert json.loads(run("verify", copy, "--json").out)["sound"] is False
+    refused(run("info", copy), 1, "catalog.json is missing, though recordings stand there; run: sanstream verify")
+
+
 def test_no_archive_at_all(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.san").mkdir()
     refused(run("info", tmp_path / "a.san"), 2, "a.san")
+    refused(run("verify", tmp_path / "a.san"), 2, "a.san: not an archive")
     (tmp_path / "file").write_text("not an archive")
     refused(run("info", tmp_path / "file"), 2, "file")
 

@@ -8,7 +8,6 @@ import click
 
 from sanstream.cli.exits import BAD
 from sanstream.cli.output import json_option, number, print_json, print_table, progress_bar
-from sanstream.errors import CorruptError
 
 if TYPE_CHECKING:
     from sanstream.evaluate_report import Report
@@ -79,13 +78,9 @@ def verify(archive: str, deep: bool, as_json: bool) -> int:
     Example:
       sanstream verify 100.san --deep
     """
-    import sanstream
+    from sanstream.archive import verify as run
 
-    try:
-        with sanstream.open(archive) as opened:
-            problems = [dict(p.__dict__) for p in opened.verify(deep=deep)]
-    except CorruptError as error:
-        problems = [{"path": "", "what": str(error)}]
+    problems = [dict(p.__dict__) for p in run(archive, deep=deep)]
     if as_json:
         print_json({"sound": not problems, "problems": problems})
     else:
