@@ -53,7 +53,7 @@ def evaluate(
         What was archived.
     archive : path or Archive
     recording : str, optional
-        Name in the archive; default: the source's, or the only one there is.
+        Name in the archive; default: the source's.
     progress : callable, optional
         Takes a stream's name, the samples done and the samples in all.
 
@@ -83,13 +83,12 @@ def evaluate(
 
 def _choose(archive: Archive, name: str, asked: str | None) -> RecordingReader:
     names = list(archive.recordings)
-    if asked is None and name not in names and len(names) == 1:
-        return archive.recordings[names[0]]
     wanted = name if asked is None else asked
     if wanted not in names:
-        raise InputError(
-            f"the archive holds no recording {wanted!r}", hint=f"name one with --recording: {', '.join(names)}"
-        )
+        what = f"the archive holds no recording {wanted!r}"
+        if asked is None:
+            what = f"the source is {name!r}, the archive holds no recording of that name"
+        raise InputError(what, hint=f"name one with --recording: {', '.join(names)}")
     return archive.recordings[wanted]
 
 

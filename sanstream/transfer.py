@@ -75,7 +75,8 @@ def archive(
     -------
     dict
         ``{"recordings": [names], "coded_bytes": int, "n_samples": int, "notes": [str]}`` of what was
-        added; samples of all channels; notes say where a bound became lossless.
+        added; samples of all channels; notes say where a bound became lossless, and what is odd
+        about a source.
 
     Raises
     ------
@@ -98,12 +99,13 @@ def archive(
     with ArchiveWriter(to, container=container, append=append, self_contained=self_contained) as writer:
         for number, path in enumerate(_distinct(paths), start=1):
             recording = formats.read(Path(path), rate=rate, unit=unit)
+            odd = formats.notes(recording)
             if deidentify:
                 recording = without_identity(recording, name=writer.free_name(f"recording{number}"))
             manifest = writer.add(recording, requests, effort=effort, bank=chosen, device=device, progress=progress)
             segments = [g for s in manifest.streams for g in s.segments]
             notes = dict.fromkeys(n for g in segments for n in tightened(requests, g.channels))
-            done["notes"] += [f"{manifest.name}, {note}" for note in notes]
+            done["notes"] += [f"{manifest.name}, {note}" for note in [*odd, *notes]]
             done["recordings"].append(manifest.name)
             done["coded_bytes"] += sum(g.coded_bytes for g in segments)
             done["n_samples"] += sum(g.n_samples * g.coding.n_channels for g in segments)

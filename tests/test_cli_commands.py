@@ -206,3 +206,28 @@ def test_reading_does_not_load_torch(tmp_path: Path, run_python: Run, archive_25
 def test_reading_commands_take_json() -> None:
     for name in ("info", "verify", "evaluate"):
         assert "--json" in [o for p in root.commands[name].params for o in p.opts]
+
+
+def test_evaluate_never_guesses_the_recording(run: Run, tmp_path: Path, archive_250: Path) -> None:
+    np.save(tmp_path / "other.npy", beats(7500).astype(np.int16))
+    command = ["evaluate", tmp_path / "other.npy", archive_250, "--rate", "250", "--unit", "mV"]
+    ended = run(*command)
+    assert (ended.code, ended.out) == (2, "")
+    assert "the source is 'other', the archive holds no recording of that name; name one with --recording: beats" in (
+        ended.err
+    )
+    assert run(*command, "--recording", "beats").code == 0
+
+
+def test_archive_says_where_a_wfdb_header_contradicts_its_samples(run: Run, tmp_path: Path) -> None:
+    np.arange(40, dtype="<i2").tofile(tmp_path / "r.dat")
+    (tmp_path / "r.hea").write_text("r 2 100 15\nr.dat 16 200 12 0 0 210 0 I\nr.dat 16 200 12 0 1 7 0 II\n")
+    ended = run("archive", tmp_path / "r", "--to", tmp_path / "r.san")
+    assert ended.code == 0
+    assert [line for line in ended.err.splitlines() if line.startswith("note: ")] == [
+        "note: r, r.hea: the checksum of signal 1 (II) is not that of its samples; both are kept as they are",
+        "note: r, r.hea: 15 frames announced, r.dat holds 20; those announced are kept",
+    ]
+    assert run("restore", tmp_path / "r.san", "--to", tmp_path / "out").code == 0
+    assert (tmp_path / "out/r.hea").read_bytes() == (tmp_path / "r.hea").read_bytes()
+    assert (tmp_path / "out/r.dat").read_bytes() == (tmp_path / "r.dat").read_bytes()[:60]

@@ -30,7 +30,7 @@ _SUFFIXES = {
 }
 _MODULES = {"bdf": "edf"}
 
-__all__ = ["FORMATS", "detect", "read", "write"]
+__all__ = ["FORMATS", "detect", "notes", "read", "write"]
 
 
 def _module(name: str) -> ModuleType:
@@ -107,6 +107,14 @@ def read(source: str | Path, *, rate: Fraction | None = None, unit: str | None =
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, ArithmeticError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a sound {name} file: {reason}", hint="check the file at its source") from error
+
+
+def notes(recording: Recording) -> list[str]:
+    """Say what is odd about a source that was read, one line each; it is kept as it is."""
+    found: list[str] = (
+        import_module("sanstream.formats.wfdb").notes(recording) if "wfdb" in recording.attributes else []
+    )
+    return found
 
 
 def write(recording: Recording, directory: str | Path, *, format: str) -> list[Path]:

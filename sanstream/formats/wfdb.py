@@ -128,7 +128,32 @@ def _segment_record(
     wrong = [i for i, (line, s) in enumerate(zip(header.signals, raw.samples, strict=True)) if not _sum_right(line, s)]
     if wrong:
         out["checksum_kept"] = wrong
+    if raw.longer:
+        out["longer"] = raw.longer
     return out
+
+
+def notes(recording: Recording) -> list[str]:
+    """Say where a record's header and its signal files contradict each other."""
+    segments = recording.attributes.get("wfdb", {}).get("segments", [])
+    sums, longer = [], []
+    for segment in segments:
+        lines = parse_header(segment["header"], segment["name"]).signals
+        where = f"{segment['name']}.hea"
+        kept = [i for i in segment.get("checksum_kept", []) if not lines[i].skew]  # of late signals, tools sum others
+        sums += [f"{where}: the checksum of signal {i} ({lines[i].description})" for i in kept]
+        longer += [
+            f"{where}: {segment['frames']} frames announced, {file} holds {n}"
+            for file, n in segment.get("longer", {}).items()
+        ]
+    return [
+        f"{found[0]}{f' (and of {len(found) - 1} more)' if len(found) > 1 else ''}{end}"
+        for found, end in (
+            (sums, " is not that of its samples; both are kept as they are"),
+            (longer, "; those announced are kept"),
+        )
+        if found
+    ]
 
 
 def _sum_right(line: Any, samples: IntArray | None) -> bool:

@@ -49,12 +49,15 @@ class RawSegment:
         Per file, base64 of the bytes before the samples.
     file_frames : int
         Frames in the files, as far as they matter.
+    longer : dict
+        Frames of each file that goes on after the record and its skew.
     """
 
     n_frames: int
     samples: tuple[IntArray | None, ...]
     prologs: dict[str, str]
     file_frames: int
+    longer: dict[str, int]
 
 
 def groups(signals: tuple[SignalLine, ...]) -> dict[str, list[int]]:
@@ -93,8 +96,8 @@ def _frames_in(path: Path, lines: list[SignalLine]) -> int:
     return frames
 
 
-def _check(header: Header, folder: Path, where: str) -> tuple[int, int]:
-    """Check that all signal files are there and long enough; return record and file length in frames."""
+def _check(header: Header, folder: Path, where: str) -> tuple[int, dict[str, int]]:
+    """Check that all signal files are there and long enough; return record and file lengths in frames."""
     held = []
     for name, numbers in groups(header.signals).items():
         lines = [header.signals[i] for i in numbers]
@@ -118,7 +121,7 @@ def _check(header: Header, folder: Path, where: str) -> tuple[int, int]:
         )
     if n_frames == 0:
         raise InputError(f"{where}: the record holds no samples", hint="name a record with samples")
-    return n_frames, shortest
+    return n_frames, {name: frames for frames, name in held}
 
 
 def read_segment(header: Header, folder: Path, stem: str) -> RawSegment:
@@ -132,7 +135,8 @@ def read_segment(header: Header, folder: Path, stem: str) -> RawSegment:
         On an unknown signal format.
     """
     where = str(folder / f"{stem}.hea")
-    n_frames, file_frames = _check(header, folder, where)
+    n_frames, held = _check(header, folder, where)
+    file_frames = min(held.values())
     samples: list[IntArray | None] = [None] * len(header.signals)
     by_library: list[int] = []
     skew = max(line.skew for line in header.signals)
@@ -160,7 +164,8 @@ def read_segment(header: Header, folder: Path, stem: str) -> RawSegment:
         if line.fmt not in FLAC and 0 < line.offset <= _MAX_PROLOG_BYTES:
             with (folder / name).open("rb") as file:
                 prologs[name] = base64.b64encode(file.read(line.offset)).decode("ascii")
-    return RawSegment(n_frames, tuple(samples), prologs, min(file_frames, n_frames + skew))
+    longer = {name: n for name, n in held.items() if header.n_frames is not None and n > n_frames + skew}
+    return RawSegment(n_frames, tuple(samples), prologs, min(file_frames, n_frames + skew), longer)
 
 
 def _read_61(path: Path, lines: list[SignalLine], n_frames: int) -> list[IntArray]:
