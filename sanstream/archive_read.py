@@ -124,7 +124,9 @@ class StreamReader:
             Columns ``recording, stream, segment, block, window, kernel, kernel_uid, index`` (first tap,
             from the block's start), ``sample`` (first tap, on the stream's grid), ``fiducial_time_ns``
             (since 1970 when the recording has a start, else from its first sample) and ``amplitude``
-            (one per channel of the segment).
+            (one per channel of the segment), relative to the kernel: ``kernel_shapes(coding, bank, channel)``
+            of :mod:`sanstream.group_state` gives each kernel in digital steps at amplitude 1 (FORMAT.md
+            clause 7.4: taps * 2^shift / 2048), for :meth:`coding` and :meth:`bank` of the segment.
         """
         from sanstream.archive_records import read_records_table
 
@@ -143,7 +145,16 @@ class StreamReader:
         return lazy_array(self, self._manifest)
 
     def span(self, t0: When, t1: When) -> tuple[int, int]:
-        """Turn two times into first sample and one past the last, cut at the stream's ends."""
+        """Turn two times into first sample and one past the last, cut at the stream's ends.
+
+        Raises
+        ------
+        InputError
+            When a number is negative, the first time is past the end, or the two are in the wrong order.
+        """
+        for when in (t0, t1):
+            if isinstance(when, int | float | Fraction | np.number) and when < 0:
+                raise InputError(f"stream {self.name!r}: {when!r} is before its start", hint="count from 0")
         first = 0 if t0 is None else self._sample(t0)
         stop = self.n_samples if t1 is None else self._sample(t1)
         if first > stop and t0 is not None and t1 is not None:

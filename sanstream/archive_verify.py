@@ -129,7 +129,7 @@ def _decoded(objects: Objects, manifest: Manifest) -> Iterator[Problem]:
         try:
             return find_bank(bank_id)
         except BankError:
-            return read_bank(objects.read(f"banks/{bank_id}.sanbank"))
+            return read_bank(objects.read(f"banks/{bank_id}.sanbank"), f"bank {bank_id[:12]}")
 
     reader = RecordingReader(manifest, objects, own_bank)
     try:

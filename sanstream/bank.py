@@ -143,8 +143,14 @@ def write_bank(name: str, kernels: Sequence[Kernel], rate_hz: float, models: Mod
     return _MAGIC + _XZ + packed
 
 
-def read_bank(data: bytes) -> Bank:
+def read_bank(data: bytes, where: str = "bank") -> Bank:
     """Parse a bank's file.
+
+    Parameters
+    ----------
+    data : bytes
+    where : str
+        Which bank, for messages.
 
     Raises
     ------
@@ -152,14 +158,14 @@ def read_bank(data: bytes) -> Bank:
         When the bytes are no bank of this version.
     """
     if data[: len(_MAGIC)] != _MAGIC or len(data) > MAX_BANK_BYTES:
-        raise CorruptError("bank: not a bank file of version 0", hint="restore it from a copy of the archive")
+        raise CorruptError(f"{where}: not a bank file of version 0", hint="restore it from a copy of the archive")
     try:
         body = _unpack_body(data[len(_MAGIC) :])
         (n,) = struct.unpack_from("<I", body)
         head = json.loads(body[4 : 4 + min(n, _MAX_JSON)])
         return _parse(data, head, body[4 + n :])
     except (lzma.LZMAError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError, struct.error) as error:
-        raise CorruptError(f"bank: damaged ({error})", hint="restore it from a copy of the archive") from None
+        raise CorruptError(f"{where}: damaged ({error})", hint="restore it from a copy of the archive") from None
 
 
 def _unpack_body(packed: bytes) -> bytes:
@@ -198,7 +204,7 @@ def _parse(data: bytes, head: dict[str, Any], rest: bytes) -> Bank:
 def named_banks() -> dict[str, Bank]:
     """Return the banks that come with the package, by name."""
     folder = Path(__file__).parent / "banks"
-    banks = [read_bank(file.read_bytes()) for file in sorted(folder.glob(f"*{SUFFIX}"))]
+    banks = [read_bank(file.read_bytes(), f"bank {file}") for file in sorted(folder.glob(f"*{SUFFIX}"))]
     return {bank.name: bank for bank in banks}
 
 
@@ -222,7 +228,7 @@ def _from_folder(folder: Path, bank_id: str) -> Bank | None:
     try:
         key = (str(file), file.stat().st_mtime_ns)
         if key not in _READ:
-            _READ[key] = read_bank(file.read_bytes())
+            _READ[key] = read_bank(file.read_bytes(), f"bank {file}")
     except OSError:
         return None
     if _READ[key].id != bank_id:

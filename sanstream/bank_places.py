@@ -95,7 +95,7 @@ def choose_bank(text: str) -> PlacedBank:
     if file.suffix == SUFFIX or os.sep in text:
         if not file.is_file():
             raise BankError(f"bank file {text} is not there", hint="check the path, or see: sanstream banks list")
-        bank = read_bank(file.read_bytes())
+        bank = read_bank(file.read_bytes(), f"bank {text}")
         return PlacedBank(bank, text, bank.name or file.stem)
     banks = installed_banks()
     hits = [b for b in banks if b.name == text] or [
@@ -145,7 +145,7 @@ def install_banks(source: str | Path, folder: Path | None = None) -> list[Path]:
 
 def _install(file: Path, folder: Path, *, check_name: bool) -> Path:
     data = file.read_bytes()
-    bank = read_bank(data)
+    bank = read_bank(data, f"bank {file}")
     if check_name and file.stem != bank.id:
         raise CorruptError(
             f"bank {file}: its hash is {bank.id[:12]}", hint="restore the file from a copy of the archive"
@@ -162,12 +162,14 @@ def check_new_bank(target: Path) -> None:
     Raises
     ------
     InputError
-        When the name does not end in ``.sanbank``, or the file exists.
+        When the name does not end in ``.sanbank``, the file exists, or its folder does not.
     """
     if target.suffix != SUFFIX:
         raise InputError(f"{target} is no name of a bank", hint=f"let it end in {SUFFIX}")
     if target.exists():
         raise InputError(f"{target} exists already", hint="choose another name")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent}: no such folder", hint="make it first")
 
 
 def place_bank(bank: Bank, target: Path) -> None:

@@ -106,6 +106,10 @@ def parse_quality(text: str, channel: Channel) -> Quality:
         return Quality(LOSSLESS, 0.0, LOSSLESS) if channel.kind == TRIGGER else Quality(kind, 0.0, kind)
     if kind not in (PRDN, RMSE, MAX_ERROR, BITS) or not equals:
         raise InputError(f"unknown quality {text!r}", hint=f"use one of {_ALLOWED}")
+    if _NUMBER.match(rest.strip().removeprefix("-")) and rest.strip().startswith("-"):
+        raise InputError(
+            f"quality {text!r}: a bound cannot be below 0", hint=f"write {kind}={rest.strip()[1:]}, or lossless"
+        )
     match = _NUMBER.match(rest.strip())
     amount = float(match.group(1)) if match else math.nan
     if not math.isfinite(amount) or match is None:
@@ -189,6 +193,12 @@ def check_requests(requests: Sequence[str], channels: Sequence[Channel]) -> None
         if not equals or head in _KINDS:
             continue
         if not any(c.label == head or fnmatchcase(c.label, head) for c in channels):
+            same = [c.label for c in channels if c.label.casefold() == head.casefold()]
+            if same:
+                raise InputError(
+                    f"quality {request!r} names channel {head!r}, the recording has {same[0]!r}",
+                    hint=f"write {same[0]}={request.partition('=')[2]}",
+                )
             raise InputError(
                 f"quality {request!r} names channel {head!r}",
                 hint=f"use {_ALLOWED}, or a channel of this recording: {', '.join(c.label for c in channels)}",

@@ -47,7 +47,7 @@ def export_records(
     Raises
     ------
     InputError
-        On an unknown recording, a time that is not there, or a target that exists.
+        On an unknown recording, a time that is not there, a target that exists, or whose folder does not.
     CorruptError
         When the archive has changed.
     """
@@ -65,6 +65,8 @@ def export_records(
         target = Path(to)
         if target.exists():
             raise InputError(f"{target} exists already", hint="choose another name")
+        if not target.parent.is_dir():
+            raise InputError(f"{target.parent}: no such folder", hint="make it first")
         draft = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with draft.open("xb") as file:

@@ -151,7 +151,7 @@ def _find_bank(bank_id: str, inline: bytes) -> Bank:
 
     if not inline:
         return find_bank(bank_id)
-    bank = read_bank(inline)
+    bank = read_bank(inline, f"bank {bank_id[:12]} in the codec's configuration")
     if bank.id != bank_id:
         raise CorruptError(f"bank {bank_id[:12]} in the codec's configuration is not what its name says")
     return bank

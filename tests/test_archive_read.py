@@ -330,3 +330,12 @@ def test_channel_headers_of_any_shape_come_back(tmp_path: Path) -> None:
     recording = Recording("r", (stream,))
     back = sanstream.open(write(tmp_path / "a", [recording])).recordings["r"].read()
     assert back.streams[0].segments[0].channels == channels
+
+
+@pytest.mark.parametrize("when", [(-5, 10), (-0.5, 1.0), (Fraction(-1), None), (0, -5), (None, -1)])
+def test_a_time_before_the_start_is_refused(tmp_path: Path, when: tuple[float | None, float | None]) -> None:
+    stream = sanstream.open(write(tmp_path / "a", [tiny()])).recordings["t"].streams["10hz"]
+    with pytest.raises(InputError, match=r"stream '10hz': .* is before its start; count from 0"):
+        stream.read(*when)
+    with pytest.raises(InputError):
+        stream.records(*when)

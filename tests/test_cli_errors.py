@@ -67,6 +67,8 @@ def test_a_header_without_its_data(run: Run, tmp_path: Path) -> None:
         ("rmse=10", "names no unit"),
         ("prdn=lots", "is not a number"),
         ("II=prdn=5", "a channel of this recording"),
+        ("CH0=prdn=5", "names channel 'CH0', the recording has 'ch0'; write ch0=prdn=5"),
+        ("prdn=-5", "a bound cannot be below 0; write prdn=5"),
     ],
 )
 def test_an_unusable_quality(run: Run, tmp_path: Path, beats_npy: Path, quality: str, says: str) -> None:
@@ -117,6 +119,24 @@ def test_an_unknown_bank(run: Run, tmp_path: Path, beats_npy: Path) -> None:
     refused(run("banks", "show", "cats"), 2, "'cats'", "sanstream banks install")
     refused(run("banks", "show", tmp_path / "x.sanbank"), 2, "x.sanbank", "sanstream banks list")
     refused(run("banks", "install", tmp_path), 2, "carries no bank")
+
+
+def test_a_damaged_bank_is_named(run: Run, tmp_path: Path, beats_npy: Path, archive_250: Path) -> None:
+    bank = next((archive_250 / "banks").iterdir())
+    (tmp_path / "mine.sanbank").write_bytes(bank.read_bytes()[:-9])
+    refused(run("banks", "show", tmp_path / "mine.sanbank"), 1, "mine.sanbank: damaged", "restore it")
+    refused(run("banks", "install", tmp_path / "mine.sanbank"), 1, "mine.sanbank: damaged", "restore it")
+    command = ["archive", beats_npy, "--to", tmp_path / "b.san", "--rate", "250", "--bank"]
+    refused(run(*command, tmp_path / "mine.sanbank"), 1, "mine.sanbank: damaged")
+
+
+@pytest.mark.parametrize("words", [("records", "{archive}"), ("train", "{source}")])
+def test_a_folder_that_is_not_there_is_named(
+    run: Run, tmp_path: Path, beats_npy: Path, archive_250: Path, words: tuple[str, str]
+) -> None:
+    target = tmp_path / "nodir" / ("x.parquet" if words[0] == "records" else "x.sanbank")
+    place = words[1].format(archive=archive_250, source=beats_npy)
+    refused(run(words[0], place, "--to", target), 2, f"{tmp_path / 'nodir'}: no such folder; make it first")
 
 
 def test_a_bank_that_is_not_here(run: Run, tmp_path: Path, archive_250: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tomllib
@@ -14,8 +15,11 @@ import click
 import pytest
 
 import sanstream
-from sanstream.cli import root
+from sanstream.archive import StreamReader
+from sanstream.cli import exits, root
+from sanstream.quality import BITS, LOSSLESS, MAX_ERROR, PRDN, RMSE, SPARSE
 
+KINDS = (LOSSLESS, SPARSE, PRDN, RMSE, MAX_ERROR, BITS)
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -105,6 +109,26 @@ def test_measured_tables_are_up_to_date() -> None:
 def test_the_python_example_of_the_readme_compiles() -> None:
     for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         compile(code, "README.md", "exec")
+
+
+def test_every_exit_code_stands_in_the_readme() -> None:
+    own = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
+    rows = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    assert rows == {0, 128 + signal.SIGTERM} | own
+
+
+def test_every_kind_of_quality_stands_in_the_help() -> None:
+    (option,) = (p for p in COMMANDS[("archive",)].params if p.name == "qualities")
+    assert isinstance(option, click.Option)
+    for kind in KINDS:
+        assert kind in str(option.help)
+
+
+def test_what_an_amplitude_is_stands_where_it_is_exported() -> None:
+    format_text = (ROOT / "sanstream" / "FORMAT.md").read_text(encoding="utf-8")
+    assert "taps · 2^shift_c / 2048" in format_text
+    for text in (str(COMMANDS[("records",)].help), str(StreamReader.records.__doc__)):
+        assert "kernel_shapes(coding, bank, channel)" in text
 
 
 def test_the_version_is_one() -> None:

@@ -102,6 +102,9 @@ def verify(archive: str, deep: bool, as_json: bool) -> int:
 def records(archive: str, target: str, recording: str | None, start: str | None, until: str | None) -> None:
     """Export the activations (kernel, time, amplitude per channel) as a table for DuckDB, Polars or Spark.
 
+    An amplitude is relative to its kernel: sanstream.group_state.kernel_shapes(coding, bank, channel) gives
+    each kernel in digital steps at amplitude 1 (FORMAT.md clause 7.4: taps * 2^shift / 2048).
+
     \b
     Example:
       sanstream records 100.san --to beats.parquet --until +10m

@@ -19,7 +19,7 @@ from sanstream.cli.output import progress_bar
     "qualities",
     multiple=True,
     metavar="Q",
-    help="lossless (default), prdn=5, rmse=10uV, max-error=4adu, sparse; for some channels LABEL=Q. A later one wins.",
+    help="lossless (default), prdn=5, rmse=10uV, max-error=4adu, bits=0.5, sparse; LABEL=Q for some. A later one wins.",
 )
 @click.option("--effort", type=click.Choice(["fast", "default", "thorough"]), default="default", show_default=True)
 @click.option("--bank", metavar="ID", help="Name, hash or file of the bank to start from; default: by content.")
