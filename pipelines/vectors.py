@@ -27,7 +27,6 @@ from sanstream.decode import decode_block, read_figures, read_records
 from sanstream.encode_effort import effort_named
 from sanstream.encode_kernels import KernelChoice
 from sanstream.encode_plan import Plan
-from sanstream.group_state import fresh_models
 from sanstream.quality import LOSSLESS, MAX_ERROR, PRDN, RMSE, SPARSE, Quality
 from sanstream.simulate import simulate_ecg, simulate_eeg
 
@@ -82,7 +81,7 @@ def with_kernels(samples: Samples, *, with_weights: bool = False) -> tuple[Segme
 def trained_bank() -> Bank:
     """Return a small bank: one kernel of one row, and priors with values of every kind."""
     shape = np.round(700 * np.exp(-(((np.arange(30) - 12) / 2.0) ** 2))).astype(np.int16)
-    prob, count, weight = fresh_models(blank_bank())
+    prob, count, weight = (a.copy() for a in blank_bank().models)
     rng = np.random.default_rng(5)
     used = rng.integers(0, len(prob), 900)
     prob[used] = rng.integers(1500, 64000, len(used))

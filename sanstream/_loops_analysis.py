@@ -11,6 +11,7 @@ import numpy as np
 
 from sanstream._jit import entry, jit
 from sanstream._loops_group import CORRECTED, CROSS_BITS, N_CROSS, SAMPLES, WAVELET, cross_prediction, rebuild, settle
+from sanstream._loops_samples import BASE, N_REFS, REFS
 from sanstream._loops_wavelet import FRACTION, STEPS, forward
 
 _TINY = 1e-9
@@ -73,18 +74,18 @@ def fit_cross(s, plan, w, a, b, c, x, y, san, missing):
     n = b - a
     rest = np.empty(n, np.float64)
     for i in range(n):
-        rest[i] = x[a + i, c] - s.base[c] - san[a + i, c] if not missing[a + i, c] else 0.0
+        rest[i] = x[a + i, c] - s.columns[c, BASE] - san[a + i, c] if not missing[a + i, c] else 0.0
     for j in range(N_CROSS):
         plan.cross[w, c, j] = 0
-    for j in range(min(N_CROSS, s.n_refs[c])):
-        r = s.refs[c, j]
+    for j in range(min(N_CROSS, s.columns[c, N_REFS])):
+        r = s.columns[c, REFS + j]
         if r >= c or (plan.tool[w, r] != WAVELET and plan.tool[w, r] != CORRECTED):
             continue
         energy = 0.0
         product = 0.0
         own = 0.0
         for i in range(n):
-            v = float(y[a + i, r] - s.base[r] - san[a + i, r])
+            v = float(y[a + i, r] - s.columns[r, BASE] - san[a + i, r])
             energy += v * v
             product += v * rest[i]
             own += rest[i] * rest[i]
@@ -94,7 +95,7 @@ def fit_cross(s, plan, w, a, b, c, x, y, san, missing):
         weight = min(max(weight, -2048), 2048)
         plan.cross[w, c, j] = weight
         for i in range(n):
-            rest[i] -= weight / float(1 << CROSS_BITS) * (y[a + i, r] - s.base[r] - san[a + i, r])
+            rest[i] -= weight / float(1 << CROSS_BITS) * (y[a + i, r] - s.columns[r, BASE] - san[a + i, r])
 
 
 @jit

@@ -11,7 +11,9 @@ from sanstream._jit import entry, jit
 
 DECODE, ENCODE, ESTIMATE = 0, 1, 2
 LOW, HIGH, CODE, POS, MODE, COST, END = 0, 1, 2, 3, 4, 5, 6
-"""Slots of the coder state (int64[8]); COST counts 1/65536 bit; END is the last readable byte + 1."""
+SLOTS, INPUTS, CODER_SIZE = 8, 24, 40
+"""Places in the coder's state (int64[CODER_SIZE]). COST counts 1/65536 bit, END is the last readable byte + 1;
+from SLOTS stand the contexts of the next bit, from INPUTS what they gave the mixer."""
 
 STRETCH_MAX = 2815  # 11 nepers in 1/256, probability 1.7e-5
 
@@ -146,16 +148,16 @@ def code_gamma(coder, buf, value):
 
 
 @jit
-def code_mixed(coder, buf, prob, count, weight, wbase, slots, n, limit, xs, bit):
+def code_mixed(coder, buf, model, weight, wbase, n, limit, bit):
     """Code one bit from ``n`` adaptive contexts mixed in the logistic domain; adapt all.
 
-    ``slots[:n]`` index ``prob`` and ``count``; ``weight[wbase:wbase + n]`` (16.16) is the weight set.
+    ``coder[SLOTS:SLOTS + n]`` index ``model``; ``weight[wbase:wbase + n]`` (16.16) is the weight set.
     """
     dot = np.int64(0)
     for i in range(n):
-        s = slots[i]
-        x = (np.int64(STRETCH[prob[s] >> 4]) * CONFIDENCE[count[s]]) >> 8
-        xs[i] = x
+        m = np.int64(model[coder[SLOTS + i]])
+        x = (np.int64(STRETCH[m >> 12]) * CONFIDENCE[m & 255]) >> 8
+        coder[INPUTS + i] = x
         dot += x * weight[wbase + i]
     dot = dot >> 16
     if dot > STRETCH_MAX:
@@ -166,29 +168,33 @@ def code_mixed(coder, buf, prob, count, weight, wbase, slots, n, limit, xs, bit)
     bit = code_probability(coder, buf, p, bit)
     error = (np.int64(bit) << 16) - p
     for i in range(n):
-        weight[wbase + i] += (xs[i] * error + 0x8000) >> 16
-        s = slots[i]
-        k = count[s]
-        prob[s] += ((((bit << 16) - bit) - np.int64(prob[s])) * RATE[k]) >> 16
-        if k < limit:
-            count[s] = k + 1
+        weight[wbase + i] += (coder[INPUTS + i] * error + 0x8000) >> 16
+        adapt(model, coder[SLOTS + i], bit, limit)
     return bit
 
 
 @jit
-def code_simple(coder, buf, prob, count, slot, bit):
+def adapt(model, slot, bit, limit):
+    """Move a context (probability << 8 | count) towards the bit that was seen."""
+    m = np.int64(model[slot])
+    p = m >> 8
+    k = m & 255
+    p += ((((bit << 16) - bit) - p) * RATE[k]) >> 16
+    if k < limit:
+        k += 1
+    model[slot] = (p << 8) | k
+
+
+@jit
+def code_simple(coder, buf, model, slot, bit):
     """Code one bit from a single adaptive context; adapt it."""
-    p = np.int64(prob[slot])
-    q = p
+    q = np.int64(model[slot]) >> 8
     if q < 48:
         q = np.int64(48)
     elif q > 65488:
         q = np.int64(65488)
     bit = code_probability(coder, buf, q, bit)
-    k = count[slot]
-    prob[slot] = p + ((((bit << 16) - bit) - p) * RATE[k] >> 16)
-    if k < 60:
-        count[slot] = k + 1
+    adapt(model, slot, bit, 60)
     return bit
 
 
@@ -197,7 +203,7 @@ INT_SLOTS = 160
 
 
 @jit
-def code_int(coder, buf, prob, count, slot, value):
+def code_int(coder, buf, model, slot, value):
     """Code a signed integer, |value| < 2^38: exponent in unary, sign, mantissa; all but low bits adaptive."""
     magnitude = abs(value)
     exponent = 0
@@ -205,21 +211,21 @@ def code_int(coder, buf, prob, count, slot, value):
         exponent += 1
     e = 0
     while e < 39:
-        bit = code_simple(coder, buf, prob, count, slot + e, 1 if exponent > e else 0)
+        bit = code_simple(coder, buf, model, slot + e, 1 if exponent > e else 0)
         if bit == 0:
             break
         e += 1
     if e == 0:
         return np.int64(0)
-    negative = code_simple(coder, buf, prob, count, slot + 40, 1 if value < 0 else 0)
+    negative = code_simple(coder, buf, model, slot + 40, 1 if value < 0 else 0)
     out = np.int64(1)
     for b in range(e - 2, -1, -1):
         bit = (magnitude >> b) & 1
         depth = e - 2 - b
         if depth == 0:
-            bit = code_simple(coder, buf, prob, count, slot + 41 + e, bit)
+            bit = code_simple(coder, buf, model, slot + 41 + e, bit)
         elif depth == 1:
-            bit = code_simple(coder, buf, prob, count, slot + 81 + 2 * min(e, 38) - 4 + (out & 1), bit)
+            bit = code_simple(coder, buf, model, slot + 81 + 2 * min(e, 38) - 4 + (out & 1), bit)
         else:
             bit = code_probability(coder, buf, 32768, bit)
         out = (out << 1) | bit

@@ -29,6 +29,7 @@ from sanstream._loops_models import (
     SIMPLE_KERNEL,
     SIMPLE_TOOL,
 )
+from sanstream._loops_samples import BASE, N_REFS, REFS, SHIFT
 from sanstream._loops_wavelet import FRACTION, STEPS, forward, inverse
 
 WAVELET, SAMPLES, CORRECTED, CONSTANT, SPARSE = 0, 1, 2, 3, 4
@@ -54,12 +55,12 @@ Plan = namedtuple(
 
 
 @jit
-def _int(coder, buf, prob, count, model, value):
-    return code_int(coder, buf, prob, count, model * INT_SLOTS, value)
+def _int(coder, buf, model, kind, value):
+    return code_int(coder, buf, model, kind * INT_SLOTS, value)
 
 
 @jit
-def _code_plan(coder, buf, prob, count, layout, n_windows, n_columns, plan):
+def _code_plan(coder, buf, model, layout, n_windows, n_columns, plan):
     """Code tool, step, delta and what was reached, window by window, channel by channel."""
     last_tool = np.zeros(n_columns, np.int64)
     last = np.zeros((4, n_columns), np.int64)
@@ -69,7 +70,7 @@ def _code_plan(coder, buf, prob, count, layout, n_windows, n_columns, plan):
             tool = plan.tool[w, c]
             u = 0
             while u < N_TOOLS - 1:
-                bit = code_simple(coder, buf, prob, count, SIMPLE_TOOL + last_tool[c] * 8 + u, 1 if tool > u else 0)
+                bit = code_simple(coder, buf, model, SIMPLE_TOOL + last_tool[c] * 8 + u, 1 if tool > u else 0)
                 if bit == 0:
                     break
                 u += 1
@@ -77,34 +78,34 @@ def _code_plan(coder, buf, prob, count, layout, n_windows, n_columns, plan):
             plan.tool[w, c] = u
             last_tool[c] = u
             if tool == WAVELET or tool == CORRECTED:
-                v = last[0, c] + _int(coder, buf, prob, count, INT_STEP, plan.step[w, c] - last[0, c])
+                v = last[0, c] + _int(coder, buf, model, INT_STEP, plan.step[w, c] - last[0, c])
                 plan.step[w, c] = min(max(v, 0), 255)
                 last[0, c] = plan.step[w, c]
             if tool == SAMPLES or tool == CORRECTED:
-                v = last[1, c] + _int(coder, buf, prob, count, INT_DELTA, plan.delta[w, c] - last[1, c])
+                v = last[1, c] + _int(coder, buf, model, INT_DELTA, plan.delta[w, c] - last[1, c])
                 plan.delta[w, c] = min(max(v, 0), 1 << 24)
                 last[1, c] = plan.delta[w, c]
             if tool == CONSTANT or (tool == SAMPLES and plan.delta[w, c] == 0):
                 plan.rmse[w, c] = 0
                 plan.maximum[w, c] = 0
                 continue
-            v = last[2, c] + _int(coder, buf, prob, count, INT_RMSE, plan.rmse[w, c] - last[2, c])
+            v = last[2, c] + _int(coder, buf, model, INT_RMSE, plan.rmse[w, c] - last[2, c])
             plan.rmse[w, c] = min(max(v, 0), 255)
             last[2, c] = plan.rmse[w, c]
-            v = last[3, c] + _int(coder, buf, prob, count, INT_MAXIMUM, plan.maximum[w, c] - last[3, c])
+            v = last[3, c] + _int(coder, buf, model, INT_MAXIMUM, plan.maximum[w, c] - last[3, c])
             plan.maximum[w, c] = min(max(v, 0), 255)
             last[3, c] = plan.maximum[w, c]
 
 
 @jit
-def _code_activations(coder, buf, prob, count, layout, kernels, plan, n_columns):
+def _code_activations(coder, buf, model, layout, kernels, plan, n_columns):
     """Code the block's activations: number, then gap, kernel and amplitudes of each."""
     n_kernels = kernels.taps.shape[0]
     if n_kernels == 0:
         plan.n_act[0] = 0
         return
     n_own = n_columns - layout.n_known
-    total = _int(coder, buf, prob, count, INT_FIRST_GAP, plan.n_act[0])
+    total = _int(coder, buf, model, INT_FIRST_GAP, plan.n_act[0])
     total = min(max(total, 0), plan.act_index.shape[0])
     plan.n_act[0] = total
     last_amp = np.full((n_kernels, n_own), 32, np.int64)
@@ -113,23 +114,21 @@ def _code_activations(coder, buf, prob, count, layout, kernels, plan, n_columns)
     kernel = np.int64(0)
     for a in range(total):
         gap = plan.act_index[a] - index
-        gap = last_gap + _int(coder, buf, prob, count, INT_GAP, gap - last_gap)
+        gap = last_gap + _int(coder, buf, model, INT_GAP, gap - last_gap)
         index = min(max(index + gap, -INDEX_LEAD), layout.n - 1)
         plan.act_index[a] = index
         if a > 0:
             last_gap = gap
         u = 0
         while u < n_kernels - 1:
-            bit = code_simple(
-                coder, buf, prob, count, SIMPLE_KERNEL + kernel * 16 + u, 1 if plan.act_kernel[a] > u else 0
-            )
+            bit = code_simple(coder, buf, model, SIMPLE_KERNEL + kernel * 16 + u, 1 if plan.act_kernel[a] > u else 0)
             if bit == 0:
                 break
             u += 1
         kernel = np.int64(u)
         plan.act_kernel[a] = u
         for c in range(n_own):
-            v = last_amp[u, c] + _int(coder, buf, prob, count, INT_AMPLITUDE, plan.act_amp[a, c] - last_amp[u, c])
+            v = last_amp[u, c] + _int(coder, buf, model, INT_AMPLITUDE, plan.act_amp[a, c] - last_amp[u, c])
             v = min(max(v, -(1 << 15)), 1 << 15)
             plan.act_amp[a, c] = v
             last_amp[u, c] = v
@@ -166,16 +165,16 @@ def cross_prediction(s, plan, w, a, b, c, y, san, out):
     """Prediction of column ``c`` in ``a:b`` before the wavelet: base, SAN and weighted channels already decoded."""
     for t in range(a, b):
         out[t - a] = 0
-    for j in range(min(N_CROSS, s.n_refs[c])):
+    for j in range(min(N_CROSS, s.columns[c, N_REFS])):
         weight = plan.cross[w, c, j]
         if weight == 0:
             continue
-        r = s.refs[c, j]
+        r = s.columns[c, REFS + j]
         for t in range(a, b):
-            out[t - a] += weight * (y[t, r] - s.base[r] - san[t, r])
+            out[t - a] += weight * (y[t, r] - s.columns[r, BASE] - san[t, r])
     half = 1 << (CROSS_BITS - 1)
     for t in range(a, b):
-        out[t - a] = s.base[c] + san[t, c] + ((out[t - a] + half) >> CROSS_BITS)
+        out[t - a] = s.columns[c, BASE] + san[t, c] + ((out[t - a] + half) >> CROSS_BITS)
 
 
 @jit
@@ -201,19 +200,19 @@ def rebuild(coefs, step, n, values, scratch):
 
 
 @jit
-def _code_cross(coder, buf, prob, count, s, plan, w, c):
-    for j in range(min(N_CROSS, s.n_refs[c])):
-        r = s.refs[c, j]
+def _code_cross(coder, buf, model, s, plan, w, c):
+    for j in range(min(N_CROSS, s.columns[c, N_REFS])):
+        r = s.columns[c, REFS + j]
         if r >= c or (plan.tool[w, r] != WAVELET and plan.tool[w, r] != CORRECTED):
             plan.cross[w, c, j] = 0
             continue
         last = plan.cross[w - 1, c, j] if w > 0 else 0
-        v = last + _int(coder, buf, prob, count, INT_CROSS, plan.cross[w, c, j] - last)
+        v = last + _int(coder, buf, model, INT_CROSS, plan.cross[w, c, j] - last)
         plan.cross[w, c, j] = min(max(v, -4096), 4096)
 
 
 @entry
-def code_wavelet(coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, previous, y, san, work, slots, xs):
+def code_wavelet(coder, buf, model, weight, layout, s, plan, w, a, b, c, previous, y, san, work):
     """Code one window of one channel with tool a or c and rebuild it into ``y``.
 
     ``previous`` is the column coded with the wavelet before in this window, or -1; ``work`` is
@@ -224,21 +223,19 @@ def code_wavelet(coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, p
     values = work[1]
     scratch = work[2]
     shape = work[3]
-    _code_cross(coder, buf, prob, count, s, plan, w, c)
+    _code_cross(coder, buf, model, s, plan, w, c)
     for t in range(a, b):
         shape[t - a] = san[t, c] << FRACTION
     forward(shape, n, scratch)
     step = STEPS[plan.step[w, c]]
     coefs = plan.coefs[c, a:b]
     other = plan.coefs[max(previous, 0), a:b]
-    code_coefficients(
-        coder, buf, prob, count, weight, coefs, n, shape, step, other, 1 if previous >= 0 else 0, slots, xs
-    )
+    code_coefficients(coder, buf, model, weight, coefs, n, shape, step, other, 1 if previous >= 0 else 0)
     cross_prediction(s, plan, w, a, b, c, y, san, prediction)
     rebuild(coefs, step, n, values, scratch)
     if plan.tool[w, c] == CORRECTED:
         corrections = plan.corrections[c, a:b]
-        code_corrections(coder, buf, prob, count, weight, corrections, n, slots, xs)
+        code_corrections(coder, buf, model, weight, corrections, n)
         quantum = 2 * plan.delta[w, c] + 1
         for i in range(n):
             v = settle(prediction[i] + values[i], layout.lower[c], layout.upper[c], layout.absent[c])
@@ -248,34 +245,34 @@ def code_wavelet(coder, buf, prob, count, weight, layout, s, plan, w, a, b, c, p
 
 
 @entry
-def code_front(coder, buf, pos, end, mode, prob, count, layout, s, kernels, plan, stop_after):
+def code_front(coder, buf, pos, end, mode, model, layout, s, kernels, plan, stop_after):
     """Begin a group's run: the plan, the activations, then base and input shift of every channel.
 
     ``stop_after`` 1 ends after the plan, 2 after the activations, 0 goes on.
     """
     n_windows, n_columns = plan.tool.shape
     start(coder, buf, mode, pos, end)
-    _code_plan(coder, buf, prob, count, layout, n_windows, n_columns, plan)
+    _code_plan(coder, buf, model, layout, n_windows, n_columns, plan)
     if stop_after == 1:
         return
-    _code_activations(coder, buf, prob, count, layout, kernels, plan, n_columns)
+    _code_activations(coder, buf, model, layout, kernels, plan, n_columns)
     if stop_after == 2:
         return
     previous_base = np.int64(0)
     for c in range(layout.n_known, n_columns):
-        v = previous_base + _int(coder, buf, prob, count, INT_BASE, s.base[c] - previous_base)
-        s.base[c] = min(max(v, layout.lower[c]), layout.upper[c])
-        previous_base = s.base[c]
-        v = _int(coder, buf, prob, count, INT_SHIFT, s.shift[c])
-        s.shift[c] = min(max(v, 0), 16)
+        v = previous_base + _int(coder, buf, model, INT_BASE, s.columns[c, BASE] - previous_base)
+        s.columns[c, BASE] = min(max(v, layout.lower[c]), layout.upper[c])
+        previous_base = s.columns[c, BASE]
+        v = _int(coder, buf, model, INT_SHIFT, s.columns[c, SHIFT])
+        s.columns[c, SHIFT] = min(max(v, 0), 16)
 
 
 @entry
-def code_level(coder, buf, prob, count, layout, s, plan, w, a, b, c, y, san):
+def code_level(coder, buf, model, layout, s, plan, w, a, b, c, y, san):
     """Code one window of one channel with tool constant or sparse: its level."""
     tool = plan.tool[w, c]
-    model = INT_CONSTANT if tool == CONSTANT else INT_MEAN
-    v = s.base[c] + _int(coder, buf, prob, count, model, plan.constant[w, c] - s.base[c])
+    kind = INT_CONSTANT if tool == CONSTANT else INT_MEAN
+    v = s.columns[c, BASE] + _int(coder, buf, model, kind, plan.constant[w, c] - s.columns[c, BASE])
     v = min(max(v, layout.lower[c]), layout.upper[c])
     plan.constant[w, c] = v
     for t in range(a, b):

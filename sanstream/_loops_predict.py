@@ -35,10 +35,10 @@ def isqrt(v):
 
 
 @jit
-def solve(cov, n, ridge, scratch, exponents, weights):
+def solve(cov, n, ridge, scratch, weights):
     """Weights (Q16) of the regression whose (n + 1) x (n + 1) covariance is ``cov`` (target last).
 
-    ``scratch`` is int64 (n + 1, n + 1); only the lower triangle of ``cov`` is read.
+    ``scratch`` is int64 (n + 2, n + 1), its last row takes the exponents; only the lower triangle of ``cov`` is read.
     """
     for i in range(n + 1):
         v = cov[i, i]
@@ -46,11 +46,11 @@ def solve(cov, n, ridge, scratch, exponents, weights):
         while v > 0:
             v >>= 1
             bits += 1
-        exponents[i] = (bits + 1) >> 1  # cov_ii <= 2^(2 e)
+        scratch[n + 1, i] = (bits + 1) >> 1  # cov_ii <= 2^(2 e)
     # scaled rows: A_ij = cov_ij 2^(30 - e_i - e_j), |A_ij| <= 2^30
     for i in range(n + 1):
         for j in range(i + 1):
-            shift = Q - exponents[i] - exponents[j]
+            shift = Q - scratch[n + 1, i] - scratch[n + 1, j]
             a = cov[i, j]
             if shift >= 0:
                 a = a << shift
@@ -89,7 +89,7 @@ def solve(cov, n, ridge, scratch, exponents, weights):
             w = -limit
         weights[j] = w
     for j in range(n):
-        shift = exponents[n] - exponents[j]
+        shift = scratch[n + 1, n] - scratch[n + 1, j]
         w = weights[j]
         if shift >= 0:
             if shift > 24:

@@ -11,7 +11,7 @@ from collections import namedtuple
 import numpy as np
 
 from sanstream._jit import entry, jit
-from sanstream._loops_coder import COST, code_gamma, code_mixed, code_probability
+from sanstream._loops_coder import COST, SLOTS, code_gamma, code_mixed, code_probability
 from sanstream._loops_models import (
     N_SAMPLE,
     SAMPLE_BASE,
@@ -29,36 +29,40 @@ SAN_REACH = 3
 LMS_TAPS = 16
 SAMPLE_LIMIT = 250
 _UNARY = 20
+_RIDGE_SHIFT = 16
 _Z_LIMIT = 1 << 17
 _LMS_LIMIT = 1 << 20
 
-Predictor = namedtuple(
-    "Predictor",
-    "own cross hop forget ridge_shift use_san refs n_refs shift base start_weight start_ridge "
-    "cov scratch exponents weights history lms fast slow error seen n_regressors",
-)
-"""Parameters and state of a group's predictors; arrays are indexed by column of the group."""
+BASE, SHIFT, FAST, SLOW, ERROR, SEEN, N_REFS, REFS = 0, 1, 2, 3, 4, 5, 6, 8
+"""Places in a column's row of ``columns``: subtracted offset, input shift, error averages, last error, samples seen,
+number of references; from REFS stand the references."""
+_START = MAX_REGRESSORS + 2
+"""From here stand the start weights in a column's row of ``weights``; before them what was learned since."""
+
+Predictor = namedtuple("Predictor", "own cross hop forget use_san columns taps weights cov scratch")
+"""Parameters and state of a group's predictors; arrays are indexed by column of the group.
+
+``columns`` (n, REFS + MAX_REFERENCES); ``taps`` (n, 2, LMS_TAPS), errors and LMS weights; ``weights``
+(n, 2 (MAX_REGRESSORS + 2)); ``cov`` (n, size, size); ``scratch`` (size + 1, size).
+"""
 
 
 def new_predictor(own, cross, hop, forget_shift, use_san, refs, n_refs, n_columns, start_weight, start_ridge):
     """Allocate the state for ``n_columns`` columns; ``refs`` is (n_columns, MAX_REFERENCES) int64."""
-    n_regressors = np.zeros(n_columns, np.int64)
-    for c in range(n_columns):
-        n_regressors[c] = own + cross * n_refs[c] + (2 * SAN_REACH + 1 if use_san else 0)
-    size = int(n_regressors.max(initial=0)) + 1
+    n_regressors = [own + cross * n_refs[c] + (2 * SAN_REACH + 1 if use_san else 0) for c in range(n_columns)]
+    size = int(max(n_regressors, default=0)) + 1
+    columns = np.zeros((n_columns, REFS + MAX_REFERENCES), np.int64)
+    columns[:, N_REFS] = n_refs
+    columns[:, REFS:] = refs
+    weights = np.zeros((n_columns, 2 * _START), np.int64)
+    weights[:, _START:] = start_weight
     cov = np.zeros((n_columns, size, size), np.int64)
     for c in range(n_columns):
         for i in range(n_regressors[c]):
             cov[c, i, i] = start_ridge[c]
-    return Predictor(
-        own, cross, hop, forget_shift, 16, use_san, refs, n_refs,
-        np.zeros(n_columns, np.int64), np.zeros(n_columns, np.int64), start_weight, start_ridge,
-        cov, np.zeros((size, size), np.int64), np.zeros(size, np.int64),
-        np.zeros((n_columns, size), np.int64),
-        np.zeros((n_columns, LMS_TAPS), np.int64), np.zeros((n_columns, LMS_TAPS), np.int64),
-        np.zeros(n_columns, np.int64), np.zeros(n_columns, np.int64),
-        np.zeros(n_columns, np.int64), np.zeros(n_columns, np.int64), n_regressors,
-    )  # fmt: skip
+    taps = np.zeros((n_columns, 2, LMS_TAPS), np.int64)
+    scratch = np.zeros((size + 1, size), np.int64)
+    return Predictor(own, cross, hop, forget_shift, use_san, columns, taps, weights, cov, scratch)
 
 
 @jit
@@ -74,17 +78,17 @@ def _bounded(v):
 def _regressors(s, y, san, t, c, n_total, out):
     """Fill ``out`` with the regressors of column ``c`` at time ``t``; returns their number."""
     k = 0
-    base = s.base[c]
-    shift = s.shift[c]
+    base = s.columns[c, BASE]
+    shift = s.columns[c, SHIFT]
     for i in range(1, s.own + 1):
         out[k] = _bounded((y[t - i, c] - base) >> shift) if t >= i else 0
         k += 1
-    for j in range(s.n_refs[c]):
-        r = s.refs[c, j]
+    for j in range(s.columns[c, N_REFS]):
+        r = s.columns[c, REFS + j]
         lag = 0 if r < c else 1
         for i in range(s.cross):
             u = t - lag - i
-            out[k] = _bounded((y[u, r] - s.base[r]) >> s.shift[r]) if u >= 0 else 0
+            out[k] = _bounded((y[u, r] - s.columns[r, BASE]) >> s.columns[r, SHIFT]) if u >= 0 else 0
             k += 1
     if s.use_san:
         for i in range(-SAN_REACH, SAN_REACH + 1):
@@ -95,24 +99,22 @@ def _regressors(s, y, san, t, c, n_total, out):
 
 
 @jit
-def _code_value(coder, buf, prob, count, weight, wbase, slots, xs, g, e):
+def _code_value(coder, buf, model, weight, wbase, g, e):
     """Code one signed prediction error from prepared contexts; ``g`` low bits lie outside the unary part."""
-    bit = code_mixed(coder, buf, prob, count, weight, wbase, slots, N_SAMPLE, SAMPLE_LIMIT, xs, 1 if e == 0 else 0)
+    bit = code_mixed(coder, buf, model, weight, wbase, N_SAMPLE, SAMPLE_LIMIT, 1 if e == 0 else 0)
     if bit:
         return np.int64(0)
     for i in range(N_SAMPLE):
-        slots[i] += 1
-    negative = code_mixed(
-        coder, buf, prob, count, weight, wbase + N_SAMPLE, slots, N_SAMPLE, SAMPLE_LIMIT, xs, 1 if e < 0 else 0
-    )
+        coder[SLOTS + i] += 1
+    negative = code_mixed(coder, buf, model, weight, wbase + N_SAMPLE, N_SAMPLE, SAMPLE_LIMIT, 1 if e < 0 else 0)
     m = abs(e) - 1
     high = m >> g
     u = 0
     while u < _UNARY:
         for i in range(N_SAMPLE):
-            slots[i] += 1
+            coder[SLOTS + i] += 1
         bit = code_mixed(
-            coder, buf, prob, count, weight, wbase + (2 + u) * N_SAMPLE, slots, N_SAMPLE, SAMPLE_LIMIT, xs,
+            coder, buf, model, weight, wbase + (2 + u) * N_SAMPLE, N_SAMPLE, SAMPLE_LIMIT,
             1 if high > u else 0,
         )  # fmt: skip
         if bit == 0:
@@ -129,11 +131,9 @@ def _code_value(coder, buf, prob, count, weight, wbase, slots, xs, g, e):
         if depth < 2:
             target = 22 + (1 if u == 0 else 0) if depth == 0 else 24 + 2 * first + (1 if u == 0 else 0)
             for i in range(N_SAMPLE):
-                slots[i] += target - node
+                coder[SLOTS + i] += target - node
             node = target
-            bit = code_mixed(
-                coder, buf, prob, count, weight, wbase + target * N_SAMPLE, slots, N_SAMPLE, SAMPLE_LIMIT, xs, bit
-            )
+            bit = code_mixed(coder, buf, model, weight, wbase + target * N_SAMPLE, N_SAMPLE, SAMPLE_LIMIT, bit)
             if depth == 0:
                 first = bit
         else:
@@ -143,18 +143,18 @@ def _code_value(coder, buf, prob, count, weight, wbase, slots, xs, g, e):
 
 
 @jit
-def _contexts(s, y, t, c, second, rounded, fraction, quantum, slots):
-    """Prepare the context slots of column ``c``; returns (weight-set scale, low bits)."""
-    shift = s.shift[c]
-    fast = (s.fast[c] << shift) // quantum
+def _contexts(coder, s, y, t, c, second, rounded, fraction, quantum):
+    """Prepare the contexts of column ``c``; returns (weight-set scale, low bits)."""
+    shift = s.columns[c, SHIFT]
+    fast = (s.columns[c, FAST] << shift) // quantum
     qa = cap(half_octave(fast), 31)
-    qb = cap(half_octave((s.slow[c] << shift) // quantum), 31)
-    e1 = ((s.history[c, 0] >> 4) << shift) // quantum
-    e2 = ((s.history[c, 1] >> 4) << shift) // quantum
+    qb = cap(half_octave((s.columns[c, SLOW] << shift) // quantum), 31)
+    e1 = ((s.taps[c, 0, 0] >> 4) << shift) // quantum
+    e2 = ((s.taps[c, 0, 1] >> 4) << shift) // quantum
     neighbour = np.int64(0)
-    for j in range(s.n_refs[c]):
-        r = s.refs[c, j]
-        neighbour = ((s.error[r] >> 4) << s.shift[r]) // quantum
+    for j in range(s.columns[c, N_REFS]):
+        r = s.columns[c, REFS + j]
+        neighbour = ((s.columns[r, ERROR] >> 4) << s.columns[r, SHIFT]) // quantum
         if r < c:
             break
     mean = fast >> 8
@@ -176,17 +176,17 @@ def _contexts(s, y, t, c, second, rounded, fraction, quantum, slots):
         d1 = y[t - 1, c] - y[t - 2, c]
         d2 = y[t - 2, c] - y[t - 3, c]
         dm = rounded - y[t - 1, c]
-    slots[0] = SAMPLE_BASE[0] + (qa * 8 + fraction) * SAMPLE_NODES
-    slots[1] = SAMPLE_BASE[1] + (qb * 32 + qa) * SAMPLE_NODES
-    slots[2] = (
+    coder[SLOTS + 0] = SAMPLE_BASE[0] + (qa * 8 + fraction) * SAMPLE_NODES
+    coder[SLOTS + 1] = SAMPLE_BASE[1] + (qb * 32 + qa) * SAMPLE_NODES
+    coder[SLOTS + 2] = (
         SAMPLE_BASE[2]
         + ((((l1 * 2 + (1 if e1 > 0 else 0)) * 8 + l2) * 2 + (1 if e2 > 0 else 0)) * 4 + cap(g, 3)) * SAMPLE_NODES
     )
-    slots[3] = SAMPLE_BASE[3] + ((lo * 2 + (1 if neighbour > 0 else 0)) * 32 + qa) * SAMPLE_NODES
-    slots[4] = SAMPLE_BASE[4] + ((dis + 16) * 16 + (qa >> 1)) * SAMPLE_NODES
-    slots[5] = SAMPLE_BASE[5] + ((d1 & 31) * 32 + (dm & 31)) * SAMPLE_NODES
-    slots[6] = SAMPLE_BASE[6] + (((d1 & 15) * 16 + (d2 & 15)) * 4 + (dm & 3)) * SAMPLE_NODES
-    slots[7] = (
+    coder[SLOTS + 3] = SAMPLE_BASE[3] + ((lo * 2 + (1 if neighbour > 0 else 0)) * 32 + qa) * SAMPLE_NODES
+    coder[SLOTS + 4] = SAMPLE_BASE[4] + ((dis + 16) * 16 + (qa >> 1)) * SAMPLE_NODES
+    coder[SLOTS + 5] = SAMPLE_BASE[5] + ((d1 & 31) * 32 + (dm & 31)) * SAMPLE_NODES
+    coder[SLOTS + 6] = SAMPLE_BASE[6] + (((d1 & 15) * 16 + (d2 & 15)) * 4 + (dm & 3)) * SAMPLE_NODES
+    coder[SLOTS + 7] = (
         SAMPLE_BASE[7]
         + ((cap(octave(abs(d1)), 15) * 16 + cap(octave(abs(dm)), 15)) * 2 + (1 if d1 > 0 else 0)) * SAMPLE_NODES
     )
@@ -201,38 +201,36 @@ def _adapt(s, c, t, regs, n, target, stage1, total):
     magnitude = abs(error)
     if magnitude > (1 << 40):
         magnitude = np.int64(1 << 40)
-    s.fast[c] += ((magnitude << 4) - s.fast[c]) >> 3
-    s.slow[c] += ((magnitude << 4) - s.slow[c]) >> 6
-    s.error[c] = error
+    s.columns[c, FAST] += ((magnitude << 4) - s.columns[c, FAST]) >> 3
+    s.columns[c, SLOW] += ((magnitude << 4) - s.columns[c, SLOW]) >> 6
+    s.columns[c, ERROR] = error
     norm = np.int64(256)
     for i in range(LMS_TAPS):
-        norm += s.history[c, i] * s.history[c, i]
+        norm += s.taps[c, 0, i] * s.taps[c, 0, i]
     bounded = _bounded(error)
     gain = (bounded << 24) // norm
     for i in range(LMS_TAPS):
-        w = s.lms[c, i] + ((gain * s.history[c, i] + (1 << 15)) >> 16)
-        s.lms[c, i] = min(max(w, -_LMS_LIMIT), _LMS_LIMIT)
+        w = s.taps[c, 1, i] + ((gain * s.taps[c, 0, i] + (1 << 15)) >> 16)
+        s.taps[c, 1, i] = min(max(w, -_LMS_LIMIT), _LMS_LIMIT)
     for i in range(LMS_TAPS - 1, 0, -1):
-        s.history[c, i] = s.history[c, i - 1]
-    s.history[c, 0] = _bounded(error1)
+        s.taps[c, 0, i] = s.taps[c, 0, i - 1]
+    s.taps[c, 0, 0] = _bounded(error1)
     acc = np.int64(0)
     for i in range(n):
-        acc += regs[i] * s.start_weight[c, i]
+        acc += regs[i] * s.weights[c, _START + i]
     regs[n] = _bounded(target - (acc >> 16))
     accumulate(s.cov[c], regs, n)
-    s.seen[c] += 1
-    seen = s.seen[c]
+    s.columns[c, SEEN] += 1
+    seen = s.columns[c, SEEN]
     hop = s.hop if seen >= 512 else 16
     if seen % 32 == 0:
         forget(s.cov[c], n, s.forget)
     if seen % hop == 0:
-        solve(s.cov[c], n, s.ridge_shift, s.scratch, s.exponents, s.weights[c])
+        solve(s.cov[c], n, _RIDGE_SHIFT, s.scratch, s.weights[c])
 
 
 @entry
-def code_samples(
-    coder, buf, prob, count, weight, s, x, y, missing, san, a, b, active, delta, lower, upper, absent, slots, xs, costs
-):
+def code_samples(coder, buf, model, weight, s, x, y, missing, san, a, b, active, delta, lower, upper, absent, costs):
     """Code samples ``a:b`` of the columns with ``active[c]``; ``y`` receives the decoded samples.
 
     ``x`` and ``y`` are int64 (n, n_columns); ``missing`` uint8 of the same shape; ``delta`` the
@@ -246,31 +244,31 @@ def code_samples(
             if not active[c]:
                 continue
             if missing[t, c]:
-                y[t, c] = y[t - 1, c] if t > 0 else s.base[c]
+                y[t, c] = y[t - 1, c] if t > 0 else s.columns[c, BASE]
                 continue
             n = _regressors(s, y, san, t, c, n_total, regs)
             acc = np.int64(0)
             for i in range(n):
-                acc += regs[i] * (s.weights[c, i] + s.start_weight[c, i])
+                acc += regs[i] * (s.weights[c, i] + s.weights[c, _START + i])
             stage1 = acc >> 12
             second = np.int64(0)
             for i in range(LMS_TAPS):
-                second += s.lms[c, i] * s.history[c, i]
+                second += s.taps[c, 1, i] * s.taps[c, 0, i]
             second = second >> 16
             total = stage1 + second
-            shift = s.shift[c]
+            shift = s.columns[c, SHIFT]
             if shift > 0:
-                rounded = s.base[c] + ((total << shift) >> 4)
+                rounded = s.columns[c, BASE] + ((total << shift) >> 4)
                 fraction = 0
             else:
-                rounded = s.base[c] + ((total + 8) >> 4)
+                rounded = s.columns[c, BASE] + ((total + 8) >> 4)
                 fraction = ((total + 8) & 15) >> 1
             if rounded < lower[c]:
                 rounded = lower[c]
             elif rounded > upper[c]:
                 rounded = upper[c]
             quantum = 2 * delta[c] + 1
-            scale, g = _contexts(s, y, t, c, second, rounded, fraction, quantum, slots)
+            scale, g = _contexts(coder, s, y, t, c, second, rounded, fraction, quantum)
             k = x[t, c] - rounded
             if k >= 0:
                 k = (k + delta[c]) // quantum
@@ -278,7 +276,7 @@ def code_samples(
                 k = -((-k + delta[c]) // quantum)
             wbase = W_SAMPLE + scale * SAMPLE_NODES * N_SAMPLE
             before = coder[COST]
-            k = _code_value(coder, buf, prob, count, weight, wbase, slots, xs, g, k)
+            k = _code_value(coder, buf, model, weight, wbase, g, k)
             costs[c] += coder[COST] - before
             v = rounded + k * quantum
             if v < lower[c]:
@@ -288,4 +286,4 @@ def code_samples(
             if v == absent[c]:
                 v = v + 1 if v < upper[c] else v - 1
             y[t, c] = v
-            _adapt(s, c, t, regs, n, _bounded((v - s.base[c]) >> shift), stage1, total)
+            _adapt(s, c, t, regs, n, _bounded((v - s.columns[c, BASE]) >> shift), stage1, total)

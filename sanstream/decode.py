@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sanstream._loops_coder import DECODE, END, POS
+from sanstream._loops_coder import CODER_SIZE, DECODE, END, POS
 from sanstream._loops_group import CONSTANT, SAMPLES
+from sanstream._loops_samples import BASE, SHIFT
 from sanstream.bank import Bank
 from sanstream.block import BlockParts, name_block, read_block
 from sanstream.block_coding import SegmentCoding, ancestry
@@ -79,10 +80,10 @@ class BlockRecords:
 
 @dataclass
 class _Run:
-    """One decoded group: its plan, predictor (bases, shifts), samples and SAN reconstruction by column."""
+    """One decoded group: its plan, offsets (base and shift by column), samples and SAN reconstruction by column."""
 
     plan: Any
-    predictor: Any
+    offsets: npt.NDArray[np.int64]
     samples: npt.NDArray[np.int64]
     san: npt.NDArray[np.int64]
 
@@ -115,20 +116,19 @@ def _run(
         before = done[parent]
         samples[:, : place.n_known] = before.samples
         san[:, : place.n_known] = before.san
-        predictor.base[: place.n_known] = before.predictor.base
-        predictor.shift[: place.n_known] = before.predictor.shift
-    coder = np.zeros(8, np.int64)
+        predictor.columns[: place.n_known, [BASE, SHIFT]] = before.offsets
+    coder = np.zeros(CODER_SIZE, np.int64)
     start, end = parts.runs[number]
     buffer = np.frombuffer(bytearray(payload), dtype=np.uint8)
     run_group(
-        coder, buffer, (start, end), DECODE, fresh_models(bank), layout, predictor, kernels, plan,
+        coder, buffer, (start, end), DECODE, fresh_models(bank.models), layout, predictor, kernels, plan,
         samples, samples, _missing_mask(parts, place.columns), san, stop,
     )  # fmt: skip
     if coder[POS] > coder[END] + 4:
         raise CorruptError(f"group {number} needs bytes past its end")
     if stop == WHOLE and coder[POS] < coder[END]:
         raise CorruptError(f"group {number} leaves {coder[END] - coder[POS]} of its bytes unread")
-    return _Run(plan, predictor, samples, san)
+    return _Run(plan, predictor.columns[:, [BASE, SHIFT]], samples, san)
 
 
 def _named_run(
@@ -246,14 +246,7 @@ def _fronts(
 
 def _blank_run(n_samples: int, n_columns: int) -> _Run:
     zeros = np.zeros((n_samples, n_columns), np.int64)
-    row = np.zeros(n_columns, np.int64)
-    return _Run(None, _Bases(row, row), zeros, zeros)
-
-
-@dataclass
-class _Bases:
-    base: npt.NDArray[np.int64]
-    shift: npt.NDArray[np.int64]
+    return _Run(None, np.zeros((n_columns, 2), np.int64), zeros, zeros)
 
 
 def read_records(payload: bytes, number: int, coding: SegmentCoding, bank: Bank) -> BlockRecords:

@@ -11,15 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream._loops_analysis import analyse_wavelets, maximum_code, rmse_code
-from sanstream._loops_coder import COST, ENCODE, ESTIMATE, POS
+from sanstream._loops_coder import CODER_SIZE, COST, ENCODE, ESTIMATE, POS
 from sanstream._loops_group import CONSTANT, SAMPLES, SPARSE, Plan, synthesise
 from sanstream._loops_pruning import prune_activations, window_errors
-from sanstream.bank import Bank, Models
+from sanstream._loops_samples import BASE, REFS, SHIFT
+from sanstream.bank import Bank
 from sanstream.block_coding import SegmentCoding
 from sanstream.encode_effort import Effort
 from sanstream.encode_kernels import Activated
 from sanstream.group_run import WHOLE, run_group
 from sanstream.group_state import (
+    LoopModels,
     blank_plan,
     fresh_models,
     loop_kernels,
@@ -158,7 +160,7 @@ class GroupCoder:
             if not self._settle_figures():
                 break
 
-    def train(self, models: Models) -> float:
+    def train(self, models: LoopModels) -> float:
         """Let ``models`` adapt to what was decided; returns the cost in bits."""
         coder, _, _ = self._run(self.plan, ESTIMATE, np.zeros(8, np.uint8), models)
         return float(coder[COST]) / 65536
@@ -236,8 +238,8 @@ class GroupCoder:
 
     def _predictor(self) -> Any:
         predictor = loop_predictor(self.coding, self.place, self.number, len(self.kernels.length) > 0)
-        predictor.base[:] = self.base
-        predictor.shift[:] = self.shift
+        predictor.columns[:, BASE] = self.base
+        predictor.columns[:, SHIFT] = self.shift
         return predictor
 
     def _canvas(self) -> npt.NDArray[np.int64]:
@@ -247,12 +249,14 @@ class GroupCoder:
         return y
 
     def _run(
-        self, plan: Plan, mode: int, buffer: npt.NDArray[np.uint8], models: Models | None = None
+        self, plan: Plan, mode: int, buffer: npt.NDArray[np.uint8], models: LoopModels | None = None
     ) -> tuple[Any, Any, Any]:
-        coder, costs, y = np.zeros(8, np.int64), np.zeros((self.n_windows, self.n_columns), np.int64), self._canvas()
+        coder, y = np.zeros(CODER_SIZE, np.int64), self._canvas()
+        costs = np.zeros((self.n_windows, self.n_columns), np.int64)
+        models = models or fresh_models(self.bank.models)
         run_group(
-            coder, buffer, (0, len(buffer)), mode, models or fresh_models(self.bank), self.layout, self._predictor(),
-            self.kernels, plan, self.x, y, self.missing, self.san, WHOLE, costs,
+            coder, buffer, (0, len(buffer)), mode, models, self.layout, self._predictor(), self.kernels,
+            plan, self.x, y, self.missing, self.san, WHOLE, costs,
         )  # fmt: skip
         return coder, costs, y
 
@@ -278,7 +282,7 @@ class GroupCoder:
 
     def _leaned_on(self, leaving: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Windows where a channel that stays with the wavelet is predicted from one that would leave it."""
-        refs, cross = self._predictor().refs, self.plan.cross
+        refs, cross = self._predictor().columns[:, REFS:], self.plan.cross
         out = np.zeros(self.n_windows, np.bool_)
         for w, c in np.argwhere(~leaving):
             out[w] |= bool((leaving[w, refs[c, : cross.shape[2]]] & (cross[w, c] != 0)).any())

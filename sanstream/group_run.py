@@ -34,7 +34,7 @@ def run_group(
     buf: npt.NDArray[np.uint8],
     place: tuple[int, int],
     mode: int,
-    models: tuple[Any, Any, Any],
+    models: tuple[Any, Any],
     layout: Layout,
     predictor: Any,
     kernels: Kernels,
@@ -50,7 +50,7 @@ def run_group(
 
     Parameters
     ----------
-    coder : ndarray, shape (8,), int64
+    coder : ndarray, shape (CODER_SIZE,), int64
         State of the arithmetic coder.
     buf : ndarray, uint8
     place : (int, int)
@@ -58,7 +58,7 @@ def run_group(
     mode : int
         ``DECODE``, ``ENCODE`` or ``ESTIMATE``.
     models : tuple of ndarray
-        Probabilities, counts and weights, which adapt.
+        Contexts (probability << 8 | count, int32) and weights, which adapt.
     layout, predictor, kernels, plan
         As :mod:`sanstream.group_state` makes them.
     x : ndarray, shape (n_samples, n_columns), int64
@@ -73,9 +73,9 @@ def run_group(
     costs : ndarray, shape (n_windows, n_columns), int64, optional
         When estimating, receives each window's and channel's share in 1/65536 bit.
     """
-    prob, count, weight = models
+    model, weight = models
     n_windows, n_columns = plan.tool.shape
-    code_front(coder, buf, *place, mode, prob, count, layout, predictor, kernels, plan, stop_after)
+    code_front(coder, buf, *place, mode, model, layout, predictor, kernels, plan, stop_after)
     if stop_after != WHOLE:
         return
     if plan.n_act[0]:
@@ -85,7 +85,6 @@ def run_group(
     if costs is None:
         costs = np.zeros((n_windows, n_columns), np.int64)
     work = np.zeros((4, layout.window + 2), np.int64)
-    slots, xs = np.zeros(16, np.int64), np.zeros(16, np.int64)
     own = range(layout.n_known, n_columns)
     for w in range(n_windows):
         if mode == DECODE and coder[POS] > coder[END] + 4:
@@ -97,21 +96,20 @@ def run_group(
             before = coder[COST]
             if tools[c] in (WAVELET, CORRECTED):
                 code_wavelet(
-                    coder, buf, prob, count, weight, layout, predictor, plan, w, a, b, c, previous, y, san, work,
-                    slots, xs,
+                    coder, buf, model, weight, layout, predictor, plan, w, a, b, c, previous, y, san, work,
                 )  # fmt: skip
                 previous = c
             else:
                 plan.cross[w, c, :] = 0
                 if tools[c] != SAMPLES:
-                    code_level(coder, buf, prob, count, layout, predictor, plan, w, a, b, c, y, san)
+                    code_level(coder, buf, model, layout, predictor, plan, w, a, b, c, y, san)
             if mode == ESTIMATE:
                 costs[w, c] = coder[COST] - before
         active = (tools == SAMPLES).astype(np.uint8)
         active[: layout.n_known] = 0
         if active.any():
             code_samples(
-                coder, buf, prob, count, weight, predictor, x, y, missing, san, a, b, active, plan.delta[w],
-                layout.lower, layout.upper, layout.absent, slots, xs, costs[w],
+                coder, buf, model, weight, predictor, x, y, missing, san, a, b, active, plan.delta[w],
+                layout.lower, layout.upper, layout.absent, costs[w],
             )  # fmt: skip
     finish(coder, buf)

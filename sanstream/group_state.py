@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sanstream._loops_group import N_CROSS, Kernels, Layout, Plan
 from sanstream._loops_samples import MAX_REGRESSORS, new_predictor
-from sanstream.bank import Bank, Kernel
+from sanstream.bank import Bank, Kernel, Models
 from sanstream.bank_delta import Delta, read_delta
 from sanstream.block_coding import MAX_REFERENCES, SegmentCoding, ancestry
 from sanstream.errors import CorruptError
@@ -149,10 +149,20 @@ def blank_plan(n_windows: int, n_columns: int, n_own: int, n_samples: int, n_act
     )  # fmt: skip
 
 
-def fresh_models(bank: Bank) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return copies of the bank's priors, for one run to adapt."""
-    prob, count, weight = bank.models
-    return prob.copy(), count.copy(), weight.copy()
+LoopModels = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+"""Contexts (probability << 8 | count) and weights, as the loops adapt them."""
+
+
+def fresh_models(models: Models) -> LoopModels:
+    """Return copies of priors in the loops' form, for one run to adapt."""
+    prob, count, weight = models
+    return (prob.astype(np.int32) << 8) | count, weight.copy()
+
+
+def adapted_models(models: LoopModels) -> Models:
+    """Return adapted models as probabilities, counts and weights."""
+    context, weight = models
+    return (context >> 8).astype(np.uint16), (context & 255).astype(np.uint8), weight.copy()
 
 
 def max_activations(n_samples: int) -> int:

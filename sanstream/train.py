@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream._loops_models import blank_models
-from sanstream.bank import Bank, Kernel, Models, blank_bank, read_bank, write_bank
+from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
 from sanstream.encode import plan_segment
 from sanstream.encode_block import find_gaps, group_coders
 from sanstream.encode_plan import Plan, activations_of
 from sanstream.encode_run import Decoded
 from sanstream.errors import InputError
+from sanstream.group_state import LoopModels, adapted_models, fresh_models
 from sanstream.quality import choose_qualities
 from sanstream.signal import SIGNAL, Channel, Recording
 
@@ -97,13 +98,13 @@ def train_bank(
             total = plan.coding.n_blocks(len(example.samples))
             wanted = min(total, n_blocks * (3 if quality == "lossless" else 1))
             work += [(example, plan, int(n)) for n in rng.choice(total, wanted, replace=False)]
-    models = blank_models()
+    models = fresh_models(blank_models())
     for i in rng.permutation(len(work)):
         _replay(*work[int(i)], models)
-    return read_bank(write_bank(name, kernels, rate_hz, models, notes))
+    return read_bank(write_bank(name, kernels, rate_hz, adapted_models(models), notes))
 
 
-def _replay(example: Example, plan: Plan, number: int, models: Models) -> None:
+def _replay(example: Example, plan: Plan, number: int, models: LoopModels) -> None:
     size = plan.coding.block_samples
     part = example.samples[number * size : (number + 1) * size]
     (activated,) = activations_of(example.samples, plan, [number])
