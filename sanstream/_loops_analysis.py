@@ -289,7 +289,7 @@ def analyse_wavelets(layout, s, plan, x, y, missing, san, kind, bound, tries):
                 continue
             low, high, gap = layout.lower[c], layout.upper[c], layout.absent[c]
             fit_cross(s, plan, w, a, b, c, x, y, san, missing)
-            cross_prediction(s, plan, w, a, b, c, y, san, prediction)
+            cross_prediction(s.columns, plan.cross, w, a, b, c, y, san, prediction)
             coefs = np.zeros(n, np.int64)
             residual_coefficients(x, missing, a, n, c, prediction, coefs, scratch)
             q = plan.coefs[c, a:b]

@@ -60,77 +60,75 @@ def _int(coder, buf, model, kind, value):
 
 
 @jit
-def _code_plan(coder, buf, model, layout, n_windows, n_columns, plan):
+def _code_field(coder, buf, model, kind, field, w, c, last, top):
+    """Code one entry of a plan's table as its difference from the channel's last one."""
+    v = last[c] + _int(coder, buf, model, kind, field[w, c] - last[c])
+    field[w, c] = min(max(v, 0), top)
+    last[c] = field[w, c]
+
+
+@jit
+def _code_plan(coder, buf, model, n_known, tools, step, delta, rmse, maximum):
     """Code tool, step, delta and what was reached, window by window, channel by channel."""
+    n_windows, n_columns = tools.shape
     last_tool = np.zeros(n_columns, np.int64)
     last = np.zeros((4, n_columns), np.int64)
     last[0, :] = 40
     for w in range(n_windows):
-        for c in range(layout.n_known, n_columns):
-            tool = plan.tool[w, c]
-            u = 0
-            while u < N_TOOLS - 1:
-                bit = code_simple(coder, buf, model, SIMPLE_TOOL + last_tool[c] * 8 + u, 1 if tool > u else 0)
-                if bit == 0:
+        for c in range(n_known, n_columns):
+            tool = 0
+            while tool < N_TOOLS - 1:
+                slot = SIMPLE_TOOL + last_tool[c] * 8 + tool
+                if code_simple(coder, buf, model, slot, 1 if tools[w, c] > tool else 0) == 0:
                     break
-                u += 1
-            tool = u
-            plan.tool[w, c] = u
-            last_tool[c] = u
+                tool += 1
+            tools[w, c] = tool
+            last_tool[c] = tool
             if tool == WAVELET or tool == CORRECTED:
-                v = last[0, c] + _int(coder, buf, model, INT_STEP, plan.step[w, c] - last[0, c])
-                plan.step[w, c] = min(max(v, 0), 255)
-                last[0, c] = plan.step[w, c]
+                _code_field(coder, buf, model, INT_STEP, step, w, c, last[0], 255)
             if tool == SAMPLES or tool == CORRECTED:
-                v = last[1, c] + _int(coder, buf, model, INT_DELTA, plan.delta[w, c] - last[1, c])
-                plan.delta[w, c] = min(max(v, 0), 1 << 24)
-                last[1, c] = plan.delta[w, c]
-            if tool == CONSTANT or (tool == SAMPLES and plan.delta[w, c] == 0):
-                plan.rmse[w, c] = 0
-                plan.maximum[w, c] = 0
+                _code_field(coder, buf, model, INT_DELTA, delta, w, c, last[1], 1 << 24)
+            if tool == CONSTANT or (tool == SAMPLES and delta[w, c] == 0):
+                rmse[w, c] = 0
+                maximum[w, c] = 0
                 continue
-            v = last[2, c] + _int(coder, buf, model, INT_RMSE, plan.rmse[w, c] - last[2, c])
-            plan.rmse[w, c] = min(max(v, 0), 255)
-            last[2, c] = plan.rmse[w, c]
-            v = last[3, c] + _int(coder, buf, model, INT_MAXIMUM, plan.maximum[w, c] - last[3, c])
-            plan.maximum[w, c] = min(max(v, 0), 255)
-            last[3, c] = plan.maximum[w, c]
+            _code_field(coder, buf, model, INT_RMSE, rmse, w, c, last[2], 255)
+            _code_field(coder, buf, model, INT_MAXIMUM, maximum, w, c, last[3], 255)
 
 
 @jit
-def _code_activations(coder, buf, model, layout, kernels, plan, n_columns):
+def _code_activations(coder, buf, model, n_samples, n_kernels, n_act, act_kernel, act_index, act_amp):
     """Code the block's activations: number, then gap, kernel and amplitudes of each."""
-    n_kernels = kernels.taps.shape[0]
     if n_kernels == 0:
-        plan.n_act[0] = 0
+        n_act[0] = 0
         return
-    n_own = n_columns - layout.n_known
-    total = _int(coder, buf, model, INT_FIRST_GAP, plan.n_act[0])
-    total = min(max(total, 0), plan.act_index.shape[0])
-    plan.n_act[0] = total
+    n_own = act_amp.shape[1]
+    total = _int(coder, buf, model, INT_FIRST_GAP, n_act[0])
+    total = min(max(total, 0), act_index.shape[0])
+    n_act[0] = total
     last_amp = np.full((n_kernels, n_own), 32, np.int64)
     index = np.int64(-INDEX_LEAD)
     last_gap = np.int64(0)
     kernel = np.int64(0)
     for a in range(total):
-        gap = plan.act_index[a] - index
+        gap = act_index[a] - index
         gap = last_gap + _int(coder, buf, model, INT_GAP, gap - last_gap)
-        index = min(max(index + gap, -INDEX_LEAD), layout.n - 1)
-        plan.act_index[a] = index
+        index = min(max(index + gap, -INDEX_LEAD), n_samples - 1)
+        act_index[a] = index
         if a > 0:
             last_gap = gap
         u = 0
         while u < n_kernels - 1:
-            bit = code_simple(coder, buf, model, SIMPLE_KERNEL + kernel * 16 + u, 1 if plan.act_kernel[a] > u else 0)
+            bit = code_simple(coder, buf, model, SIMPLE_KERNEL + kernel * 16 + u, 1 if act_kernel[a] > u else 0)
             if bit == 0:
                 break
             u += 1
         kernel = np.int64(u)
-        plan.act_kernel[a] = u
+        act_kernel[a] = u
         for c in range(n_own):
-            v = last_amp[u, c] + _int(coder, buf, model, INT_AMPLITUDE, plan.act_amp[a, c] - last_amp[u, c])
+            v = last_amp[u, c] + _int(coder, buf, model, INT_AMPLITUDE, act_amp[a, c] - last_amp[u, c])
             v = min(max(v, -(1 << 15)), 1 << 15)
-            plan.act_amp[a, c] = v
+            act_amp[a, c] = v
             last_amp[u, c] = v
 
 
@@ -161,20 +159,20 @@ def synthesise(kernels, plan, n_known, san):
 
 
 @jit
-def cross_prediction(s, plan, w, a, b, c, y, san, out):
+def cross_prediction(columns, cross, w, a, b, c, y, san, out):
     """Prediction of column ``c`` in ``a:b`` before the wavelet: base, SAN and weighted channels already decoded."""
     for t in range(a, b):
         out[t - a] = 0
-    for j in range(min(N_CROSS, s.columns[c, N_REFS])):
-        weight = plan.cross[w, c, j]
+    for j in range(min(N_CROSS, columns[c, N_REFS])):
+        weight = cross[w, c, j]
         if weight == 0:
             continue
-        r = s.columns[c, REFS + j]
+        r = columns[c, REFS + j]
         for t in range(a, b):
-            out[t - a] += weight * (y[t, r] - s.columns[r, BASE] - san[t, r])
+            out[t - a] += weight * (y[t, r] - columns[r, BASE] - san[t, r])
     half = 1 << (CROSS_BITS - 1)
     for t in range(a, b):
-        out[t - a] = s.columns[c, BASE] + san[t, c] + ((out[t - a] + half) >> CROSS_BITS)
+        out[t - a] = columns[c, BASE] + san[t, c] + ((out[t - a] + half) >> CROSS_BITS)
 
 
 @jit
@@ -200,15 +198,15 @@ def rebuild(coefs, step, n, values, scratch):
 
 
 @jit
-def _code_cross(coder, buf, model, s, plan, w, c):
-    for j in range(min(N_CROSS, s.columns[c, N_REFS])):
-        r = s.columns[c, REFS + j]
-        if r >= c or (plan.tool[w, r] != WAVELET and plan.tool[w, r] != CORRECTED):
-            plan.cross[w, c, j] = 0
+def _code_cross(coder, buf, model, columns, tool, cross, w, c):
+    for j in range(min(N_CROSS, columns[c, N_REFS])):
+        r = columns[c, REFS + j]
+        if r >= c or (tool[w, r] != WAVELET and tool[w, r] != CORRECTED):
+            cross[w, c, j] = 0
             continue
-        last = plan.cross[w - 1, c, j] if w > 0 else 0
-        v = last + _int(coder, buf, model, INT_CROSS, plan.cross[w, c, j] - last)
-        plan.cross[w, c, j] = min(max(v, -4096), 4096)
+        last = cross[w - 1, c, j] if w > 0 else 0
+        v = last + _int(coder, buf, model, INT_CROSS, cross[w, c, j] - last)
+        cross[w, c, j] = min(max(v, -4096), 4096)
 
 
 @entry
@@ -218,12 +216,13 @@ def code_wavelet(coder, buf, model, weight, layout, s, plan, w, a, b, c, previou
     ``previous`` is the column coded with the wavelet before in this window, or -1; ``work`` is
     int64 (4, at least the window's samples + 2).
     """
+    lower, upper, absent = layout.lower[c], layout.upper[c], layout.absent[c]
     n = b - a
     prediction = work[0]
     values = work[1]
     scratch = work[2]
     shape = work[3]
-    _code_cross(coder, buf, model, s, plan, w, c)
+    _code_cross(coder, buf, model, s.columns, plan.tool, plan.cross, w, c)
     for t in range(a, b):
         shape[t - a] = san[t, c] << FRACTION
     forward(shape, n, scratch)
@@ -231,17 +230,17 @@ def code_wavelet(coder, buf, model, weight, layout, s, plan, w, a, b, c, previou
     coefs = plan.coefs[c, a:b]
     other = plan.coefs[max(previous, 0), a:b]
     code_coefficients(coder, buf, model, weight, coefs, n, shape, step, other, 1 if previous >= 0 else 0)
-    cross_prediction(s, plan, w, a, b, c, y, san, prediction)
+    cross_prediction(s.columns, plan.cross, w, a, b, c, y, san, prediction)
     rebuild(coefs, step, n, values, scratch)
     if plan.tool[w, c] == CORRECTED:
         corrections = plan.corrections[c, a:b]
         code_corrections(coder, buf, model, weight, corrections, n)
         quantum = 2 * plan.delta[w, c] + 1
         for i in range(n):
-            v = settle(prediction[i] + values[i], layout.lower[c], layout.upper[c], layout.absent[c])
+            v = settle(prediction[i] + values[i], lower, upper, absent)
             values[i] = v - prediction[i] + corrections[i] * quantum
     for i in range(n):
-        y[a + i, c] = settle(prediction[i] + values[i], layout.lower[c], layout.upper[c], layout.absent[c])
+        y[a + i, c] = settle(prediction[i] + values[i], lower, upper, absent)
 
 
 @entry
@@ -250,12 +249,14 @@ def code_front(coder, buf, pos, end, mode, model, layout, s, kernels, plan, stop
 
     ``stop_after`` 1 ends after the plan, 2 after the activations, 0 goes on.
     """
-    n_windows, n_columns = plan.tool.shape
+    n_columns = plan.tool.shape[1]
     start(coder, buf, mode, pos, end)
-    _code_plan(coder, buf, model, layout, n_windows, n_columns, plan)
+    _code_plan(coder, buf, model, layout.n_known, plan.tool, plan.step, plan.delta, plan.rmse, plan.maximum)
     if stop_after == 1:
         return
-    _code_activations(coder, buf, model, layout, kernels, plan, n_columns)
+    _code_activations(
+        coder, buf, model, layout.n, kernels.taps.shape[0], plan.n_act, plan.act_kernel, plan.act_index, plan.act_amp
+    )
     if stop_after == 2:
         return
     previous_base = np.int64(0)
