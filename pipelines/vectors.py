@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream import encode
+from sanstream._loops_models import blank_models
 from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
 from sanstream.bank_delta import Delta, write_delta
 from sanstream.block import read_block, write_block
@@ -81,7 +82,7 @@ def with_kernels(samples: Samples, *, with_weights: bool = False) -> tuple[Segme
 def trained_bank() -> Bank:
     """Return a small bank: one kernel of one row, and priors with values of every kind."""
     shape = np.round(700 * np.exp(-(((np.arange(30) - 12) / 2.0) ** 2))).astype(np.int16)
-    prob, count, weight = (a.copy() for a in blank_bank().models)
+    prob, count, weight = blank_models()
     rng = np.random.default_rng(5)
     used = rng.integers(0, len(prob), 900)
     prob[used] = rng.integers(1500, 64000, len(used))
