@@ -15,7 +15,6 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,8 +39,11 @@ N_FOLDS = 3
 
 def commit() -> str:
     """Return the checkout's commit, ``+`` appended when files differ from it."""
-    run: Callable[..., str] = lambda *a: subprocess.run(a, cwd=ROOT, capture_output=True, text=True).stdout.strip()  # noqa: E731
-    return run("git", "rev-parse", "--short", "HEAD") + ("+" if run("git", "status", "--porcelain", "-uno") else "")
+    return _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(("git", *words), cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def codec_digest() -> str:

@@ -38,7 +38,6 @@ N_CROSS = 3
 CROSS_BITS = 5
 """Cross-channel weights of the wavelet tools are in 1/32."""
 SYNTHESIS_BITS = 16
-MAX_ACTIVATIONS = 1 << 16
 INDEX_LEAD = 1 << 12
 """An index is at least -INDEX_LEAD; no kernel is longer."""
 

@@ -175,8 +175,7 @@ def _quantised(learned: npt.NDArray[np.float32], bank: Bank, rate: Fraction) -> 
     for shape in taps:
         uid = _lineage(shape, bank, rate, used)
         used.add(uid)
-        envelope = np.abs(np.diff(shape.astype(np.float64), axis=1, prepend=0)).sum(axis=0)
-        kernels.append(Kernel(uid, shape, int(np.abs(shape).sum(axis=0).argmax()) if envelope.any() else 0))
+        kernels.append(Kernel(uid, shape, int(np.abs(shape).sum(axis=0).argmax())))
     return KernelChoice(tuple(kernels), shifts)
 
 

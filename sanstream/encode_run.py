@@ -19,6 +19,7 @@ from sanstream.bank import Bank
 from sanstream.block_coding import SegmentCoding
 from sanstream.encode_effort import Effort
 from sanstream.encode_kernels import Activated
+from sanstream.errors import BoundError
 from sanstream.group_run import WHOLE, run_group
 from sanstream.group_state import (
     LoopModels,
@@ -324,7 +325,13 @@ class GroupCoder:
         return Decoded(buffer[: coder[POS]].tobytes(), y, self.san, self.base, self.shift)
 
     def _check(self, y: npt.NDArray[np.int64]) -> None:
-        """Stop on an encoder that broke its own promise rather than store it."""
+        """Stop on an encoder that broke its own promise rather than store it.
+
+        Raises
+        ------
+        BoundError
+            Naming the segment and the windows; a defect of the encoder, never of the input.
+        """
         squares = np.zeros((self.n_windows, self.n_columns))
         worst = np.zeros((self.n_windows, self.n_columns), np.int64)
         window_errors(self.layout, self.x, y, self.missing, squares, worst)
@@ -335,4 +342,9 @@ class GroupCoder:
         exact = (plan.tool == CONSTANT) | ((plan.tool == SAMPLES) & (plan.delta == 0))
         wrong = ((kind == 1) & (rmse > bound)) | ((kind == 2) & (worst > bound)) | (exact & (worst > 0))
         wrong[:, : self.place.n_known] = False
-        assert not wrong.any(), f"encoder broke a bound in windows {np.argwhere(wrong)[:4].tolist()}"
+        if wrong.any():
+            raise BoundError(
+                f"segment {self.coding.segment_id}: the encoder missed a bound in (window, column) "
+                f"{np.argwhere(wrong)[:4].tolist()}",
+                hint="store the recording with --quality lossless, and report this",
+            )

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from codec_cases import EFFORTS, QUALITIES, channels_for, check, code, ecg, eeg, noise
 
+from sanstream import encode_run
+from sanstream.errors import BoundError
 from sanstream.quality import MAX_ERROR, RMSE, Quality
 
 
@@ -70,3 +72,17 @@ def test_encoding_twice_gives_the_same_bytes(effort: str) -> None:
     for quality in ("lossless", "prdn5"):
         first = code(x, QUALITIES[quality], effort=effort, rate=100)
         assert code(x, QUALITIES[quality], effort=effort, rate=100).blocks == first.blocks
+
+
+def test_an_encoder_that_misses_its_bound_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last check is on the decoder's own integers: spoilt coefficients are never stored."""
+    honest = encode_run.analyse_wavelets
+
+    def spoilt(layout, predictor, plan, *rest):  # type: ignore[no-untyped-def]
+        costs = honest(layout, predictor, plan, *rest)
+        plan.coefs[:] = 0
+        return costs
+
+    monkeypatch.setattr(encode_run, "analyse_wavelets", spoilt)
+    with pytest.raises(BoundError, match="the encoder missed a bound"):
+        code(ecg(25), QUALITIES["prdn9"], effort="default", rate=100)
