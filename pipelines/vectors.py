@@ -24,6 +24,7 @@ from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
 from sanstream.bank_delta import Delta, write_delta
 from sanstream.block import read_block, write_block
 from sanstream.block_coding import Group, PredictorShape, SegmentCoding
+from sanstream.block_lattice import find_lattices, on_lattices
 from sanstream.decode import decode_block, read_figures, read_records
 from sanstream.encode_effort import effort_named
 from sanstream.encode_kernels import KernelChoice
@@ -61,7 +62,9 @@ def coding_of(samples: Samples, **changes: Any) -> SegmentCoding:
     return SegmentCoding(**{**values, **changes})
 
 
-def with_kernels(samples: Samples, *, with_weights: bool = False) -> tuple[SegmentCoding, KernelChoice]:
+def with_kernels(
+    samples: Samples, *, with_weights: bool = False, follow: int = 0
+) -> tuple[SegmentCoding, KernelChoice]:
     """Return a coding whose delta holds two kernels of one row per channel, and start weights if asked."""
     c = samples.shape[1]
     t = np.arange(36)
@@ -73,9 +76,9 @@ def with_kernels(samples: Samples, *, with_weights: bool = False) -> tuple[Segme
     weights = ridges = None
     if with_weights:
         weights = np.zeros((c, 8), np.int64)
-        weights[:, 0], weights[:, 1] = 115008, -49472
+        weights[:, 0], weights[:, 1] = 115072, -49408
         ridges = np.full(c, 9, np.int64)
-    delta = write_delta(Delta(False, kernels, shifts, weights, ridges), c)
+    delta = write_delta(Delta(False, kernels, shifts, follow, weights, ridges, 7), c)
     return coding_of(samples, bank_delta=delta), KernelChoice(kernels, shifts)
 
 
@@ -100,8 +103,8 @@ def _plain(samples: Samples, *qualities: Quality, kernels: KernelChoice | None =
     return samples, coding_of(samples, **changes), chosen, blank_bank(), kernels
 
 
-def _with_kernels(samples: Samples, quality: Quality, *, with_weights: bool = False) -> Made:
-    coding, choice = with_kernels(samples, with_weights=with_weights)
+def _with_kernels(samples: Samples, quality: Quality, *, with_weights: bool = False, follow: int = 0) -> Made:
+    coding, choice = with_kernels(samples, with_weights=with_weights, follow=follow)
     return samples, coding, (quality,) * samples.shape[1], blank_bank(), choice
 
 
@@ -159,6 +162,39 @@ def _edges() -> Made:
     return _plain(x, Quality(RMSE, 6.0), digital_min=(-20,), digital_max=(60,), missing=(0,))
 
 
+def _following() -> Made:
+    """Kernels follow in two channels, one of which goes through a gap and a constant window."""
+    x = ecg(1000, 2)
+    x[250:500, 1] = 3
+    x[640:670, 1] = x[100:103, 1] = 1024
+    coding, choice = with_kernels(x, follow=2)
+    return x, replace(coding, missing=(None, 1024)), (Quality(PRDN, 5.0), Quality(PRDN, 9.0)), blank_bank(), choice
+
+
+def _rails() -> Made:
+    x = np.clip(ecg(700, 2) - 950, -20, 60)
+    return _plain(x, Quality(LOSSLESS), Quality(RMSE, 1.0), digital_min=(-20,) * 2, digital_max=(60,) * 2)
+
+
+def _lattices() -> Made:
+    """Give a lattice of step 50/3, one of step 4 with a gap, a list of values, and a plain channel."""
+    places = ecg(500, 4)
+    x = places.copy()
+    x[:, 0] = (places[:, 0] * 50) // 3 - 7
+    x[:, 1] = places[:, 1] * 4 + 1
+    x[:, 2] = np.where(places[:, 2] < 0, places[:, 2] * 9, places[:, 2] * 9 + 2)
+    x[90:120, 1] = -32768
+    missing = (None, -32768, None, None)
+    lattices = find_lattices(x, missing, [True] * 3 + [False])
+    reach = on_lattices(x, lattices, missing)
+    low, high = reach.copy(), reach
+    low[x == -32768] = 0
+    return _plain(
+        x, Quality(LOSSLESS), missing=missing, lattices=lattices,
+        digital_min=tuple(low.min(axis=0).tolist()), digital_max=tuple(high.max(axis=0).tolist()),
+    )  # fmt: skip
+
+
 def _references() -> tuple[Group, ...]:
     return (Group((0, 1, 2), -1, ((), (0,), (0, 1))),)
 
@@ -174,6 +210,7 @@ VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
     "d_constant": ("7.6", _constant),
     "e_sparse": ("7.7", lambda: _with_kernels(ecg(1000), Quality(SPARSE))),
     "kernels": ("7.4", lambda: _with_kernels(ecg(1000, 2), Quality(PRDN, 9.0))),
+    "kernels_follow": ("7.4.1", _following),
     "kernels_lossless": ("9.2", lambda: _with_kernels(ecg(500, 2), Quality(LOSSLESS), with_weights=True)),
     "bank_priors": ("6.3", _bank),
     "gaps": ("4.4", _gaps),
@@ -182,6 +219,8 @@ VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
     "short": ("4.3", lambda: _plain(ecg(1001)[1000:], Quality(LOSSLESS))),
     "range_24_bit": ("9.2", lambda: _wide(24)),
     "range_32_bit": ("9.2", lambda: _wide(32)),
+    "lattices": ("3.4", _lattices),
+    "rails": ("9.5", _rails),
     "range_edges": ("7.9", _edges),
 }  # fmt: skip
 
@@ -190,7 +229,7 @@ def vector(name: str) -> dict[str, Any]:
     """Encode one vector and say what it decodes to."""
     clause, make = VECTORS[name]
     samples, coding, qualities, bank, kernels = make()
-    effort = replace(effort_named("default"), tries=2)
+    effort = replace(effort_named("thorough"), tries=2)
     (first,) = encode.encode_blocks(samples, Plan(coding, bank, effort, qualities, kernels, "cpu"))
     parts = read_block(first, 0, coding)
     number = 258  # more than the header's own byte holds

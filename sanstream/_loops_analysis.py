@@ -267,84 +267,66 @@ def maximum_code(v):
 
 
 @entry
-def analyse_wavelets(layout, s, plan, x, y, missing, san, kind, bound, tries):
-    """Plan tools a and c for a whole group block.
+def analyse_window(layout, s, plan, w, x, y, missing, san, kind, bound, tries):
+    """Plan tools a and c for window ``w`` of a group.
 
-    ``kind`` per column: 0 leave the plan as it is, 1 RMSE bound (``bound[w, c]`` digital steps),
+    ``kind`` per window and column: 0 leave the plan as it is, 1 RMSE bound (``bound[w, c]`` digital steps),
     2 maximum-error bound. ``y`` receives the decoded samples. Windows whose bound no step reaches
-    get tool b, lossless. Returns the cost proxy per window and column.
+    get tool b, lossless.
     """
-    n_columns = y.shape[1]
-    n_windows = plan.tool.shape[0]
     prediction = np.zeros(layout.window + 2, np.int64)
     values = np.zeros(layout.window + 2, np.int64)
     scratch = np.zeros(layout.window + 2, np.int64)
-    costs = np.zeros((n_windows, n_columns), np.float64)
-    for w in range(n_windows):
-        a = w * layout.window
-        b = min(layout.n, a + layout.window)
-        n = b - a
-        for c in range(layout.n_known, n_columns):
-            if kind[w, c] == 0:
-                continue
-            low, high, gap = layout.lower[c], layout.upper[c], layout.absent[c]
-            fit_cross(s, plan, w, a, b, c, x, y, san, missing)
-            cross_prediction(s.columns, plan.cross, w, a, b, c, y, san, prediction)
-            coefs = np.zeros(n, np.int64)
-            residual_coefficients(x, missing, a, n, c, prediction, coefs, scratch)
-            q = plan.coefs[c, a:b]
-            if kind[w, c] == 1:
-                step, rmse, worst, cost = choose_wavelet(
-                    x, missing, a, n, c, prediction, coefs, bound[w, c], q, values, scratch, low, high, gap, tries
-                )
-                ok = step >= 0
-            else:
-                delta = np.int64(bound[w, c])
-                corrections = plan.corrections[c, a:b]
-                step, cost = choose_corrected(
-                    x,
-                    missing,
-                    a,
-                    n,
-                    c,
-                    prediction,
-                    coefs,
-                    delta,
-                    q,
-                    values,
-                    corrections,
-                    scratch,
-                    low,
-                    high,
-                    gap,
-                    tries,
-                )
-                ok = step >= 0
-                total = 0.0
-                worst = np.int64(0)
-                present = 0
-                for i in range(n):
-                    v = settle(prediction[i] + values[i], low, high, gap) + corrections[i] * (2 * delta + 1)
-                    values[i] = v - prediction[i]
-                    if not missing[a + i, c]:
-                        d = abs(x[a + i, c] - settle(v, low, high, gap))
-                        total += float(d) * float(d)
-                        worst = max(worst, d)
-                        present += 1
-                rmse = math.sqrt(total / max(present, 1))
-                plan.delta[w, c] = delta
-            if not ok:
-                plan.tool[w, c] = SAMPLES
-                plan.delta[w, c] = 0
-                for t in range(a, b):
-                    y[t, c] = x[t, c]
-                costs[w, c] = 1e300
-                continue
-            plan.tool[w, c] = CORRECTED if kind[w, c] == 2 else 0
-            plan.step[w, c] = step
-            plan.rmse[w, c] = rmse_code(rmse)
-            plan.maximum[w, c] = maximum_code(worst)
-            costs[w, c] = cost
-            for i in range(n):
-                y[a + i, c] = settle(prediction[i] + values[i], low, high, gap)
-    return costs
+    a = w * layout.window
+    b = min(layout.n, a + layout.window)
+    n = b - a
+    for c in range(layout.n_known, y.shape[1]):
+        if kind[w, c] == 0:
+            continue
+        low, high, gap = layout.lower[c], layout.upper[c], layout.absent[c]
+        fit_cross(s, plan, w, a, b, c, x, y, san, missing)
+        cross_prediction(s.columns, plan.cross, w, a, b, c, y, san, prediction)
+        coefs = np.zeros(n, np.int64)
+        residual_coefficients(x, missing, a, n, c, prediction, coefs, scratch)
+        q = plan.coefs[c, a:b]
+        corrections = plan.corrections[c, a:b]
+        if kind[w, c] == 1:
+            step, rmse, worst, _ = choose_wavelet(
+                x, missing, a, n, c, prediction, coefs, bound[w, c], q, values, scratch, low, high, gap, tries
+            )
+        else:
+            delta = np.int64(bound[w, c])
+            step, _ = choose_corrected(
+                x, missing, a, n, c, prediction, coefs, delta, q, values, corrections, scratch, low, high, gap, tries
+            )
+            rmse, worst = _corrected_errors(x, missing, a, n, c, prediction, values, corrections, delta, low, high, gap)
+            plan.delta[w, c] = delta
+        if step < 0:
+            plan.tool[w, c] = SAMPLES
+            plan.delta[w, c] = 0
+            for t in range(a, b):
+                y[t, c] = x[t, c]
+            continue
+        plan.tool[w, c] = CORRECTED if kind[w, c] == 2 else WAVELET
+        plan.step[w, c] = step
+        plan.rmse[w, c] = rmse_code(rmse)
+        plan.maximum[w, c] = maximum_code(worst)
+        for i in range(n):
+            y[a + i, c] = settle(prediction[i] + values[i], low, high, gap)
+
+
+@jit
+def _corrected_errors(x, missing, a, n, c, prediction, values, corrections, delta, low, high, gap):
+    """Put the corrections into ``values``; returns RMSE and maximum error."""
+    total = 0.0
+    worst = np.int64(0)
+    present = 0
+    for i in range(n):
+        v = settle(prediction[i] + values[i], low, high, gap) + corrections[i] * (2 * delta + 1)
+        values[i] = v - prediction[i]
+        if not missing[a + i, c]:
+            d = abs(x[a + i, c] - settle(v, low, high, gap))
+            total += float(d) * float(d)
+            worst = max(worst, d)
+            present += 1
+    return math.sqrt(total / max(present, 1)), worst

@@ -11,22 +11,19 @@ from collections import namedtuple
 import numpy as np
 
 from sanstream._jit import entry, jit
+from sanstream._loops_activations import code_activations
 from sanstream._loops_coder import INT_SLOTS, code_int, code_simple, start
 from sanstream._loops_coefficients import code_coefficients, code_corrections
 from sanstream._loops_models import (
-    INT_AMPLITUDE,
     INT_BASE,
     INT_CONSTANT,
     INT_CROSS,
     INT_DELTA,
-    INT_FIRST_GAP,
-    INT_GAP,
     INT_MAXIMUM,
     INT_MEAN,
     INT_RMSE,
     INT_SHIFT,
     INT_STEP,
-    SIMPLE_KERNEL,
     SIMPLE_TOOL,
 )
 from sanstream._loops_samples import BASE, N_REFS, REFS, SHIFT
@@ -37,15 +34,9 @@ N_TOOLS = 5
 N_CROSS = 3
 CROSS_BITS = 5
 """Cross-channel weights of the wavelet tools are in 1/32."""
-SYNTHESIS_BITS = 16
-INDEX_LEAD = 1 << 12
-"""An index is at least -INDEX_LEAD; no kernel is longer."""
 
 Layout = namedtuple("Layout", "n window n_known lower upper absent")
 """Samples in the block, samples in a window, known columns, digital range and missing code per column."""
-
-Kernels = namedtuple("Kernels", "taps length shift")
-"""taps int64 (n_kernels, n_own or 1, longest), length (n_kernels,), amplitude shift per own column."""
 
 Plan = namedtuple(
     "Plan", "tool step delta rmse maximum cross constant coefs corrections n_act act_kernel act_index act_amp"
@@ -93,68 +84,6 @@ def _code_plan(coder, buf, model, n_known, tools, step, delta, rmse, maximum):
                 continue
             _code_field(coder, buf, model, INT_RMSE, rmse, w, c, last[2], 255)
             _code_field(coder, buf, model, INT_MAXIMUM, maximum, w, c, last[3], 255)
-
-
-@jit
-def _code_activations(coder, buf, model, n_samples, n_kernels, n_act, act_kernel, act_index, act_amp):
-    """Code the block's activations: number, then gap, kernel and amplitudes of each."""
-    if n_kernels == 0:
-        n_act[0] = 0
-        return
-    n_own = act_amp.shape[1]
-    total = _int(coder, buf, model, INT_FIRST_GAP, n_act[0])
-    total = min(max(total, 0), act_index.shape[0])
-    n_act[0] = total
-    last_amp = np.full((n_kernels, n_own), 32, np.int64)
-    index = np.int64(-INDEX_LEAD)
-    last_gap = np.int64(0)
-    kernel = np.int64(0)
-    for a in range(total):
-        gap = act_index[a] - index
-        gap = last_gap + _int(coder, buf, model, INT_GAP, gap - last_gap)
-        index = min(max(index + gap, -INDEX_LEAD), n_samples - 1)
-        act_index[a] = index
-        if a > 0:
-            last_gap = gap
-        u = 0
-        while u < n_kernels - 1:
-            bit = code_simple(coder, buf, model, SIMPLE_KERNEL + kernel * 16 + u, 1 if act_kernel[a] > u else 0)
-            if bit == 0:
-                break
-            u += 1
-        kernel = np.int64(u)
-        act_kernel[a] = u
-        for c in range(n_own):
-            v = last_amp[u, c] + _int(coder, buf, model, INT_AMPLITUDE, act_amp[a, c] - last_amp[u, c])
-            v = min(max(v, -(1 << 15)), 1 << 15)
-            act_amp[a, c] = v
-            last_amp[u, c] = v
-
-
-@entry
-def synthesise(kernels, plan, n_known, san):
-    """Add up the kernels of all activations in the own columns of ``san`` (int64, n x n_columns), digital steps."""
-    n = san.shape[0]
-    n_columns = san.shape[1]
-    san[:, n_known:] = 0
-    if plan.n_act[0] == 0:
-        return
-    shared = kernels.taps.shape[1] == 1
-    for a in range(plan.n_act[0]):
-        k = plan.act_kernel[a]
-        i0 = plan.act_index[a]
-        first = max(0, -i0)
-        stop = min(kernels.length[k], n - i0)
-        for c in range(n_columns - n_known):
-            amp = plan.act_amp[a, c] << kernels.shift[c]
-            if amp == 0:
-                continue
-            row = 0 if shared else c
-            for j in range(first, stop):
-                san[i0 + j, n_known + c] += amp * kernels.taps[k, row, j]
-    for t in range(n):
-        for c in range(n_known, n_columns):
-            san[t, c] = (san[t, c] + (1 << (SYNTHESIS_BITS - 1))) >> SYNTHESIS_BITS
 
 
 @jit
@@ -253,7 +182,7 @@ def code_front(coder, buf, pos, end, mode, model, layout, s, kernels, plan, stop
     _code_plan(coder, buf, model, layout.n_known, plan.tool, plan.step, plan.delta, plan.rmse, plan.maximum)
     if stop_after == 1:
         return
-    _code_activations(
+    code_activations(
         coder, buf, model, layout.n, kernels.taps.shape[0], plan.n_act, plan.act_kernel, plan.act_index, plan.act_amp
     )
     if stop_after == 2:

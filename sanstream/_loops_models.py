@@ -9,17 +9,19 @@ from sanstream._loops_coder import INT_SLOTS
 
 # -- integers coded by code_int, one model each
 (
-    INT_GAP, INT_KERNEL, INT_AMPLITUDE, INT_STEP, INT_DELTA, INT_BASE, INT_RMSE, INT_MAXIMUM, INT_CROSS, INT_SHIFT,
-    INT_CONSTANT, INT_FIRST_GAP, INT_MEAN,
-) = range(13)  # fmt: skip
-N_INT = 16
+    INT_STEP, INT_DELTA, INT_BASE, INT_RMSE, INT_MAXIMUM, INT_CROSS, INT_SHIFT, INT_CONSTANT, INT_MEAN, INT_TOTAL,
+    INT_FIRST,
+) = range(11)  # fmt: skip
+CLASSES = 7
+INT_GAP = 11  # one per class of the last surprise
+INT_AMPLITUDE = INT_GAP + CLASSES  # likewise
+N_INT = INT_AMPLITUDE + CLASSES
 # -- single bits coded by code_simple
 SIMPLE = N_INT * INT_SLOTS
-SIMPLE_MORE = SIMPLE  # 64 contexts: is there another activation in this window
-SIMPLE_TOOL = SIMPLE + 64  # 8 x 8: tool given the channel's previous tool
-SIMPLE_BAND = SIMPLE + 128  # 16 x 8: is this band all zero
-SIMPLE_KERNEL = SIMPLE + 256  # 16 x 16: kernel given the previous kernel, in unary
-SIMPLE_END = SIMPLE + 512
+SIMPLE_TOOL = SIMPLE  # 8 x 8: tool given the channel's previous tool
+SIMPLE_BAND = SIMPLE + 64  # 16 x 8: is this band all zero
+SIMPLE_KERNEL = SIMPLE + 192  # 16 x 16: kernel given the previous kernel, in unary
+SIMPLE_END = SIMPLE + 448
 
 # -- wavelet coefficients: contexts x nodes
 COEF_NODES = 16

@@ -1,4 +1,4 @@
-"""Compiled loops of the encoder: which activations earn their bits, and what windows reached. Not normative."""
+"""Compiled loops of the encoder: amplitudes kept steady, and what windows reached. Not normative."""
 
 from __future__ import annotations
 
@@ -6,74 +6,45 @@ import math
 
 import numpy as np
 
-from sanstream._jit import entry, jit
-from sanstream._loops_wavelet import FRACTION, band_starts, forward
-
-
-@jit
-def _cost_in_time(values, n, step, out, scratch):
-    """Spread each coefficient's cost in bits over the samples it stands for; ``out`` is cumulative (n + 1)."""
-    forward(values, n, scratch)
-    starts = np.empty(16, np.int64)
-    n_bands = band_starts(n, starts)
-    for i in range(n + 1):
-        out[i] = 0.0
-    for band in range(n_bands):
-        depth = n_bands - band if band > 0 else n_bands - 1
-        length = 1 << depth if n_bands > 1 else 1
-        for i in range(starts[band], starts[band + 1]):
-            r = abs(values[i]) / step
-            if r < 0.5:
-                cost = 0.6 * r * r
-            else:
-                cost = 2.5 + 1.7 * math.log2(r + 0.5)
-            first = (i - starts[band]) * length
-            share = cost / length
-            for t in range(first, min(n, first + length)):
-                out[t + 1] += share
-    for i in range(n):
-        out[i + 1] += out[i]
+from sanstream._jit import entry
 
 
 @entry
-def prune_activations(layout, kernels, plan, x, base, missing, san, steps, overhead, keep):
-    """Mark the activations whose kernels save more bits than they cost.
+def steady_amplitudes(kernels, plan, price):
+    """Bring amplitudes nearer to what the decoder expects where the bits saved outweigh the error.
 
-    ``steps`` (float64 per own column, FRACTION bits) is the quantiser step that the bound suggests;
-    ``san`` the synthesis of all activations. Returns the number kept.
+    ``price`` (float64 per own column) is the squared error, digital steps squared, that one bit must save.
     """
-    n = layout.n
-    n_columns = san.shape[1]
-    saved = np.zeros(plan.n_act[0])
-    plain = np.zeros(n + 1)
-    explained = np.zeros(n + 1)
-    values = np.zeros(n + 2, np.int64)
-    scratch = np.zeros(n + 2, np.int64)
-    for c in range(layout.n_known, n_columns):
-        step = steps[c - layout.n_known]
-        if step <= 0.0:
-            continue
-        last = np.int64(0)
-        for t in range(n):
-            if not missing[t, c]:
-                last = x[t, c] - base[c]
-            values[t] = last << FRACTION
-        _cost_in_time(values, n, step, plain, scratch)
-        for t in range(n):
-            if not missing[t, c]:
-                last = x[t, c] - base[c]
-            values[t] = (last - san[t, c]) << FRACTION
-        _cost_in_time(values, n, step, explained, scratch)
-        for a in range(plan.n_act[0]):
-            first = max(0, plan.act_index[a])
-            stop = min(n, plan.act_index[a] + kernels.length[plan.act_kernel[a]])
-            if stop > first:
-                saved[a] += (plain[stop] - plain[first]) - (explained[stop] - explained[first])
-    kept = 0
+    n_own = plan.act_amp.shape[1]
+    n_kernels = kernels.taps.shape[0]
+    shared = kernels.taps.shape[1] == 1
+    energy = np.zeros((n_kernels, n_own))
+    for k in range(n_kernels):
+        for c in range(n_own):
+            for j in range(kernels.length[k]):
+                v = kernels.taps[k, 0 if shared else c, j] * 2.0 ** (kernels.shift[c] - 11)
+                energy[k, c] += v * v
+    expected = np.full((n_kernels, n_own), 32 << 4, np.int64)
     for a in range(plan.n_act[0]):
-        keep[a] = 1 if saved[a] > overhead else 0
-        kept += keep[a]
-    return kept
+        k = plan.act_kernel[a]
+        for c in range(n_own):
+            wanted = plan.act_amp[a, c]
+            guess = (expected[k, c] + 8) >> 4
+            if price[c] > 0.0 and wanted != guess:
+                best = wanted
+                best_cost = 2.5 + 1.7 * math.log2(abs(wanted - guess))
+                toward = 1 if guess > wanted else -1
+                for d in range(1, abs(wanted - guess) + 1):
+                    error = (d / 32.0) ** 2 * energy[k, c] / price[c]
+                    if error >= best_cost:
+                        break
+                    left = abs(wanted - guess) - d
+                    cost = error + (2.5 + 1.7 * math.log2(left) if left > 0 else 0.7)
+                    if cost < best_cost:
+                        best_cost = cost
+                        best = wanted + d * toward
+                plan.act_amp[a, c] = best
+            expected[k, c] += ((plan.act_amp[a, c] << 4) - expected[k, c]) >> 2
 
 
 @entry

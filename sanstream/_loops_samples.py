@@ -24,7 +24,7 @@ from sanstream._loops_models import (
 from sanstream._loops_predict import accumulate, forget, solve
 
 MAX_REGRESSORS = 62
-MAX_REFERENCES = 8
+MAX_REFERENCES = 24
 SAN_REACH = 3
 LMS_TAPS = 16
 SAMPLE_LIMIT = 250
@@ -143,11 +143,11 @@ def _code_value(coder, buf, model, weight, wbase, g, e):
 
 
 @jit
-def _contexts(coder, s, y, t, c, second, rounded, fraction, quantum):
+def _contexts(coder, s, y, t, c, second, rounded, fraction, quantum, clipped):
     """Prepare the contexts of column ``c``; returns (weight-set scale, low bits)."""
     shift = s.columns[c, SHIFT]
     fast = (s.columns[c, FAST] << shift) // quantum
-    qa = cap(half_octave(fast), 31)
+    qa = 31 if clipped else cap(half_octave(fast), 30)
     qb = cap(half_octave((s.columns[c, SLOW] << shift) // quantum), 31)
     e1 = ((s.taps[c, 0, 0] >> 4) << shift) // quantum
     e2 = ((s.taps[c, 0, 1] >> 4) << shift) // quantum
@@ -268,7 +268,8 @@ def code_samples(coder, buf, model, weight, s, x, y, missing, san, a, b, active,
             elif rounded > upper[c]:
                 rounded = upper[c]
             quantum = 2 * delta[c] + 1
-            scale, g = _contexts(coder, s, y, t, c, second, rounded, fraction, quantum)
+            clipped = t > 0 and (y[t - 1, c] == lower[c] or y[t - 1, c] == upper[c])
+            scale, g = _contexts(coder, s, y, t, c, second, rounded, fraction, quantum, clipped)
             k = x[t, c] - rounded
             if k >= 0:
                 k = (k + delta[c]) // quantum
@@ -286,4 +287,6 @@ def code_samples(coder, buf, model, weight, s, x, y, missing, san, a, b, active,
             if v == absent[c]:
                 v = v + 1 if v < upper[c] else v - 1
             y[t, c] = v
+            if clipped and v == y[t - 1, c]:
+                continue  # a signal at its rail teaches nothing
             _adapt(s, c, t, regs, n, _bounded((v - s.columns[c, BASE]) >> shift), stage1, total)

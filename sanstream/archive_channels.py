@@ -10,9 +10,10 @@ from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError
 from sanstream.signal import Channel
 
-# the segment's coding holds these already
-_IN_CODING = ("digital_min", "digital_max", "missing")
-_DEFAULTS = {f.name: f.default for f in fields(Channel) if f.name not in (*_IN_CODING, "label", "header")}
+# the segment's coding holds it already
+_IN_CODING = ("missing",)
+_RANGE = ("digital_min", "digital_max")
+_DEFAULTS = {f.name: f.default for f in fields(Channel) if f.name not in (*_IN_CODING, *_RANGE, "label", "header")}
 
 
 def pack_channels(channels: Sequence[Channel]) -> dict[str, Any]:
@@ -26,12 +27,16 @@ def pack_channels(channels: Sequence[Channel]) -> dict[str, Any]:
     -------
     dict
         ``all`` holds what every channel has in common, at any depth, ``each`` the rest, one object a
-        channel. A key that stands nowhere has :class:`Channel`'s default. Digital range and missing
-        code stand in the segment's coding.
+        channel. A key that stands nowhere has :class:`Channel`'s default. The missing
+        code stands in the segment's coding.
     """
     rows = []
     for channel in channels:
-        row = {k: v for k, v in channel.to_dict().items() if k == "label" or (k in _DEFAULTS and v != _DEFAULTS[k])}
+        row = {
+            k: v
+            for k, v in channel.to_dict().items()
+            if k in ("label", *_RANGE) or (k in _DEFAULTS and v != _DEFAULTS[k])
+        }
         if channel.header:
             row["header"] = dict(channel.header)
         rows.append(row)
@@ -52,15 +57,7 @@ def unpack_channels(packed: dict[str, Any], coding: SegmentCoding) -> tuple[Chan
         raise CorruptError(
             f"segment {coding.segment_id}: {len(packed['each'])} channels described, {coding.n_channels} coded"
         )
-    return tuple(
-        Channel(
-            **_merge(shared, row),
-            digital_min=coding.digital_min[i],
-            digital_max=coding.digital_max[i],
-            missing=coding.missing[i],
-        )
-        for i, row in enumerate(packed["each"])
-    )
+    return tuple(Channel(**_merge(shared, row), missing=coding.missing[i]) for i, row in enumerate(packed["each"]))
 
 
 def _split(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -39,8 +39,8 @@ def array_type(coding: SegmentCoding) -> tuple[str, int]:
         ``"int16"`` when every sample and the fill value fit, else ``"int32"``.
     fill_value : int
     """
-    low = min(coding.digital_min, default=0)
-    high = max(coding.digital_max, default=0)
+    ranges = [coding.sample_range(c) for c in range(coding.n_channels)]
+    low, high = min(a for a, _ in ranges), max(b for _, b in ranges)
     codes = [m for m in coding.missing if m is not None]
     low, high = min([low, *codes]), max([high, *codes])
     narrow, wide = np.iinfo(np.int16), np.iinfo(np.int32)

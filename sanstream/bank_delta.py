@@ -12,6 +12,8 @@ from sanstream.bank import MAX_KERNELS, MAX_TAPS, Kernel
 from sanstream.errors import CorruptError
 
 MAX_ROWS = 16
+MAX_FOLLOW = 15
+MAX_DROP = 12
 _HEAD, _TAP, _WEIGHT, _RIDGE = 0, 1, 2, 3
 
 
@@ -27,21 +29,23 @@ class Delta:
         Kernels of the segment, rows in coding order of the first group's channels, or one row.
     shifts : ndarray, shape (n_channels,), int64
         Amplitude shift per channel of the segment.
+    follow : int
+        How slowly kernels follow what was decoded: a share of 2^-follow per activation; 0 for not at all.
     weights : ndarray, shape (n_channels, n), int64, or None
         Start weights of the sample predictor, Q16.
     ridges : ndarray, shape (n_channels,), int64, or None
         Start diagonal of the predictor's covariance: 2^ridge.
+    drop : int
+        Start weights are kept in steps of 2^drop / 2^16.
     """
 
     use_bank_kernels: bool = False
     kernels: tuple[Kernel, ...] = ()
     shifts: npt.NDArray[np.int64] | None = None
+    follow: int = 0
     weights: npt.NDArray[np.int64] | None = None
     ridges: npt.NDArray[np.int64] | None = None
-
-
-WEIGHT_DROP = 6
-"""Start weights are kept in steps of 2^6 / 2^16."""
+    drop: int = 6
 
 
 def write_delta(delta: Delta, n_channels: int) -> bytes:
@@ -60,6 +64,7 @@ def write_delta(delta: Delta, n_channels: int) -> bytes:
     put(_HEAD, delta.kernels[0].taps.shape[0] if delta.kernels else 0)
     put(_HEAD, 0 if delta.weights is None else delta.weights.shape[1])
     if with_kernels and delta.shifts is not None:
+        put(_HEAD, delta.follow)
         put(_RIDGE, *delta.shifts)
     for kernel in delta.kernels:
         number = int(kernel.uid, 16)
@@ -67,9 +72,10 @@ def write_delta(delta: Delta, n_channels: int) -> bytes:
         for row in kernel.taps.astype(np.int64):
             put(_TAP, *np.diff(row, n=2, prepend=[0, 0]))
     if delta.weights is not None and delta.ridges is not None:
+        put(_HEAD, delta.drop)
         for row, ridge in zip(delta.weights, delta.ridges, strict=True):
             put(_RIDGE, int(ridge))
-            put(_WEIGHT, *(row >> WEIGHT_DROP))
+            put(_WEIGHT, *(row >> delta.drop))
     buffer = np.zeros(8 * len(values) + 64, dtype=np.uint8)
     n = code_sequence(buffer, len(buffer), True, np.array(values, np.int64), np.array(models, np.int64))
     return buffer[:n].tobytes()
@@ -103,6 +109,9 @@ def read_delta(data: bytes, n_channels: int) -> Delta:
     use_bank, n_kernels, n_rows, n_weights = (int(v) for v in source.take(*[_HEAD] * 4))
     if not (0 <= use_bank <= 1 and 0 <= n_kernels <= MAX_KERNELS and 0 <= n_rows <= MAX_ROWS and 0 <= n_weights <= 62):
         raise CorruptError("bank delta: counts are outside FORMAT.md's limits")
+    follow = int(source.take(_HEAD)[0]) if use_bank or n_kernels else 0
+    if not 0 <= follow <= MAX_FOLLOW:
+        raise CorruptError(f"bank delta: kernels follow by 2^-{follow}, allowed 0 to {MAX_FOLLOW}")
     shifts = np.clip(source.take(*[_RIDGE] * n_channels), 0, 30) if use_bank or n_kernels else None
     kernels = []
     for _ in range(n_kernels):
@@ -113,8 +122,12 @@ def read_delta(data: bytes, n_channels: int) -> Delta:
         taps = np.cumsum(np.cumsum(rows, axis=1), axis=1)
         kernels.append(Kernel(f"{high << 16 | low:08x}", np.clip(taps, -32768, 32767).astype(np.int16), fiducial))
     weights = ridges = None
+    drop = 6
     if n_weights:
+        drop = int(source.take(_HEAD)[0])
+        if not 0 <= drop <= MAX_DROP:
+            raise CorruptError(f"bank delta: weights in steps of 2^{drop}, allowed 0 to {MAX_DROP}")
         rows = source.take(*([_RIDGE] + [_WEIGHT] * n_weights) * n_channels).reshape(n_channels, 1 + n_weights)
         ridges = np.clip(rows[:, 0], 0, 40)
-        weights = np.clip(rows[:, 1:], -(1 << 15), 1 << 15) << WEIGHT_DROP
-    return Delta(bool(use_bank), tuple(kernels), shifts, weights, ridges)
+        weights = np.clip(rows[:, 1:], -(1 << 15), 1 << 15) << drop
+    return Delta(bool(use_bank), tuple(kernels), shifts, follow, weights, ridges, drop)

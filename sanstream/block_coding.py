@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
+from sanstream.block_lattice import STEP_BITS, Lattice, values_at
 from sanstream.errors import InputError
 
 MAX_DELTA_BYTES = 4096
 MAX_GROUP_CHANNELS = 16
 MAX_GROUP_DEPTH = 3
-MAX_REFERENCES = 8
+MAX_REFERENCES = 24
 MAX_WINDOW_SAMPLES = 1 << 16
 MAX_BLOCK_SAMPLES = 1 << 20
 MAX_BLOCK_VALUES = 1 << 24
@@ -75,6 +78,9 @@ class SegmentCoding:
     bank_delta : bytes
         Adapted kernels and predictor starts, at most 4096 bytes.
     predictor : PredictorShape
+    lattices : tuple of (int, int), str or None
+        Step and offset (Q32) or list of values per channel whose samples are coded by their places; digital range
+        and blocks then speak of places. Empty: no channel is.
     """
 
     segment_id: str
@@ -88,6 +94,7 @@ class SegmentCoding:
     bank_base: str
     bank_delta: bytes = b""
     predictor: PredictorShape = field(default_factory=PredictorShape)
+    lattices: tuple[Lattice | None, ...] = ()
 
     def __post_init__(self) -> None:
         problem = _problem(self)
@@ -98,6 +105,17 @@ class SegmentCoding:
     def n_channels(self) -> int:
         """Number of channels."""
         return len(self.digital_min)
+
+    def sample_range(self, channel: int) -> tuple[int, int]:
+        """Least and largest sample of a channel."""
+        ends = self.digital_min[channel], self.digital_max[channel]
+        lattice = self.lattices[channel] if self.lattices else None
+        if lattice is None:
+            return ends
+        if isinstance(lattice, str):
+            low, high = values_at(np.array(ends), lattice).tolist()
+            return low, high
+        return (ends[0] * lattice[0] + lattice[1]) >> STEP_BITS, (ends[1] * lattice[0] + lattice[1]) >> STEP_BITS
 
     def n_blocks(self, n_samples: int) -> int:
         """Blocks in a segment of ``n_samples``."""
@@ -116,6 +134,7 @@ class SegmentCoding:
             "predictor": [self.predictor.own, self.predictor.cross, self.predictor.hop],
             "groups": [[list(g.channels), g.parent, [list(r) for r in g.references]] for g in self.groups],
             "bank": {"base": self.bank_base, "delta": base64.b64encode(self.bank_delta).decode("ascii")},
+            **({"lattices": [list(v) if isinstance(v, tuple) else v for v in self.lattices]} if self.lattices else {}),
         }
 
     @classmethod
@@ -143,11 +162,19 @@ class SegmentCoding:
                 str(data["bank"]["base"]),
                 base64.b64decode(data["bank"]["delta"], validate=True),
                 PredictorShape(*(int(v) for v in data["predictor"])),
+                tuple(_lattice(v) for v in data.get("lattices", ())),
             )
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:
             raise InputError(
                 f"segment coding is incomplete or malformed ({error})", hint="see FORMAT.md, clause 3"
             ) from None
+
+
+def _lattice(value: Any) -> Lattice | None:
+    if value is None or isinstance(value, str):
+        return value
+    step, offset = value
+    return int(step), int(offset)
 
 
 def _rate(text: Any) -> Fraction:
@@ -171,6 +198,16 @@ def _problem(coding: SegmentCoding) -> str:
     for low, high in zip(coding.digital_min, coding.digital_max, strict=True):
         if not -(1 << 31) <= low <= high < (1 << 31):
             return f"digital range {low} ... {high} is not an int32 range"
+    if coding.lattices and len(coding.lattices) != n:
+        return f"{len(coding.lattices)} lattices for {n} channels"
+    for channel, lattice in enumerate(coding.lattices):
+        if lattice is None:
+            continue
+        if isinstance(lattice, tuple) and not 1 << STEP_BITS <= lattice[0] < 1 << 62:
+            return f"channel {channel} has a lattice of step {lattice[0]}, allowed 2^32 to 2^62"
+        low, high = coding.sample_range(channel)
+        if not -(1 << 31) <= low <= high < (1 << 31):
+            return f"channel {channel} has samples {low} ... {high} on its lattice, outside int32"
     if not 1 <= coding.window_samples <= MAX_WINDOW_SAMPLES:
         return f"window of {coding.window_samples} samples, allowed 1 to {MAX_WINDOW_SAMPLES}"
     if coding.block_samples % coding.window_samples or not 1 <= coding.block_samples <= MAX_BLOCK_SAMPLES:

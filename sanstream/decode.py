@@ -15,6 +15,7 @@ from sanstream._loops_samples import BASE, SHIFT
 from sanstream.bank import Bank
 from sanstream.block import BlockParts, name_block, read_block
 from sanstream.block_coding import SegmentCoding, ancestry
+from sanstream.block_lattice import values_at
 from sanstream.errors import CorruptError
 from sanstream.group_run import AFTER_ACTIVATIONS, WHOLE, run_group
 from sanstream.group_state import (
@@ -189,6 +190,9 @@ def decode_block(
             if channel in coding.groups[group].channels:
                 out[:, i] = run.samples[:, columns.index(channel)]
     for i, channel in enumerate(wanted):
+        lattice = coding.lattices[channel] if coding.lattices else None
+        if lattice is not None:
+            out[:, i] = values_at(out[:, i], lattice)
         for start, length in parts.gaps[channel] if parts.gaps else ():
             out[start : start + length, i] = coding.missing[channel] or 0
     return out

@@ -18,6 +18,7 @@ from sanstream.block_coding import (
     PredictorShape,
     SegmentCoding,
 )
+from sanstream.block_lattice import find_lattices, on_lattices
 from sanstream.encode_effort import Effort, effort_named
 from sanstream.encode_groups import choose_groups
 from sanstream.encode_plan import Plan, encode_numbers
@@ -65,25 +66,41 @@ def plan_segment(
     Plan
     """
     spend = effort_named(effort)
-    groups, cross = choose_groups(samples, spend)
+    missing = tuple(c.missing for c in channels)
+    lattices = find_lattices(samples, missing, [q.kind == LOSSLESS for q in qualities])
+    samples = on_lattices(samples, lattices, missing)
     window, block = _sizes(rate, qualities, spend)
     banks = [bank] if bank is not None else list(named_banks().values()) or [blank_bank()]
+    own, cross, n_references = spend.shapes[0]
+    groups, cross = choose_groups(samples, own, cross, n_references)
     coding = SegmentCoding(
         segment_id,
         rate,
-        tuple(c.digital_min for c in channels),
-        tuple(c.digital_max for c in channels),
-        tuple(c.missing for c in channels),
+        *_ranges(samples, channels),
+        missing,
         window,
         block,
         groups,
         banks[0].id,
         b"",
-        PredictorShape(spend.own, cross, spend.hop),
+        PredictorShape(own, cross, spend.hop),
+        lattices,
     )
     plan = Plan(coding, banks[0], spend, tuple(qualities), None, device)
     trial = Trial(samples, plan)
-    return trial.best_start(trial.best_bank(plan, banks))
+    plan = trial.best_bank(plan, banks)
+    if len(channels) > n_references:
+        others = [_with_shape(samples, plan, shape) for shape in spend.shapes[1:]]
+        plan = min([plan, *others], key=trial.cost)
+    return trial.best_start(plan)
+
+
+def _with_shape(samples: IntSamples, plan: Plan, shape: tuple[int, int, int]) -> Plan:
+    """Return the plan with another sample predictor and the references that it wants."""
+    own, cross, n_references = shape
+    groups, cross = choose_groups(samples, own, cross, n_references)
+    predictor = PredictorShape(own, cross, plan.effort.hop)
+    return replace(plan, coding=replace(plan.coding, groups=groups, predictor=predictor))
 
 
 def resolve_bits(
@@ -123,6 +140,7 @@ def resolve_bits(
         return tuple(out)
 
     plan = plan_segment(samples, channels, at(0.1), rate, segment_id="0" * 16, effort=effort, bank=bank)
+    samples = on_lattices(samples, plan.coding.lattices, plan.coding.missing)
     n_blocks = plan.coding.n_blocks(len(samples))
     numbers = sorted(set(np.linspace(0, n_blocks - 1, min(n_blocks, _RATE_BLOCKS)).round().astype(int).tolist()))
     size = plan.coding.block_samples
@@ -139,6 +157,16 @@ def resolve_bits(
 def _deviation(x: npt.NDArray[np.int32], missing: int | None) -> float:
     present = x if missing is None else x[x != missing]
     return float(present.std()) if len(present) else 0.0
+
+
+def _ranges(samples: IntSamples, channels: Sequence[Channel]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Least and largest sample of each channel: a signal that rests at its rails is then predicted there."""
+    low, high = [], []
+    for c, channel in enumerate(channels):
+        present = samples[:, c] if channel.missing is None else samples[samples[:, c] != channel.missing, c]
+        low.append(int(present.min()) if len(present) else channel.digital_min)
+        high.append(int(present.max()) if len(present) else channel.digital_max)
+    return tuple(low), tuple(high)
 
 
 def _sizes(rate: Fraction, qualities: Sequence[Quality], effort: Effort) -> tuple[int, int]:
@@ -169,4 +197,5 @@ def encode_blocks(samples: IntSamples, plan: Plan) -> Iterator[bytes]:
     bytes
         One payload per block, in order.
     """
+    samples = on_lattices(samples, plan.coding.lattices, plan.coding.missing)
     yield from encode_numbers(samples, plan, range(plan.coding.n_blocks(len(samples))))

@@ -13,8 +13,10 @@ class Effort:
 
     Parameters
     ----------
-    own, cross, n_references, hop : int
-        Sample predictor: own taps, taps per reference, references per channel, samples between solutions.
+    shapes : tuple of (int, int, int)
+        Sample predictors tried: own taps, taps per reference, references per channel.
+    hop : int
+        Samples between two solutions of the predictor.
     tries : int
         Quantiser steps tried per window.
     exact_block_s, lossy_block_s : float
@@ -27,11 +29,11 @@ class Effort:
         Try prediction against wavelet per window where either may win.
     n_trial_blocks : int
         Blocks encoded to compare banks and kernels.
+    passes, reach : int
+        Passes over the activations of a block, and samples that one may move from the second on.
     """
 
-    own: int
-    cross: int
-    n_references: int
+    shapes: tuple[tuple[int, int, int], ...]
     hop: int
     tries: int
     exact_block_s: float
@@ -41,12 +43,14 @@ class Effort:
     n_rounds: int
     both_tools: bool
     n_trial_blocks: int
+    passes: int
+    reach: int
 
 
 EFFORTS = {
-    "fast": Effort(8, 2, 1, 256, 1, 10, 30, (0.4,), 2, 3, True, 1),
-    "default": Effort(16, 6, 2, 64, 1, 10, 60, (0.65, 0.4), 4, 4, True, 3),
-    "thorough": Effort(20, 12, 8, 32, 1, 30, 60, (0.65, 0.4), 8, 6, True, 5),
+    "fast": Effort(((8, 2, 1),), 256, 1, 10, 30, (0.4,), 2, 3, True, 1, 1, 0),
+    "default": Effort(((16, 6, 2),), 64, 1, 10, 60, (0.65, 0.4), 4, 4, True, 3, 1, 0),
+    "thorough": Effort(((20, 12, 8), (6, 2, 24)), 32, 1, 60, 60, (0.4, 0.65, 0.8, 1.0), 8, 6, True, 5, 2, 0),
 }
 
 

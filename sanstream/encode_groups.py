@@ -6,54 +6,88 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.block_coding import MAX_GROUP_CHANNELS, MAX_REFERENCES, Group
-from sanstream.encode_effort import Effort
 
 _LOOK_SAMPLES = 40_000
 _LEAST_CORRELATION = 0.1
 _MAX_REGRESSORS = 62 - 7
 
 
-def choose_groups(samples: npt.NDArray[np.int32], effort: Effort) -> tuple[tuple[Group, ...], int]:
+def choose_groups(
+    samples: npt.NDArray[np.int32], own: int, cross: int, n_references: int
+) -> tuple[tuple[Group, ...], int]:
     """Group channels and choose references by the correlation of their differences.
 
     Parameters
     ----------
     samples : ndarray, shape (n_samples, n_channels)
-    effort : Effort
+    own, cross, n_references : int
+        Own taps, most taps per reference, most references per channel.
 
     Returns
     -------
     groups : tuple of Group
-        Groups of 16 in source order; the first is the parent of all others.
+        Groups of 16; the first, which tells most about all channels, is the parent of all others.
     cross : int
         Taps per reference that keep every channel within 62 regressors.
     """
-    n_channels = samples.shape[1]
-    strength = _correlation(samples)
-    chunks = [
-        tuple(range(a, min(n_channels, a + MAX_GROUP_CHANNELS))) for a in range(0, n_channels, MAX_GROUP_CHANNELS)
-    ]
+    covariance = _covariance(samples)
+    norm = np.sqrt(np.diag(covariance))
+    norm[norm == 0] = np.inf
+    strength = np.abs(covariance / norm[:, None] / norm[None, :])
+    chunks = _chunks(covariance, strength)
     groups = []
     most = 0
     for number, chunk in enumerate(chunks):
         known = chunks[0] if number else ()
-        references = tuple(_references(strength, c, chunk, known, effort.n_references) for c in chunk)
+        references = tuple(_references(strength, c, chunk, known, n_references) for c in chunk)
         most = max(most, *(len(r) for r in references))
         groups.append(Group(chunk, 0 if number else -1, references))
-    cross = min(effort.cross, (_MAX_REGRESSORS - effort.own) // most) if most else 0
+    cross = min(cross, (_MAX_REGRESSORS - own) // most) if most else 0
     return tuple(groups), cross
 
 
-def _correlation(samples: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    """Absolute correlation of first differences between channels, (n_channels, n_channels)."""
+def _chunks(covariance: npt.NDArray[np.float64], strength: npt.NDArray[np.float64]) -> list[tuple[int, ...]]:
+    """Split channels into groups of 16: first those that tell most about all, then neighbours with neighbours."""
+    n = len(covariance)
+    if n <= 2:
+        return [tuple(range(n))]
+    telling = _telling(covariance, min(n, MAX_GROUP_CHANNELS))
+    chunks = [tuple(telling)]
+    left = [c for c in range(n) if c not in set(telling)]
+    while left:
+        chunk = [max(left, key=lambda c: (strength[c, left].sum(), -c))]
+        left.remove(chunk[0])
+        while left and len(chunk) < MAX_GROUP_CHANNELS:
+            nearest = strength[np.ix_(left, chunk)].max(axis=1)
+            chunk.append(left.pop(int(nearest.argmax())))
+        chunks.append(tuple(chunk))
+    return chunks
+
+
+def _telling(covariance: npt.NDArray[np.float64], count: int) -> list[int]:
+    """Channels in the order in which each explains most variance of all that those before left over."""
+    rest = covariance.copy()
+    floor = 1e-9 * max(float(np.diag(covariance).max(initial=0)), 1e-9)
+    out: list[int] = []
+    for _ in range(count):
+        own = np.diag(rest)
+        gain = np.where(own > floor, (rest * rest).sum(axis=0) / np.maximum(own, floor), 0.0)
+        gain[out] = -1.0
+        best = int(gain.argmax())
+        out.append(best)
+        if own[best] > floor:
+            rest = rest - np.outer(rest[:, best], rest[best]) / own[best]
+    return out
+
+
+def _covariance(samples: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    """Covariance of first differences between channels, (n_channels, n_channels)."""
     picks = samples[:: max(1, len(samples) // 4)][:1] if len(samples) < 3 else _stretches(samples)
     d = np.diff(picks.astype(np.float64), axis=0)
     if len(d) < 2:
         return np.zeros((samples.shape[1],) * 2)
     d -= d.mean(axis=0)
-    norm = np.sqrt((d * d).sum(axis=0))
-    norm[norm == 0] = np.inf
-    return np.asarray(np.abs((d / norm).T @ (d / norm)))
+    return np.asarray(d.T @ d / len(d))
 
 
 def _stretches(samples: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

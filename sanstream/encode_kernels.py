@@ -15,7 +15,8 @@ from sanstream.bank import Bank, Kernel
 _PEAK = 512
 _UNIT = 2048
 _LINEAGE = 0.9
-MIN_EXPLAINED = 0.6
+MIN_EXPLAINED = 0.5
+_SHARPNESS = 2.0
 _LEARN_WINDOWS = 60
 
 
@@ -219,7 +220,7 @@ def match(blocks: npt.NDArray[np.float32], choice: KernelChoice, device: str | N
     x = torch.from_numpy(blocks).to(kernels.device)
     x = x - x.mean(dim=2, keepdim=True)
     distance = max(1, kernels.shape[2] // 2)
-    chosen = select(x, kernels, min_explained=MIN_EXPLAINED, min_distance=distance)
+    chosen = select(x, kernels, min_explained=MIN_EXPLAINED, min_distance=distance, sharpness=_SHARPNESS)
     chosen = chosen.with_amplitude(refit(x, kernels, chosen))
     out = []
     for block in range(len(blocks)):

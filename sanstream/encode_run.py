@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sanstream._loops_analysis import analyse_wavelets, maximum_code, rmse_code
+from sanstream._loops_analysis import analyse_window, maximum_code, rmse_code
 from sanstream._loops_coder import CODER_SIZE, COST, ENCODE, ESTIMATE, POS
-from sanstream._loops_group import CONSTANT, SAMPLES, SPARSE, Plan, synthesise
-from sanstream._loops_pruning import prune_activations, window_errors
+from sanstream._loops_group import CONSTANT, SAMPLES, SPARSE, Plan
+from sanstream._loops_pruning import window_errors
 from sanstream._loops_samples import BASE, REFS, SHIFT
 from sanstream.bank import Bank
 from sanstream.block_coding import SegmentCoding
+from sanstream.encode_activations import worthy_activations
 from sanstream.encode_effort import Effort
 from sanstream.encode_kernels import Activated
 from sanstream.errors import BoundError
-from sanstream.group_run import WHOLE, run_group
+from sanstream.group_run import WHOLE, Synthesis, run_group
 from sanstream.group_state import (
     LoopModels,
     blank_plan,
@@ -39,8 +40,6 @@ _LEAST_RMSE = 0.29
 """Below the rounding noise of an integer (1/sqrt(12)) an RMSE bound leaves nothing to lose."""
 _PREDICTABLE_RMSE = 4.0
 """Up to this RMSE bound closed-loop prediction is tried beside the wavelet."""
-_ACTIVATION_BITS = 16.0
-_AMPLITUDE_BITS = 5.0
 
 
 @dataclass
@@ -149,12 +148,8 @@ class GroupCoder:
         """Choose activations, tools, steps and coefficients."""
         self._set_bounds()
         self._keep_worthy_activations()
-        synthesise(self.kernels, self.plan, self.place.n_known, self.san)
+        self._analyse(self.bounds.kind)
         self._set_sparse_levels()
-        analyse_wavelets(
-            self.layout, self._predictor(), self.plan, self.x, self._canvas(), self.missing, self.san,
-            self.bounds.kind, self.bounds.bound, self.effort.tries,
-        )  # fmt: skip
         if self.effort.both_tools:
             self._prefer_prediction()
         for _ in range(4):
@@ -196,6 +191,20 @@ class GroupCoder:
             # uniform integer errors up to delta have a variance of ((2 delta + 1)^2 - 1) / 12
             bounds.delta[w, c] = int((math.sqrt(12 * bound * bound + 1) - 1) / 2)
 
+    def _analyse(self, kind: npt.NDArray[np.int64]) -> None:
+        """Plan tools a and c window by window, kernels following as they will in the decoder."""
+        predictor, y = self._predictor(), self._canvas()
+        self.san[:, self.place.n_known :] = 0
+        synthesis = Synthesis(self.kernels, self.plan, self.layout, predictor)
+        for w in range(self.n_windows):
+            a, b = w * self.layout.window, min(self.n, (w + 1) * self.layout.window)
+            synthesis.render(a, b, self.san)
+            analyse_window(
+                self.layout, predictor, self.plan, w, self.x, y, self.missing, self.san, kind, self.bounds.bound,
+                self.effort.tries,
+            )  # fmt: skip
+            synthesis.follow(b, y, self.missing, self.san)
+
     def _set_sparse_levels(self) -> None:
         """Give each sparse window the level that its activations leave."""
         size = self.coding.window_samples
@@ -217,23 +226,10 @@ class GroupCoder:
         return 64.0 * 2.5 * max(noise, 0.5)
 
     def _keep_worthy_activations(self) -> None:
-        plan = self.plan
-        if plan.n_act[0] == 0 or any(self.qualities[c].kind == SPARSE_QUALITY for c in self.own):
-            return
-        synthesise(self.kernels, plan, self.place.n_known, self.san)
-        steps = np.array([self._suggested_step(c) for c in self.own])
-        overhead = _ACTIVATION_BITS + _AMPLITUDE_BITS * len(self.own)
-        keep = np.zeros(plan.n_act[0], np.int64)
-        kept = prune_activations(
-            self.layout, self.kernels, plan, self.x, self.base, self.missing, self.san, steps, overhead, keep
-        )
-        mask = keep.astype(bool)
-        self.plan = plan._replace(
-            n_act=np.array([kept], np.int64),
-            act_kernel=plan.act_kernel[mask],
-            act_index=plan.act_index[mask],
-            act_amp=plan.act_amp[mask],
-        )
+        if self.plan.n_act[0] and not any(self.qualities[c].kind == SPARSE_QUALITY for c in self.own):
+            steps = np.array([self._suggested_step(c) for c in self.own])
+            level, missing = (self.x - self.base)[:, self.place.n_known :], self.missing[:, self.place.n_known :]
+            self.plan = worthy_activations(self.plan, self.kernels, level, missing, steps, self.effort)
 
     # -- runs
 
@@ -280,6 +276,8 @@ class GroupCoder:
         chosen = open_choice & wins[:, None] & ~self._leaned_on(open_choice)[:, None]
         self.plan.tool[chosen] = SAMPLES
         self.plan.delta[chosen] = self.bounds.delta[chosen]
+        if self.kernels.follow and chosen.any():  # kernels now learn from fewer windows
+            self._analyse(np.where(chosen, 0, kind))
 
     def _leaned_on(self, leaving: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Windows where a channel that stays with the wavelet is predicted from one that would leave it."""

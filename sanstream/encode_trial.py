@@ -10,13 +10,18 @@ import numpy.typing as npt
 
 from sanstream.bank import Bank
 from sanstream.bank_delta import Delta, read_delta, write_delta
-from sanstream.block_coding import MAX_DELTA_BYTES
+from sanstream.block_coding import MAX_DELTA_BYTES, PredictorShape
 from sanstream.decode import read_figures
 from sanstream.encode_kernels import KernelChoice, adapt, from_bank
 from sanstream.encode_plan import Plan, encode_numbers
 from sanstream.encode_weights import start_weights
 from sanstream.quality import LOSSLESS, MAX_ERROR, SPARSE
 from sanstream.signal import IntSamples
+
+_DROPS = (6, 10, 12)
+"""Precisions of start weights tried: steps of 2^drop / 2^16."""
+_FOLLOW = (5, 4, 6, 3)
+"""Rates tried, as powers of one half."""
 
 
 class Trial:
@@ -28,14 +33,14 @@ class Trial:
         self.n_blocks = plan.coding.n_blocks(len(samples))
         whole = max(1, len(samples) // size)
         self.numbers = sorted(set(np.linspace(0, whole - 1, plan.effort.n_trial_blocks + 2).round().astype(int)[1:-1]))
-        self._size: dict[tuple[str, bytes], float] = {}
+        self._size: dict[tuple[str, bytes, PredictorShape], float] = {}
 
     def cost(self, plan: Plan) -> float:
         """Return the segment's size in bytes, extrapolated from the trial blocks.
 
         Where a channel is ``sparse``, bytes say little: there it is the mean phi of the trial windows.
         """
-        key = (plan.bank.id, plan.coding.bank_delta)
+        key = (plan.bank.id, plan.coding.bank_delta, plan.coding.predictor)
         if key not in self._size:
             payloads = list(encode_numbers(self.samples, plan, self.numbers))
             if any(q.kind == SPARSE for q in plan.qualities):
@@ -67,7 +72,8 @@ class Trial:
         """Return the plan with start weights and kernels, as far as they repay their own bytes."""
         best = plan
         if any(q.kind in (LOSSLESS, MAX_ERROR) for q in plan.qualities):
-            best = self._better(best, _with_weights(self.samples, best))
+            for drop in _DROPS:
+                best = self._better(best, _with_weights(self.samples, plan, drop))
         sparse = any(q.kind == SPARSE for q in plan.qualities)
         start = best
         others = [_with_bank_kernels(self.samples, start)]
@@ -78,6 +84,19 @@ class Trial:
             if sparse and best.kernels is None and other is not None:
                 best = other  # records were asked for, whatever they cost
             best = self._better(best, other)
+        return self._followed(best)
+
+    def _followed(self, plan: Plan) -> Plan:
+        """Return the plan with kernels that follow what was decoded, at the rate that pays most."""
+        if plan.kernels is None or all(q.kind in (LOSSLESS, SPARSE) for q in plan.qualities):
+            return plan
+        best = plan
+        before = read_delta(plan.coding.bank_delta, plan.coding.n_channels)
+        for rate in _FOLLOW:
+            other = self._better(best, _with_delta(plan, replace(before, follow=rate), plan.kernels))
+            if other is best and best is not plan:
+                break
+            best = other
         return best
 
     def _better(self, best: Plan, other: Plan | None) -> Plan:
@@ -91,12 +110,12 @@ def _with_delta(plan: Plan, delta: Delta, kernels: KernelChoice | None) -> Plan 
     return replace(plan, kernels=kernels, coding=replace(plan.coding, bank_delta=data))
 
 
-def _with_weights(samples: IntSamples, plan: Plan) -> Plan | None:
+def _with_weights(samples: IntSamples, plan: Plan, drop: int) -> Plan | None:
     """Return the plan with predictor weights fitted to the segment, when they fit into the delta."""
     fitted = start_weights(samples, plan.coding)
     if fitted is None:
         return None
-    return _with_delta(plan, Delta(weights=fitted[0], ridges=fitted[1]), None)
+    return _with_delta(plan, Delta(weights=fitted[0] + (1 << drop >> 1), ridges=fitted[1], drop=drop), None)
 
 
 def _with_bank_kernels(samples: IntSamples, plan: Plan) -> Plan | None:

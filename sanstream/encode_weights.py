@@ -11,9 +11,9 @@ from sanstream.group_state import place_of
 from sanstream.signal import IntSamples
 
 _LOOK_SAMPLES = 30_000
-_LEAST_SAMPLES = 20_000
+_LEAST_SAMPLES = 4_000
 """Shorter segments cannot repay the bytes of their weights."""
-_PRIOR_SAMPLES = 300
+_PRIOR_SAMPLES = 1000
 _LIMIT = (1 << 21) - 64
 
 
@@ -32,7 +32,7 @@ def start_weights(
     weights : ndarray, shape (n_channels, n), int64
         Q16; regressors in the predictor's order, those on the SAN reconstruction zero.
     ridges : ndarray, shape (n_channels,), int64
-        log2 of the start diagonal: the error energy of 300 samples.
+        log2 of the start diagonal: the error energy of 1000 samples.
     """
     if len(samples) < _LEAST_SAMPLES:
         return None
@@ -54,7 +54,7 @@ def start_weights(
 
 def _stretches(samples: IntSamples, coding: SegmentCoding) -> list[npt.NDArray[np.float64]]:
     """Evenly spaced stretches, bases removed, missing samples held."""
-    size = _LOOK_SAMPLES // 6
+    size = min(len(samples), _LOOK_SAMPLES // 6)
     out = []
     for start in np.linspace(0, len(samples) - size, 6).astype(int):
         part = samples[start : start + size].astype(np.float64)

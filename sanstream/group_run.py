@@ -10,23 +10,56 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sanstream._loops_activations import Kernels, follow, live_taps, render
 from sanstream._loops_coder import COST, DECODE, END, ESTIMATE, POS, finish
 from sanstream._loops_group import (
     CORRECTED,
     SAMPLES,
     WAVELET,
-    Kernels,
     Layout,
     Plan,
     code_front,
     code_level,
     code_wavelet,
-    synthesise,
 )
-from sanstream._loops_samples import code_samples
+from sanstream._loops_samples import BASE, code_samples
 
 Integers = npt.NDArray[np.int64]
 AFTER_PLAN, AFTER_ACTIVATIONS, WHOLE = 1, 2, 0
+
+
+class Synthesis:
+    """The sum of a group's activations, window by window, by kernels that may follow what was decoded.
+
+    Parameters
+    ----------
+    kernels, plan, layout, predictor
+        As :func:`run_group` takes them.
+    """
+
+    def __init__(self, kernels: Kernels, plan: Plan, layout: Layout, predictor: Any) -> None:
+        self.kernels, self.plan, self.layout, self.columns = kernels, plan, layout, predictor.columns
+        self.active = bool(plan.n_act[0])
+        if self.active:
+            n_own = plan.tool.shape[1] - layout.n_known
+            self.live = live_taps(kernels, n_own)
+            self.total = np.zeros((layout.n, n_own), np.int64)
+            self.rendered = self.taught = 0
+
+    def render(self, a: int, b: int, san: Integers) -> None:
+        """Add what begins before ``b`` and put the sum from ``a`` on into ``san``."""
+        if self.active:
+            self.rendered = render(
+                self.kernels, self.live, self.plan, self.rendered, a, b, self.total, self.layout.n_known, san
+            )
+
+    def follow(self, b: int, y: Integers, missing: npt.NDArray[np.uint8], san: Integers) -> None:
+        """Let kernels learn from the activations that end by ``b``."""
+        if self.active and self.kernels.follow:
+            self.taught = follow(
+                self.kernels, self.live, self.plan, self.taught, b, self.layout.window, self.layout.n_known,
+                self.columns[:, BASE].copy(), y, missing, san,
+            )  # fmt: skip
 
 
 def run_group(
@@ -78,10 +111,8 @@ def run_group(
     code_front(coder, buf, *place, mode, model, layout, predictor, kernels, plan, stop_after)
     if stop_after != WHOLE:
         return
-    if plan.n_act[0]:
-        synthesise(kernels, plan, layout.n_known, san)
-    else:
-        san[:, layout.n_known :] = 0
+    san[:, layout.n_known :] = 0
+    synthesis = Synthesis(kernels, plan, layout, predictor)
     if costs is None:
         costs = np.zeros((n_windows, n_columns), np.int64)
     work = np.zeros((4, layout.window + 2), np.int64)
@@ -90,6 +121,7 @@ def run_group(
         if mode == DECODE and coder[POS] > coder[END] + 4:
             return  # corrupt: what is left would be made up from zeros
         a, b = w * layout.window, min(layout.n, (w + 1) * layout.window)
+        synthesis.render(a, b, san)
         tools = plan.tool[w]
         previous = -1
         for c in own:
@@ -112,4 +144,5 @@ def run_group(
                 coder, buf, model, weight, predictor, x, y, missing, san, a, b, active, plan.delta[w],
                 layout.lower, layout.upper, layout.absent, costs[w],
             )  # fmt: skip
+        synthesis.follow(b, y, missing, san)
     finish(coder, buf)

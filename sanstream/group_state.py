@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sanstream._loops_group import N_CROSS, Kernels, Layout, Plan
+from sanstream._loops_activations import Kernels
+from sanstream._loops_group import N_CROSS, Layout, Plan
 from sanstream._loops_samples import MAX_REGRESSORS, new_predictor
 from sanstream.bank import Bank, Kernel, Models
 from sanstream.bank_delta import Delta, read_delta
@@ -81,9 +82,10 @@ def loop_kernels(coding: SegmentCoding, bank: Bank, place: GroupPlace, number: i
     """
     kernels = kernels_of(coding, bank)
     own = place.columns[place.n_known :]
-    shifts = delta_of(coding.bank_delta, coding.n_channels).shifts
+    delta = delta_of(coding.bank_delta, coding.n_channels)
+    shifts = delta.shifts
     if not kernels or shifts is None or (kernels[0].taps.shape[0] > 1 and number > 0):
-        return Kernels(np.zeros((0, 1, 1), np.int64), np.zeros(0, np.int64), np.zeros(len(own), np.int64))
+        return Kernels(np.zeros((0, 1, 1), np.int64), np.zeros(0, np.int64), np.zeros(len(own), np.int64), 0)
     rows = kernels[0].taps.shape[0]
     if rows not in (1, len(own)):
         raise CorruptError(f"segment {coding.segment_id}: kernels have {rows} rows for {len(own)} channels")
@@ -91,7 +93,7 @@ def loop_kernels(coding: SegmentCoding, bank: Bank, place: GroupPlace, number: i
     taps = np.zeros((len(kernels), rows, int(lengths.max())), np.int64)
     for i, kernel in enumerate(kernels):
         taps[i, :, : kernel.taps.shape[1]] = kernel.taps
-    return Kernels(taps, lengths, shifts[list(own)].astype(np.int64))
+    return Kernels(taps, lengths, shifts[list(own)].astype(np.int64), delta.follow)
 
 
 def loop_layout(coding: SegmentCoding, place: GroupPlace, n_samples: int) -> Layout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sanstream._loops_models import blank_models
 from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
+from sanstream.block_lattice import on_lattices
 from sanstream.encode import plan_segment
 from sanstream.encode_block import find_gaps, group_coders
 from sanstream.encode_plan import Plan, activations_of
@@ -95,9 +96,10 @@ def train_bank(
             plan = plan_segment(
                 example.samples, example.channels, chosen, example.rate, segment_id="0" * 16, effort=effort, bank=start
             )
+            coded = replace(example, samples=on_lattices(example.samples, plan.coding.lattices, plan.coding.missing))
             total = plan.coding.n_blocks(len(example.samples))
             wanted = min(total, n_blocks * (3 if quality == "lossless" else 1))
-            work += [(example, plan, int(n)) for n in rng.choice(total, wanted, replace=False)]
+            work += [(coded, plan, int(n)) for n in rng.choice(total, wanted, replace=False)]
     models = fresh_models(blank_models())
     for i in rng.permutation(len(work)):
         _replay(*work[int(i)], models)

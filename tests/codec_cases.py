@@ -79,8 +79,8 @@ def check(coded: Coded) -> Samples:
     for c, quality in enumerate(coded.qualities):
         gone = x[:, c] == coding.missing[c] if coding.missing[c] is not None else np.zeros(len(x), bool)
         assert ((y[:, c] == coding.missing[c]) == gone).all() if gone.any() or coding.missing[c] is not None else True
-        assert (y[~gone, c] >= coding.digital_min[c]).all()
-        assert (y[~gone, c] <= coding.digital_max[c]).all()
+        assert (y[~gone, c] >= coding.sample_range(c)[0]).all()
+        assert (y[~gone, c] <= coding.sample_range(c)[1]).all()
         for w, a in enumerate(range(0, len(x), size)):
             here = ~gone[a : a + size]
             original, got = x[a : a + size, c][here].astype(np.float64), y[a : a + size, c][here].astype(np.float64)

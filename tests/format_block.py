@@ -7,15 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 import google_crc32c
-from format_coder import STEPS, Bank, Run, clamp, half, read_delta
+from format_coder import STEPS, Bank, Run, clamp, half, octave, place_value, read_delta
 from format_predictor import Predictor
 
-TOOL, BAND, KERNEL = 2624, 2688, 2816
-COEF = (3072, 16384, 29696, 43008, 56320, 62976)
-CORR = (76288, 84480)
-GAP, AMPLITUDE, STEP, DELTA, BASE, RMSE, MAXIMUM, CROSS, SHIFT, CONSTANT, TOTAL, MEAN = (
-    160 * i for i in (0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
-)
+TOOL, BAND, KERNEL = 4000, 4064, 4192
+COEF = (4448, 17760, 31072, 44384, 57696, 64352)
+CORR = (77664, 85856)
+STEP, DELTA, BASE, RMSE, MAXIMUM, CROSS, SHIFT, CONSTANT, MEAN, TOTAL, FIRST = (160 * i for i in range(11))
+GAP, AMPLITUDE = 160 * 11, 160 * 18
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
@@ -59,6 +58,9 @@ def decode(payload: bytes, number: int, coding: dict[str, Any], bank: Bank) -> l
         for c, channel in enumerate(groups[-1].columns):
             if c >= groups[-1].n_known:
                 out[channel] = groups[-1].y[c][:]
+    for c, lattice in enumerate(coding.get("lattices", ())):
+        if lattice is not None:
+            out[c] = [place_value(k, lattice) for k in out[c]]
     for c, found in enumerate(gaps):
         for a, b in found:
             out[c][a:b] = [coding["missing"][c]] * (b - a)
@@ -101,11 +103,19 @@ class GroupDecoder:
             last = clamp(last + self.run.integer(BASE), self.low[c], self.high[c])
             self.base.append(last)
             self.shift.append(clamp(self.run.integer(SHIFT), 0, 16))
-        self.synthesise()
+        self.follow = delta.follow
+        self.total = {c: [0] * n for c in self.own}
+        self.live = {
+            c: [[v << 8 for v in k.rows[i if len(k.rows) > 1 else 0]] for k in self.kernels]
+            for i, c in enumerate(self.own)
+        }
+        self.added = self.taken = 0
         self.predictor = Predictor(self, coding["predictor"], delta)
         self.cross = {c: [0, 0, 0] for c in self.own}
         for w in range(len(self.tool)):
+            self.synthesise(w)
             self.decode_window(w)
+            self.teach(min(n, (w + 1) * self.window))
         assert len(data) <= self.run.at <= len(data) + 4
 
     def plan(self) -> None:
@@ -142,32 +152,73 @@ class GroupDecoder:
         self.found: list[tuple[int, int, list[int]]] = []
         if not self.kernels:
             return
-        run = self.run
+        run, n_kernels = self.run, len(self.kernels)
         total = clamp(run.integer(TOTAL), 0, self.n // 4 + 16)
-        index, last, kernel = -4096, 0, 0
-        amplitude = [[32] * len(self.own) for _ in self.kernels]
+        index, kernel, gap_class, any_gap = -4096, 0, 3, 0
+        gap_of = [[0] * n_kernels for _ in self.kernels]
+        seen = [[0] * n_kernels for _ in self.kernels]
+        usual = [[512] * len(self.own) for _ in self.kernels]
+        classes = [[2] * len(self.own) for _ in self.kernels]
         for a in range(total):
-            gap = last + run.integer(GAP)
-            index = clamp(index + gap, -4096, self.n - 1)
-            if a > 0:
-                last = gap
             u = 0
-            while u < len(self.kernels) - 1 and run.adaptive(KERNEL + 16 * kernel + u):
+            while u < n_kernels - 1 and run.adaptive(KERNEL + 16 * kernel + u):
                 u += 1
-            kernel = u
-            amplitude[u] = [clamp(v + run.integer(AMPLITUDE), -32768, 32768) for v in amplitude[u]]
-            self.found.append((u, index, amplitude[u]))
+            if a == 0:
+                gap = 4096 + run.integer(FIRST)
+            else:
+                s, g = seen[kernel][u], gap_of[kernel][u]
+                d = run.integer(GAP + 160 * gap_class)
+                gap = (((g if s else any_gap) + 8) >> 4) + d
+                gap_class = (gap_class + (swing(d) if s else gap_class) + 1) >> 1
+                gap_of[kernel][u] = g + ((16 * gap - g) >> (1 if s == 1 else 2)) if s else 16 * gap
+                seen[kernel][u] = min(s + 1, 2)
+                any_gap = 16 * gap if a == 1 else any_gap + ((16 * gap - any_gap) >> 2)
+            index, kernel = clamp(index + gap, -4096, self.n - 1), u
+            amplitude = []
+            for c in range(len(self.own)):
+                d = run.integer(AMPLITUDE + 160 * classes[u][c])
+                amplitude.append(clamp(((usual[u][c] + 8) >> 4) + d, -32768, 32768))
+                classes[u][c] = (classes[u][c] + swing(2 * d) + 1) >> 1
+                usual[u][c] += (16 * amplitude[c] - usual[u][c]) >> 2
+            self.found.append((u, index, amplitude))
 
-    def synthesise(self) -> None:
+    def synthesise(self, w: int) -> None:
         """Clause 7.4."""
-        for i, c in enumerate(self.own):
-            total = [0] * self.n
-            for kernel, index, amplitude in self.found:
-                rows = self.kernels[kernel].rows
-                for j, tap in enumerate(rows[i if len(rows) > 1 else 0]):
+        while self.added < len(self.found) and self.found[self.added][1] < min(self.n, (w + 1) * self.window):
+            kernel, index, amplitude = self.found[self.added]
+            for i, c in enumerate(self.own):
+                for j, tap in enumerate(self.live[c][kernel]):
                     if 0 <= index + j < self.n:
-                        total[index + j] += (amplitude[i] << self.kernel_shift[c]) * tap
-            self.san[c] = [(v + 32768) >> 16 for v in total]
+                        self.total[c][index + j] += (amplitude[i] << self.kernel_shift[c]) * (tap >> 8)
+            self.added += 1
+        for c in self.own:
+            self.san[c] = [(v + 32768) >> 16 for v in self.total[c]]
+
+    def teach(self, b: int) -> None:
+        """Clause 7.4.1."""
+        while self.follow and self.taken < len(self.found):
+            kernel, index, amplitude = self.found[self.taken]
+            if index + len(self.live[self.own[0]][kernel]) > b:
+                break
+            for i, c in enumerate(self.own if index >= 0 else ()):
+                self.move(self.live[c][kernel], index, amplitude[i], c)
+            self.taken += 1
+
+    def move(self, live: list[int], index: int, amplitude: int, c: int) -> None:
+        """Clause 7.4.1, one column."""
+        n = len(live)
+        touched = range(index // self.window, (index + n - 1) // self.window + 1)
+        if amplitude == 0 or any(self.tool[w][c] not in (0, 2) for w in touched):
+            return
+        at = [j for j in range(n) if index + j not in self.missing[c]]
+        e = {j: self.y[c][index + j] - self.base[c] - self.san[c][index + j] for j in at}
+        mean = sum(e.values()) // n
+        gain = (amplitude << 24) // max(amplitude * amplitude, 512)
+        for j in at:
+            edge = min(j, n - 1 - j)
+            d = clamp(e[j] - mean, -(2**22), 2**22) * (2 * edge + 1 if edge < 8 else 16)
+            moved = live[j] + ((d * gain) >> (4 + self.follow + self.kernel_shift[c]))
+            live[j] = clamp(moved, -(32767 << 8), 32767 << 8)
 
     def settle(self, v: int, c: int) -> int:
         """Clause 7.5."""
@@ -216,6 +267,10 @@ class GroupDecoder:
                 v = self.settle(v + corrected[i] * (2 * self.delta[w][c] + 1), c)
             self.y[c][t] = v
         return q
+
+
+def swing(v: int) -> int:
+    return clamp(octave(abs(v)) - 1, 0, 6)
 
 
 ALPHA, BETA, GAMMA, DELTA_STEP, SCALE, UNSCALE = -25987, -868, 14466, 7266, 18835, 14252

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import lzma
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 E = 18374827034086858296
 
@@ -48,7 +50,7 @@ STRETCH = stretch_table()
 RATE = [655360 // (10 * k + 16) for k in range(256)]
 CONFIDENCE = [512 * (k + 1) // (2 * k + 3) if k < 30 else 256 for k in range(256)]
 STEPS = [((64, 70, 76, 83, 91, 99, 108, 117)[i & 7] << (i >> 3)) >> 3 for i in range(256)]
-N_SLOTS, N_WEIGHTS = 281088, 5376
+N_SLOTS, N_WEIGHTS = 282464, 5376
 
 
 @dataclass
@@ -176,6 +178,7 @@ def read_bank(data: bytes) -> Bank:
 @dataclass
 class Delta:
     use_bank: bool = False
+    follow: int = 0
     kernels: list[Kernel] = field(default_factory=list)
     shifts: list[int] = field(default_factory=list)
     ridges: list[int] = field(default_factory=list)
@@ -192,6 +195,7 @@ def read_delta(data: bytes, n_channels: int) -> Delta:
     use_bank, n_kernels, n_rows, n_weights = (run.integer(head) for _ in range(4))
     delta.use_bank = bool(use_bank)
     if use_bank or n_kernels:
+        delta.follow = run.integer(head)
         delta.shifts = [clamp(run.integer(ridge), 0, 30) for _ in range(n_channels)]
     for _ in range(n_kernels):
         n_taps, fiducial, top, low = (run.integer(head) for _ in range(4))
@@ -205,7 +209,20 @@ def read_delta(data: bytes, n_channels: int) -> Delta:
                 row.append(clamp(value, -32768, 32767))
             rows.append(row)
         delta.kernels.append(Kernel(f"{top << 16 | low:08x}", fiducial, rows))
+    drop = run.integer(head) if n_weights else 0
     for _ in range(n_channels if n_weights else 0):
         delta.ridges.append(clamp(run.integer(ridge), 0, 40))
-        delta.weights.append([64 * clamp(run.integer(weight), -32768, 32768) for _ in range(n_weights)])
+        delta.weights.append([clamp(run.integer(weight), -32768, 32768) << drop for _ in range(n_weights)])
     return delta
+
+
+def place_value(k: int, lattice: Any) -> int:
+    """Clause 3.4."""
+    if isinstance(lattice, str):
+        run = Run(base64.b64decode(lattice), Models([32768] * 320, [0] * 320, []))
+        n, first, usual = (run.integer(0) for _ in range(3))
+        values = [first]
+        for _ in range(n - 1):
+            values.append(values[-1] + clamp(usual + run.integer(160), 1, 2**32))
+        return values[clamp(k, 0, n - 1)]
+    return (k * lattice[0] + lattice[1]) >> 32  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from typing import Any
 
 from format_coder import Delta, clamp, half, octave
 
-SAMPLE = (92672, 100864, 133632, 166400, 182784, 199168, 231936, 264704)
+SAMPLE = (94048, 102240, 135008, 167776, 184160, 200544, 233312, 266080)
 WEIGHTS = 1280
 
 
@@ -68,6 +68,8 @@ class Predictor:
         contexts, scale, low_bits = self.contexts(t, c, second, rounded, fraction, quantum)
         k = self.error_code([SAMPLE[j] + 32 * v for j, v in enumerate(contexts)], scale, low_bits)
         g.y[c][t] = g.settle(rounded + k * quantum, c)
+        if t > 0 and g.y[c][t] == g.y[c][t - 1] and g.y[c][t] in (g.low[c], g.high[c]):
+            return
         self.adapt(s, x, bound((g.y[c][t] - base) >> shift), stage, total)
 
     def contexts(
@@ -77,7 +79,9 @@ class Predictor:
         g, s = self.g, self.columns[c]
         shift = g.shift[c]
         f = (s.fast << shift) // quantum
-        qa, qb = min(half(f), 31), min(half((s.slow << shift) // quantum), 31)
+        qa, qb = min(half(f), 30), min(half((s.slow << shift) // quantum), 31)
+        if t > 0 and g.y[c][t - 1] in (g.low[c], g.high[c]):
+            qa = 31
         e1, e2 = (((s.history[j] >> 4) << shift) // quantum for j in (0, 1))
         nb = 0
         if g.refs[c]:

@@ -277,6 +277,8 @@ def test_channels_share_what_they_have_in_common() -> None:
         "gain": 200.0,
         "baseline": 1024,
         "resolution_bits": 11,
+        "digital_min": LEADS[0].digital_min,
+        "digital_max": LEADS[0].digital_max,
         "header": {"format": "212"},
     }
     assert packed["each"][1] == {"label": "V5", "header": {"skew": 1}}
@@ -297,7 +299,8 @@ def test_the_fill_value_is_never_a_plausible_sample(
     channels: list[tuple[int, int, int | None]], kind: tuple[str, int]
 ) -> None:
     low, high, missing = zip(*channels, strict=True)
-    coding = SimpleNamespace(digital_min=low, digital_max=high, missing=missing, n_channels=len(low))
+    ranges = list(zip(low, high, strict=True))
+    coding = SimpleNamespace(sample_range=ranges.__getitem__, missing=missing, n_channels=len(low))
     assert array_type(coding) == kind  # type: ignore[arg-type]
 
 

@@ -90,7 +90,10 @@ def test_clause_6_4_a_delta_gives_back_what_was_written(
     weights = (rng.integers(-(2**15), 2**15, (n_channels, 5)) << 6) if with_weights else None
     ridges = rng.integers(0, 41, n_channels) if with_weights else None
     shifts = rng.integers(0, 31, n_channels) if kernels else None
-    found = read_delta(write_delta(Delta(False, kernels, shifts, weights, ridges), n_channels), n_channels)
+    follow = data.draw(st.integers(0, 15)) if kernels else 0
+    delta = Delta(False, kernels, shifts, follow, weights, ridges)
+    found = read_delta(write_delta(delta, n_channels), n_channels)
+    assert found.follow == follow
     assert [k.uid for k in found.kernels] == [k.uid for k in kernels]
     assert all(
         (f.taps == k.taps).all() and f.fiducial == k.fiducial for f, k in zip(found.kernels, kernels, strict=True)

@@ -18,7 +18,8 @@ from sanstream.decode import decode_block, read_figures, read_records
 FOLDER = Path(__file__).parent / "vectors"
 NAMES = (
     "a_cross_weights a_wavelet b_long b_lossless b_references b_within_1 bank_priors c_corrections d_constant "
-    "e_sparse gaps groups groups_kernels kernels kernels_lossless range_24_bit range_32_bit range_edges short"
+    "e_sparse gaps groups groups_kernels kernels kernels_follow kernels_lossless lattices rails range_24_bit "
+    "range_32_bit range_edges short"
 ).split()
 each_vector = pytest.mark.parametrize("name", NAMES)
 

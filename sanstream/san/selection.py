@@ -85,6 +85,7 @@ def select(
     min_overlap: float = 0.5,
     remove_mean: bool = True,
     emphasis: float = 0.0,
+    sharpness: float = 0.0,
 ) -> Activations:
     """Choose activations: greedily by energy explained, kernels competing for territory.
 
@@ -112,6 +113,9 @@ def select(
     emphasis : float
         Compare after pre-emphasis, 0 to 1. On MIT-BIH ``emphasis=0.9, min_explained=0.4,
         remove_mean=False`` chose fewer activations that saved as many bits.
+    sharpness : float
+        Kernels and places compete by energy times the explained share to this power: above 0, a large event
+        explained badly no longer keeps a well explained neighbour out.
 
     Returns
     -------
@@ -130,7 +134,8 @@ def select(
     distance = kernels.shape[2] // 2 if min_distance is None else min_distance
     least = torch.as_tensor(min_energy, dtype=windows.dtype, device=windows.device).reshape(-1, 1, 1)
     allowed = (scores.explained >= min_explained) & (scores.overlap >= min_overlap)[None] & (scores.energy > least)
-    strength, kernel = torch.where(allowed, scores.energy, 0.0).max(dim=1)
+    worth = scores.energy * scores.explained**sharpness if sharpness else scores.energy
+    strength, kernel = torch.where(allowed, worth, 0.0).max(dim=1)
     kept = suppress(strength, strength > 0, distance)
     if max_per_window is not None:
         kept &= _strongest(torch.where(kept, strength, 0.0), max_per_window)

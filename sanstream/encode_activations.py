@@ -1,0 +1,75 @@
+"""Which candidate activations of a block earn their bits, and with which amplitudes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sanstream._loops_activations import INDEX_LEAD, LIVE_BITS, Kernels, live_taps
+from sanstream._loops_choice import choose_activations
+from sanstream._loops_group import Plan
+from sanstream._loops_pruning import steady_amplitudes
+from sanstream.encode_effort import Effort
+
+_ACTIVATION_BITS = 10.0
+_AMPLITUDE_BITS = 3.0
+_STEADY = 32.0
+"""Squared error, in units of the bound's, that a bit of an amplitude must save."""
+_STEP_OF_RMSE = 2.5 * 64
+"""Quantiser step (FRACTION fractional bits) that usually gives an RMSE of 1."""
+
+
+def worthy_activations(
+    plan: Plan,
+    kernels: Kernels,
+    level: npt.NDArray[np.int64],
+    missing: npt.NDArray[np.uint8],
+    steps: npt.NDArray[np.float64],
+    effort: Effort,
+) -> Plan:
+    """Drop activations that cost more than they save, and steady the amplitudes of the others.
+
+    Parameters
+    ----------
+    plan : Plan
+    kernels : Kernels
+    level : ndarray, shape (n_samples, n_own)
+        Own columns with their bases removed.
+    missing : ndarray, same shape
+    steps : ndarray, shape (n_own,)
+        Quantiser step that each column's quality suggests, FRACTION fractional bits; 0 for none.
+    effort : Effort
+
+    Returns
+    -------
+    Plan
+    """
+    kernel, index, amplitude = plan.act_kernel.copy(), plan.act_index.copy(), plan.act_amp / 32.0
+    keep = np.zeros(len(kernel), np.uint8)
+    n_own = level.shape[1]
+    taps = live_taps(kernels, n_own) / (1 << LIVE_BITS)
+    choose_activations(
+        _bridged(level, missing), taps * 2.0 ** (kernels.shift[None, :, None] - 11), kernels.length, kernel, index,
+        amplitude, steps, _ACTIVATION_BITS + _AMPLITUDE_BITS * n_own, effort.reach, effort.passes, keep,
+    )  # fmt: skip
+    kept = np.flatnonzero(keep)
+    kept = kept[np.argsort(index[kept], kind="stable")]
+    limit = 1 << 15
+    chosen = plan._replace(
+        n_act=np.array([len(kept)], np.int64),
+        act_kernel=kernel[kept],
+        act_index=np.maximum(index[kept], 1 - INDEX_LEAD),
+        act_amp=np.clip(np.round(amplitude[kept] * 32), -limit, limit).astype(np.int64),
+    )
+    steady_amplitudes(kernels, chosen, _STEADY * (steps / _STEP_OF_RMSE) ** 2)
+    return chosen
+
+
+def _bridged(level: npt.NDArray[np.int64], missing: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Return columns as rows, missing samples on their neighbours' line, (n_own, n)."""
+    out = np.ascontiguousarray(level.T.astype(np.float64))
+    for row, gone in zip(out, missing.T.astype(bool), strict=True):
+        if gone.any():
+            at = np.flatnonzero(~gone)
+            row[gone] = np.interp(np.flatnonzero(gone), at, row[at]) if len(at) else 0.0
+    return out
