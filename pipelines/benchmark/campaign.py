@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ class Options:
 
 
 def measure(options: Options, tasks: list[tuple[str, str]], n_jobs: int = 1) -> list[Row]:
-    """Measure records; prints every row as it comes.
+    """Measure records.
 
     Parameters
     ----------
@@ -61,40 +61,39 @@ def measure(options: Options, tasks: list[tuple[str, str]], n_jobs: int = 1) -> 
         In the order of ``tasks``, figure by figure and codec by codec.
     """
     if n_jobs <= 1:
-        out = []
-        for task in tasks:
-            out += _shown(record_rows(options, *task))
-        return out
+        return [row for task in tasks for row in record_rows(options, *task)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_jobs, mp_context=context) as pool:
         if options.efforts and any(d == "mitdb" for d, _ in tasks):
             for done in [pool.submit(_train, options, fold) for fold in range(cases.N_FOLDS)]:
                 done.result()
-        futures = {pool.submit(record_rows, options, *task): task for task in tasks}
-        found = {futures[f]: _shown(f.result()) for f in as_completed(futures)}
-    return [row for task in tasks for row in found[task]]
+        futures = [pool.submit(record_rows, options, *task) for task in tasks]
+        return [row for future in futures for row in future.result()]
 
 
 def _train(options: Options, fold: int) -> None:
     fold_bank(fold, options.data, options.work, options.seed)
 
 
-def _shown(rows: list[Row]) -> list[Row]:
-    for row in rows:
-        size = "left out: " + row["missing"] if "missing" in row else "cannot hold the samples"
-        if row.get("coded_bytes") is not None:
-            bits = 8 * row["coded_bytes"] / row["n_samples"]
-            size = f"{bits:8.4f} bit/sample  prdn {row['prdn']:.3f}  broken {row['broken']}"
-        codec = f"{row['codec']} {row['effort']}".strip()
-        print(f"{row['database']:10s} {row['record']:14s} {row['figure']:38s} {codec:32s} {size}", flush=True)
-    return rows
+def _show(row: Row) -> None:
+    size = "left out: " + row["missing"] if "missing" in row else "cannot hold the samples"
+    if row.get("coded_bytes") is not None:
+        bits = 8 * row["coded_bytes"] / row["n_samples"]
+        size = f"{bits:8.4f} bit/sample  prdn {row['prdn']:.3f}  broken {row['broken']}"
+    codec = f"{row['codec']} {row['effort']}".strip()
+    print(f"{row['database']:10s} {row['record']:14s} {row['figure']:38s} {codec:32s} {size}", flush=True)
 
 
 def record_rows(options: Options, database: str, record: str) -> list[Row]:
-    """Return all rows of one record; those that are finished are not run again."""
+    """Return all rows of one record, each printed as it comes; those that are finished are not run again."""
     case = cases.load(database, record, options.data, most_s=options.most_s)
     rows = Rows(options.work / "rows" / database)
-    return [row for figure in _figures(options, database) for row in _figure_rows(options, rows, case, figure)]
+    out = []
+    for figure in _figures(options, database):
+        for row in _figure_rows(options, rows, case, figure):
+            _show(row)
+            out.append(row)
+    return out
 
 
 def _figures(options: Options, database: str) -> list[cases.Figure]:

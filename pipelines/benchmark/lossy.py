@@ -21,7 +21,7 @@ _TIE = 0.499
 
 @dataclass(frozen=True)
 class Decoded:
-    """One channel, coded and back.
+    """One channel, or several together, coded and back.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Decoded:
         The bare stream; for ideal code lengths no whole number.
     stored_bytes : float or None
         On disk; None for a codec without a file.
-    samples : ndarray, shape (n_samples,), float64
+    samples : ndarray, shape (n_samples,) or (n_channels, n_samples), float64
     """
 
     coded_bytes: float
@@ -48,11 +48,15 @@ class Lossy:
         Takes one channel, float64, and a bound of its root mean square error.
     at_maximum : callable, optional
         Takes one channel of whole numbers and the largest error allowed, a whole number.
+    jointly : callable, optional
+        Takes several channels, shape (n_channels, n_samples), and the RMSE bound of each, or the largest error
+        allowed in all.
     """
 
     name: str
     at_rmse: Callable[[Floats, float], Decoded]
     at_maximum: Callable[[Floats, int], Decoded] | None = None
+    jointly: Callable[[Floats, list[float] | int], Decoded] | None = None
 
 
 def rmse(x: Floats, y: Floats) -> float:
@@ -75,16 +79,16 @@ def sz_pack(x: Floats, bound: float, form: str) -> tuple[npt.NDArray[np.uint8], 
     return sz.compress(np.ascontiguousarray(x, dtype=kind), config)[0], kind
 
 
-def sz_unpack(data: npt.NDArray[np.uint8], kind: Any, n: int) -> Floats:
+def sz_unpack(data: npt.NDArray[np.uint8], kind: Any, *shape: int) -> Floats:
     """Decompress what :func:`sz_pack` gave."""
     from pysz import sz
 
-    return np.asarray(sz.decompress(data, kind, (n,))[0], dtype=np.float64)
+    return np.asarray(sz.decompress(data, kind, shape)[0], dtype=np.float64)
 
 
 def _sz_decoded(x: Floats, bound: float, form: str) -> Decoded:
     data, kind = sz_pack(x, bound, form)
-    return Decoded(len(data), len(data), sz_unpack(data, kind, len(x)))
+    return Decoded(len(data), len(data), sz_unpack(data, kind, *x.shape))
 
 
 def _sz_at_rmse(x: Floats, bound: float) -> Decoded:
@@ -100,6 +104,25 @@ def _sz_at_rmse(x: Floats, bound: float) -> Decoded:
 
 def _sz_at_maximum(x: Floats, most: int) -> Decoded:
     return min((_sz_decoded(x, most + _TIE, form) for form in _SZ_FORMS), key=lambda d: d.coded_bytes)
+
+
+def _sz_jointly(x: Floats, bound: list[float] | int) -> Decoded:
+    """Two dimensions, every channel scaled to its own bound."""
+    if isinstance(bound, int):
+        return min((_sz_decoded(x, bound + _TIE, form) for form in _SZ_FORMS), key=lambda d: d.coded_bytes)
+    level, scale = np.round(x.mean(axis=1))[:, None], np.array(bound)[:, None]
+    y = (x - level) / scale
+    found = []
+    for form in _SZ_FORMS:
+
+        def reached(step: float, form: str = form) -> float:
+            error = _sz_decoded(y, step, form).samples - y
+            return float(np.sqrt(np.mean(error**2, axis=1)).max())
+
+        found.append(_sz_decoded(y, largest(reached, 1.0, start=2.0), form))
+    best = min(found, key=lambda d: d.coded_bytes)
+    size = best.coded_bytes + 8 * len(x)
+    return Decoded(size, size, best.samples * scale + level)
 
 
 # -- ZFP
@@ -186,7 +209,7 @@ def _wavelet_at_rmse(x: Floats, bound: float) -> Decoded:
 
 WAVELET = "9/7 wavelet (ideal code length)"
 LOSSY = (
-    Lossy("SZ3", _sz_at_rmse, _sz_at_maximum),
+    Lossy("SZ3", _sz_at_rmse, _sz_at_maximum, _sz_jointly),
     Lossy("ZFP", _zfp_at_rmse, _zfp_at_maximum),
     Lossy("rounding + pcodec 12", _rounded_at_rmse, _rounded_at_maximum),
     Lossy(WAVELET, _wavelet_at_rmse),

@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.benchmark import cases
 from pipelines.benchmark.codec import CannotHold, Lossless
 from pipelines.benchmark.lossless import LOSSLESS, pcodec_bytes
-from pipelines.benchmark.lossy import LOSSY, WAVELET, Lossy
+from pipelines.benchmark.lossy import LOSSY, WAVELET, Decoded, Floats, Lossy
 from pipelines.benchmark.measure import losses, rmse_bound, signal, worst
 from sanstream.signal import Recording
 
@@ -81,23 +81,34 @@ def _lossy(peer: Lossy, recording: Recording, figure: cases.Figure) -> dict[str,
     coded, stored, found = 0.0, 0.0, []
     unstored = False
     for _, segment in cases.segments(recording):
-        for place, channel in enumerate(segment.channels):
-            x = signal(segment, place)
-            if rmse_bound(segment, place, 1) == 0:
-                exact = len(pcodec_bytes(segment.samples[:, place]))
-                coded, stored = coded + exact, stored + exact
-                continue
-            if figure.kind == cases.PRDN:
-                done = peer.at_rmse(x, rmse_bound(segment, place, figure.value))
-            else:
-                assert peer.at_maximum is not None
-                done = peer.at_maximum(x, int(figure.value))
-            found.append(losses(x, done.samples, channel))
-            coded += done.coded_bytes
-            stored += done.stored_bytes or 0
-            unstored |= done.stored_bytes is None
+        lossy = [i for i in range(len(segment.channels)) if rmse_bound(segment, i, 1) > 0]
+        for place in set(range(len(segment.channels))) - set(lossy):
+            exact = len(pcodec_bytes(segment.samples[:, place]))
+            coded, stored = coded + exact, stored + exact
+        signals = [signal(segment, place) for place in lossy]
+        bounds = [rmse_bound(segment, place, figure.value) for place in lossy]
+        parts = _smallest(peer, signals, bounds if figure.kind == cases.PRDN else int(figure.value))
+        decoded = [row for part in parts for row in np.atleast_2d(part.samples)]
+        for x, y, place in zip(signals, decoded, lossy, strict=True):
+            found.append(losses(x, y, segment.channels[place]))
+        coded += sum(part.coded_bytes for part in parts)
+        stored += sum(part.stored_bytes or 0 for part in parts)
+        unstored |= any(part.stored_bytes is None for part in parts)
     row = worst(found)
     limit = row.get("prdn" if figure.kind == cases.PRDN else "max_error", 0.0)
     if limit > figure.value * (1 + 1e-6):
         raise RuntimeError(f"{peer.name}: {figure.name} asked, {limit:g} reached")
     return {"coded_bytes": float(np.round(coded, 1)), "stored_bytes": None if unstored else stored, **row}
+
+
+def _smallest(peer: Lossy, signals: list[Floats], bound: list[float] | int) -> list[Decoded]:
+    """Code channels one by one, or together where the peer can and that is smaller."""
+    if isinstance(bound, list):
+        parts = [peer.at_rmse(x, b) for x, b in zip(signals, bound, strict=True)]
+    else:
+        assert peer.at_maximum is not None
+        parts = [peer.at_maximum(x, bound) for x in signals]
+    if peer.jointly is None or len(signals) < 2 or len({len(x) for x in signals}) > 1:
+        return parts
+    joint = peer.jointly(np.stack(signals), bound)
+    return [joint] if joint.coded_bytes < sum(part.coded_bytes for part in parts) else parts
