@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.benchmark import cases
 from pipelines.benchmark.codec import HINT
-from pipelines.benchmark.own import NAME, codec_digest, fold_bank, own_row
+from pipelines.benchmark.own import LAYOUT, NAME, codec_digest, fold_bank, own_row
 from pipelines.benchmark.peers import peer_row, peers_of, sources_of
 from pipelines.benchmark.rows import Rows, files_digest, samples_digest
 from sanstream.signal import Recording
@@ -121,7 +121,7 @@ def _figure_rows(options: Options, rows: Rows, case: cases.Case, figure: cases.F
         name = f"{case.record} {figure.name} {NAME} {effort}"
         who = {**common, "codec": NAME, "effort": effort}
         make = partial(_own_row, options, case, recording, figure, effort)
-        yield who | rows.get(name, (*same, codec_digest(case.fold, options.seed), effort), make)
+        yield who | rows.get(name, (*same, codec_digest(case.fold, options.seed), effort, LAYOUT), make)
 
 
 def _own_row(options: Options, case: cases.Case, recording: Recording, figure: cases.Figure, effort: str) -> Row:

@@ -22,6 +22,8 @@ from sanstream.train import train_bank, train_kernels
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "sanstream"
+LAYOUT = "2"
+"""Counts up when rows gain or change a field, so that old ones are not taken for new."""
 PACED = ("102", "104")
 """Records of mitdb that no bank learns from."""
 _SOURCES = ("_loops_*.py", "bank*.py", "block*.py", "group_*.py", "encode*.py", "quality.py", "train.py", "san/*.py")
@@ -95,6 +97,7 @@ def own_row(recording: Recording, figure: cases.Figure, effort: str, bank: Bank 
         report = evaluate(recording, target)
         with open_archive(target) as archive:
             info = archive.info()
+        banks = {p.name: p.stat().st_size for p in (target / "banks").iterdir()}
     found = _losses(recording, report)
     broken = len(report.broken)
     if figure.kind == cases.PRDN:
@@ -106,6 +109,7 @@ def own_row(recording: Recording, figure: cases.Figure, effort: str, bank: Bank 
         "stored_signal": stored["signal"],
         "stored_bank": stored["bank"],
         "stored_metadata": stored["metadata"],
+        "banks": banks,
         **worst(found),
         "broken": broken,
         "seconds": round(time.perf_counter() - began, 2),

@@ -6,6 +6,7 @@ Usage: python -m pipelines.benchmark.plots [--from docs/measured]
 from __future__ import annotations
 
 import argparse
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from typing import Any
 from pipelines.benchmark import cases
 from pipelines.benchmark.lossy import WAVELET
 from pipelines.benchmark.own import NAME, ROOT
+from pipelines.benchmark.plot_labels import Label, at_ends, place
 from pipelines.benchmark.summary import PEERS_FILE, Row, read
 
 SIZE_PLOT, SPEED_PLOT = "size-prdn.png", "size-speed.png"
 _INK, _SOFT = "#1b1f24", "#9aa4af"
+_OWN, _PEER = "#d55e00", "#0072b2"
+_COARSE = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+_FINE = (0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15)
 _EXACT_X = 1.0
 """Where "lossless" stands on the axis of PRDN."""
 
@@ -43,7 +48,7 @@ _LOOKS = {
 _TITLES = {
     "mitdb": "mitdb: ECG, lead 1 (lossless: both leads)",
     "mimic4wdb": "mimic4wdb: ICU monitor",
-    "eegmmidb": "eegmmidb: EEG, 64 channels",
+    "eegmmidb": "eegmmidb: EEG, 64 ch.",
     "cinc2015": "cinc2015: ICU alarms",
     "cpsc2018": "cpsc2018: 12-lead ECG",
     "edf-bdf": "edf-bdf: sleep and lab EEG",
@@ -68,6 +73,16 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
+def _save(figure: Any, path: Path) -> None:
+    """Write a PNG of few colours, a third as large."""
+    from PIL import Image
+
+    with io.BytesIO() as file:
+        figure.savefig(file, dpi=110, format="png")
+        with Image.open(file) as image:
+            image.convert("RGB").quantize(96).save(path, optimize=True)
+
+
 def _bare(axes: Any, title: str, size: float = 9) -> None:
     axes.set_title(title, loc="left", fontsize=size, color=_INK)
     axes.tick_params(labelsize=8, colors=_INK, which="both")
@@ -88,11 +103,11 @@ def draw_sizes(lines: list[Row], path: Path) -> None:
     for number, (database, place) in enumerate(zip(held, places, strict=False)):
         axes = figure.add_subplot(place)
         own = [line for line in lines if line["database"] == database]
-        _bare(axes, _TITLES.get(database, database), 11 if number == 0 else 9)
+        _bare(axes, _TITLES.get(database, database), 11 if number == 0 else 8.5)
         _draw_database(axes, own, large=number == 0)
     if len(held) < len(places) + 1:
         _legend(figure.add_subplot(grid[1, 5]))
-    figure.savefig(path, dpi=100)
+    _save(figure, path)
 
 
 def _percent(line: Row) -> float | None:
@@ -104,6 +119,7 @@ def _percent(line: Row) -> float | None:
 
 
 def _draw_database(axes: Any, lines: list[Row], *, large: bool) -> None:
+    ends = []
     for (codec, effort), look in _LOOKS.items():
         points = sorted(
             (x, line["coded bit/sample"])
@@ -113,9 +129,9 @@ def _draw_database(axes: Any, lines: list[Row], *, large: bool) -> None:
         lossy = [p for p in points if p[0] > _EXACT_X]
         style = {"color": look.color, "linewidth": look.width, "linestyle": look.dash, "zorder": 3 + look.width}
         filled = look.color if effort != "default" else "white"
-        axes.plot(*zip(*lossy, strict=True), marker=look.marker, markersize=5, markerfacecolor=filled, **style) if (
-            lossy
-        ) else None
+        if lossy:
+            axes.plot(*zip(*lossy, strict=True), marker=look.marker, markersize=5, markerfacecolor=filled, **style)
+            ends.append(Label(look.label.partition("\n")[0], look.color, *lossy[-1], bold=codec == NAME))
         for x, y in points[: len(points) - len(lossy)]:
             axes.plot([x], [y], look.marker, color=look.color, markersize=5, markerfacecolor=filled, zorder=6)
     _draw_exact_peers(axes, lines)
@@ -126,10 +142,10 @@ def _draw_database(axes: Any, lines: list[Row], *, large: bool) -> None:
     axes.set_xticks(shown, ["loss-\nless" if p == _EXACT_X else f"{p:g} %" for p in shown])
     axes.set_xticks([], minor=True)
     low, high = axes.get_ylim()
-    marks = [m for m in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if low <= m <= high]
-    axes.set_yticks(marks, [f"{m:g}" for m in marks])
-    axes.set_yticks([], minor=True)
+    _ticks(axes.set_yticks, _FINE if high / low < 8 else _COARSE, (low, high))
     if large:
+        axes.set_xlim(_EXACT_X / 1.35, max([*shown, 10]) * 3.6)
+        at_ends(axes, ends)
         axes.set_xlabel("PRDN per record and channel", fontsize=9, color=_INK)
         axes.set_ylabel("coded bits per sample (less is better)", fontsize=9, color=_INK)
 
@@ -146,7 +162,13 @@ def _draw_exact_peers(axes: Any, lines: list[Row]) -> None:
     axes.plot([_EXACT_X] * len(peers), [size for size, _ in peers], "_", color=_INK, markersize=9, zorder=5)
     size, name = min(peers)
     axes.annotate(
-        name, (_EXACT_X, size), xytext=(7, 3), textcoords="offset points", fontsize=7, color=_INK, va="bottom"
+        name.partition(" (")[0],
+        (_EXACT_X, size),
+        xytext=(7, 3),
+        textcoords="offset points",
+        fontsize=7,
+        color=_INK,
+        va="bottom",
     )
 
 
@@ -178,29 +200,35 @@ def draw_speeds(lines: list[Row], path: Path) -> None:
         axes.set_xlabel("decoding, M samples/s (more is better)", fontsize=9, color=_INK)
         if number == 0:
             axes.set_ylabel("coded bits per sample (less is better)", fontsize=9, color=_INK)
-    figure.savefig(path, dpi=100)
+    _save(figure, path)
 
 
 def _draw_frontier(axes: Any, lines: list[Row]) -> None:
     axes.set_xscale("log")
+    axes.set_yscale("log")
     ours = sorted((x["decode M/s"], x["bit/sample"]) for x in lines if x["codec"].startswith(NAME))
     if ours:
-        axes.plot(*zip(*ours, strict=True), color="#d55e00", linewidth=1.2, alpha=0.5, zorder=3)
+        axes.plot(*zip(*ours, strict=True), color=_OWN, linewidth=1.2, alpha=0.5, zorder=3)
+    labels = []
     for line in lines:
         mine = line["codec"].startswith(NAME)
-        color = "#d55e00" if mine else "#0072b2"
-        x, y = line["decode M/s"], line["bit/sample"]
-        axes.plot([x], [y], "o" if mine else "s", color=color, markersize=7 if mine else 6, zorder=4)
-        axes.annotate(
-            line["codec"], (x, y), xytext=(7, 4), textcoords="offset points", fontsize=8, color=color,
-            fontweight="bold" if mine else "normal",
-        )  # fmt: skip
+        label = Label(line["codec"], _OWN if mine else _PEER, line["decode M/s"], line["bit/sample"], mine)
+        labels.append(label)
+        marker, size = ("o", 7) if mine else ("s", 6)
+        axes.plot([label.x], [label.y], marker, color=label.color, markersize=size, zorder=4)
     low, high = axes.get_xlim()
-    axes.set_xlim(low / 1.3, high * 4)
-    marks = [m for m in (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000) if low / 1.3 <= m <= high * 4]
-    axes.set_xticks(marks, [f"{m:g}" for m in marks])
-    axes.set_xticks([], minor=True)
-    axes.margins(y=0.12)
+    axes.set_xlim(low / 1.5, high * 2)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom / 1.04, top * 1.04)
+    _ticks(axes.set_xticks, (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000), axes.get_xlim())
+    _ticks(axes.set_yticks, (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9, 10, 12, 14, 16), axes.get_ylim())
+    place(axes, labels)
+
+
+def _ticks(set_ticks: Any, marks: tuple[float, ...], limits: tuple[float, float]) -> None:
+    shown = [m for m in marks if limits[0] <= m <= limits[1]]
+    set_ticks(shown, [f"{m:g}" for m in shown])
+    set_ticks([], minor=True)
 
 
 def main() -> None:

@@ -37,6 +37,8 @@ def provenance(seed: int) -> Row:
 def aggregate(rows: list[Row], seed: int = 0) -> list[Row]:
     """Join records: bits per sample and PRD are means over records, the maximum error is the greatest.
 
+    Stored bytes of sanstream are those of one archive of all records: each bank counts once.
+
     Parameters
     ----------
     rows : list of dict
@@ -69,9 +71,12 @@ def _line(own: list[Row]) -> Row:
     errors = [r["max_error"] for r in own if "max_error" in r]
     line["maximum error"] = int(max(errors)) if errors else None
     line["broken windows"] = sum(r["broken"] for r in own)
-    for share in ("signal", "bank", "metadata"):
-        if f"stored_{share}" in first:
-            line[f"_stored {share} bit/sample"] = _bits(own, f"stored_{share}")
+    if "banks" in first:
+        banks = {name: size for r in own for name, size in r["banks"].items()}
+        shares = {share: _bits(own, f"stored_{share}") or 0.0 for share in ("signal", "metadata")}
+        shares["bank"] = round(8 * sum(banks.values()) / line["samples"], 4)
+        line["stored bit/sample"] = round(sum(shares.values()), 4)
+        line |= {f"_stored {share}": bits for share, bits in shares.items()}
     line["_seconds"] = round(sum(r["seconds"] for r in own), 1)
     return line
 
@@ -115,6 +120,7 @@ def table(lines: list[Row]) -> list[Row]:
         row["which"] = best["codec"] if best else "–"
         row["ratio"] = round(size / best["coded bit/sample"], 3) if best else None
         row["stored"] = leading["stored bit/sample"]
+        row["of it bank"] = leading.get("_stored bank")
         row["broken windows"] = sum(x["broken windows"] for x in ours.values())
         out.append(row | {k: v for k, v in leading.items() if k.startswith("_")} | {"_effort": leading["effort"]})
     return out
