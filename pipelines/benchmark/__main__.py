@@ -66,6 +66,7 @@ def main() -> None:
         if not options.no_speed:
             speed.measure_apart(options.data, options.work, MEASURED)
         plots.draw(MEASURED)
+        print("to put the tables into README.md: python pipelines/tables.py")
 
 
 if __name__ == "__main__":
