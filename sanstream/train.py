@@ -16,6 +16,7 @@ from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
 from sanstream.block_lattice import on_lattices
 from sanstream.encode import plan_segment
 from sanstream.encode_block import find_gaps, group_coders
+from sanstream.encode_effort import TRAINING, Effort
 from sanstream.encode_plan import Plan, activations_of
 from sanstream.encode_run import Decoded
 from sanstream.errors import InputError
@@ -61,7 +62,7 @@ def train_bank(
     *,
     qualities: Sequence[str] = ("lossless", "prdn=2", "prdn=5", "prdn=9", "max-error=4adu"),
     n_blocks: int = 6,
-    effort: str = "default",
+    effort: Effort = TRAINING,
     kernels: Sequence[Kernel] = (),
     rate_hz: float = 0.0,
     seed: int = 0,
@@ -75,8 +76,9 @@ def train_bank(
     examples : sequence of Example
     qualities : sequence of str
     n_blocks : int
-        Blocks per example and quality (three times as many of the short lossless ones).
-    effort : str
+        Blocks per example and quality.
+    effort : Effort
+        Its coder must be mixing.
     kernels : sequence of Kernel
     rate_hz : float
         Rate of ``kernels``.
@@ -98,7 +100,7 @@ def train_bank(
             )
             coded = replace(example, samples=on_lattices(example.samples, plan.coding.lattices, plan.coding.missing))
             total = plan.coding.n_blocks(len(example.samples))
-            wanted = min(total, n_blocks * (3 if quality == "lossless" else 1))
+            wanted = min(total, n_blocks)
             work += [(coded, plan, int(n)) for n in rng.choice(total, wanted, replace=False)]
     models = fresh_models(blank_models())
     for i in rng.permutation(len(work)):
