@@ -10,7 +10,9 @@ import math
 import numpy as np
 
 from sanstream._jit import entry, jit
+from sanstream._loops_coefficients import code_coefficients
 from sanstream._loops_group import CORRECTED, CROSS_BITS, N_CROSS, SAMPLES, WAVELET, cross_prediction, rebuild, settle
+from sanstream._loops_rate import choose_frugal
 from sanstream._loops_samples import BASE, N_REFS, REFS
 from sanstream._loops_wavelet import FRACTION, STEPS, forward
 
@@ -202,6 +204,34 @@ def choose_wavelet(x, missing, a, n, c, prediction, coefs, bound, q, values, scr
 
 
 @jit
+def refine_wavelet(
+    x, missing, a, n, c, prediction, coefs, bound, index, q, values, scratch, lower, upper, absent, shape, other,
+    has_other, coder, model, weight,
+):  # fmt: skip
+    """Quantise one window anew by the decoder's models, from step ``index`` on; keeps the bound like choose_wavelet.
+
+    Returns (step index, RMSE, maximum error); step index -1 where nothing better was found.
+    """
+    present = 0
+    for i in range(n):
+        if not missing[a + i, c]:
+            present += 1
+    limit = bound * bound * present * (1 - _TINY)
+    rounding = present / 12.0 if bound > 0.6 else 0.0
+    budget = max(limit - rounding, 0.3 * limit)
+    for _ in range(3):
+        step = choose_frugal(coefs, n, min(index + 2, 255), budget, q, shape, other, has_other, coder, model, weight)
+        if step < 0:
+            return -1, 0.0, np.int64(0)
+        rebuild(q, STEPS[step], n, values, scratch)
+        total, worst = exact_error(x, missing, a, n, c, prediction, values, lower, upper, absent)
+        if total <= limit:
+            return step, math.sqrt(total / max(present, 1)), worst
+        budget *= min(0.97, 0.995 * limit / total)
+    return -1, 0.0, np.int64(0)
+
+
+@jit
 def correct(x, missing, a, n, c, prediction, values, delta, corrections, lower, upper, absent):
     """Corrections that bring every sample within ``delta``; returns (cost proxy, ok)."""
     quantum = 2 * delta + 1
@@ -267,13 +297,15 @@ def maximum_code(v):
 
 
 @entry
-def analyse_window(layout, s, plan, w, x, y, missing, san, kind, bound, tries):
+def analyse_window(layout, s, plan, w, x, y, missing, san, kind, bound, tries, frugal, coder, model, weight):
     """Plan tools a and c for window ``w`` of a group.
 
     ``kind`` per window and column: 0 leave the plan as it is, 1 RMSE bound (``bound[w, c]`` digital steps),
     2 maximum-error bound. ``y`` receives the decoded samples. Windows whose bound no step reaches
-    get tool b, lossless.
+    get tool b, lossless. Where ``frugal``, quantisation follows the models, which adapt as the decoder's will.
     """
+    nothing = np.zeros(1, np.uint8)
+    previous = -1
     prediction = np.zeros(layout.window + 2, np.int64)
     values = np.zeros(layout.window + 2, np.int64)
     scratch = np.zeros(layout.window + 2, np.int64)
@@ -294,6 +326,26 @@ def analyse_window(layout, s, plan, w, x, y, missing, san, kind, bound, tries):
             step, rmse, worst, _ = choose_wavelet(
                 x, missing, a, n, c, prediction, coefs, bound[w, c], q, values, scratch, low, high, gap, tries
             )
+            if frugal and step >= 0 and q.any():
+                shape = np.zeros(n, np.int64)
+                for i in range(n):
+                    shape[i] = san[a + i, c] << FRACTION
+                forward(shape, n, scratch)
+                other = plan.coefs[max(previous, 0), a:b]
+                has_other = 1 if previous >= 0 else 0
+                plain = q.copy()
+                found, found_rmse, found_worst = refine_wavelet(
+                    x, missing, a, n, c, prediction, coefs, bound[w, c], step, q, values, scratch, low, high, gap,
+                    shape, other, has_other, coder, model, weight,
+                )  # fmt: skip
+                if found >= 0:
+                    step, rmse, worst = found, found_rmse, found_worst
+                else:
+                    q[:] = plain
+                    rebuild(q, STEPS[step], n, values, scratch)
+                code_coefficients(coder, nothing, model, weight, q, n, shape, STEPS[step], other, has_other)
+            if step >= 0:
+                previous = c
         else:
             delta = np.int64(bound[w, c])
             step, _ = choose_corrected(

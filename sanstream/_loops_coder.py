@@ -49,7 +49,7 @@ def _cost_table() -> np.ndarray:
 
 SQUASH = _squash_table()
 STRETCH = _stretch_table(SQUASH)
-_COST = _cost_table()
+BIT_COST = _cost_table()
 # adaptation: step 65536/(n + 1.5) down to the limit held per model set
 RATE = np.array([int(65536 / (n + 1.6)) for n in range(256)], dtype=np.int64)
 CONFIDENCE = np.array([256 * (n + 1) * 2 // (2 * n + 3) if n < 30 else 256 for n in range(256)], dtype=np.int64)
@@ -98,9 +98,9 @@ def code_probability(coder, buf, p, bit):
     mode = coder[MODE]
     if mode == ESTIMATE:
         if bit == 1:
-            coder[COST] += _COST[p >> 4]
+            coder[COST] += BIT_COST[p >> 4]
         else:
-            coder[COST] += _COST[(65535 - p) >> 4]
+            coder[COST] += BIT_COST[(65535 - p) >> 4]
         return bit
     low = coder[LOW]
     high = coder[HIGH]
@@ -148,10 +148,10 @@ def code_gamma(coder, buf, value):
 
 
 @jit
-def code_mixed(coder, buf, model, weight, wbase, n, limit, bit):
-    """Code one bit from ``n`` adaptive contexts mixed in the logistic domain; adapt all.
+def mixed_probability(coder, model, weight, wbase, n):
+    """Probability of 1 (of 65536) of the bit whose ``n`` contexts stand in ``coder[SLOTS:SLOTS + n]``.
 
-    ``coder[SLOTS:SLOTS + n]`` index ``model``; ``weight[wbase:wbase + n]`` (16.16) is the weight set.
+    ``weight[wbase:wbase + n]`` (16.16) is the weight set; ``coder[INPUTS:INPUTS + n]`` receives the contexts' votes.
     """
     dot = np.int64(0)
     for i in range(n):
@@ -164,7 +164,13 @@ def code_mixed(coder, buf, model, weight, wbase, n, limit, bit):
         dot = np.int64(STRETCH_MAX)
     elif dot < -STRETCH_MAX:
         dot = np.int64(-STRETCH_MAX)
-    p = np.int64(SQUASH[dot + STRETCH_MAX])
+    return np.int64(SQUASH[dot + STRETCH_MAX])
+
+
+@jit
+def code_mixed(coder, buf, model, weight, wbase, n, limit, bit):
+    """Code one bit by :func:`mixed_probability`; adapt its contexts and weights."""
+    p = mixed_probability(coder, model, weight, wbase, n)
     bit = code_probability(coder, buf, p, bit)
     error = (np.int64(bit) << 16) - p
     for i in range(n):

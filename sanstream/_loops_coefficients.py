@@ -44,6 +44,63 @@ def _magnitude(coder, buf, model, weight, wbase, n, value):
 
 
 @jit
+def coefficient_contexts(coder, q, i, starts, band, depth, san, step, other, has_other):
+    """Put the contexts of coefficient ``i`` at node 0 into ``coder[SLOTS:]``."""
+    a = starts[band]
+    b = starts[band + 1]
+    pa = starts[band - 1] if band >= 2 else 0
+    pn = (a - pa) if band >= 2 else 0
+    ga = starts[band - 2] if band >= 3 else 0
+    gn = (pa - ga) if band >= 3 else 0
+    k = i - a
+    m1 = abs(q[i - 1]) if k > 0 else 0
+    m2 = abs(q[i - 2]) if k > 1 else 0
+    m3 = abs(q[i - 3]) if k > 2 else 0
+    m4 = abs(q[i - 4]) if k > 3 else 0
+    p0 = 0
+    p1 = 0
+    p2 = 0
+    g0 = 0
+    h = k >> 1
+    if pn > 0:
+        p0 = abs(q[pa + (h if h < pn else pn - 1)])
+        if h + 1 < pn:
+            p1 = abs(q[pa + h + 1])
+        if h > 0:
+            p2 = abs(q[pa + h - 1])
+    if gn > 0:
+        h = k >> 2
+        g0 = abs(q[ga + (h if h < gn else gn - 1)])
+    s0 = (abs(san[i]) * 4) // step
+    s1 = (abs(san[i - 1]) * 4) // step if k > 0 else 0
+    s2 = (abs(san[i + 1]) * 4) // step if i + 1 < b else 0
+    o0 = 0
+    o1 = 0
+    if has_other:
+        o0 = abs(other[i])
+        if k > 0:
+            o1 += abs(other[i - 1])
+        if i + 1 < b:
+            o1 += abs(other[i + 1])
+    near = cap(half_octave(2 * m1 + m2), 7)
+    par = cap(half_octave(2 * p0 + p1 + p2), 7)
+    wide = cap(half_octave(m1 + m2 + m3 + m4), 7)
+    d64 = depth * 64
+    coder[SLOTS + 0] = COEF_BASE[0] + (d64 + near * 8 + par) * COEF_NODES
+    coder[SLOTS + 1] = COEF_BASE[1] + (d64 + wide * 8 + cap(half_octave(g0 + p0), 7)) * COEF_NODES
+    coder[SLOTS + 2] = COEF_BASE[2] + (d64 + cap(half_octave(s0), 15) * 4 + cap((near + 1) >> 1, 3)) * COEF_NODES
+    coder[SLOTS + 3] = (
+        COEF_BASE[3]
+        + (d64 + (has_other * 32 + cap(half_octave(o0), 3) * 8 + cap(half_octave(o1), 3) * 2 + cap(m1, 1))) * COEF_NODES
+    )
+    mass = 6 * m1 + 3 * m2 + 2 * m3 + m4 + 4 * p0 + 2 * (p1 + p2) + 2 * g0 + 4 * o0 + 2 * o1
+    coder[SLOTS + 4] = COEF_BASE[4] + (depth * 32 + cap(2 * half_octave(mass) + (mass & 1), 31)) * COEF_NODES
+    coder[SLOTS + 5] = (
+        COEF_BASE[5] + (d64 + cap(half_octave(s0 + ((s1 + s2) >> 1)), 15) * 4 + cap((par + 1) >> 1, 3)) * COEF_NODES
+    )
+
+
+@jit
 def code_coefficients(coder, buf, model, weight, q, n, san, step, other, has_other):
     """Code ``q[:n]`` (int64, bands in order) of one window and channel.
 
@@ -75,62 +132,10 @@ def code_coefficients(coder, buf, model, weight, q, n, san, step, other, has_oth
             for i in range(a, b):
                 q[i] = 0
             continue
-        pa = starts[band - 1] if band >= 2 else 0
-        pn = (a - pa) if band >= 2 else 0
-        ga = starts[band - 2] if band >= 3 else 0
-        gn = (pa - ga) if band >= 3 else 0
+        wbase = W_COEF + depth * COEF_NODES * N_COEF
         for i in range(a, b):
+            coefficient_contexts(coder, q, i, starts, band, depth, san, step, other, has_other)
             k = i - a
-            m1 = abs(q[i - 1]) if k > 0 else 0
-            m2 = abs(q[i - 2]) if k > 1 else 0
-            m3 = abs(q[i - 3]) if k > 2 else 0
-            m4 = abs(q[i - 4]) if k > 3 else 0
-            p0 = 0
-            p1 = 0
-            p2 = 0
-            g0 = 0
-            h = k >> 1
-            if pn > 0:
-                p0 = abs(q[pa + (h if h < pn else pn - 1)])
-                if h + 1 < pn:
-                    p1 = abs(q[pa + h + 1])
-                if h > 0:
-                    p2 = abs(q[pa + h - 1])
-            if gn > 0:
-                h = k >> 2
-                g0 = abs(q[ga + (h if h < gn else gn - 1)])
-            s0 = (abs(san[i]) * 4) // step
-            s1 = (abs(san[i - 1]) * 4) // step if k > 0 else 0
-            s2 = (abs(san[i + 1]) * 4) // step if i + 1 < b else 0
-            o0 = 0
-            o1 = 0
-            if has_other:
-                o0 = abs(other[i])
-                if k > 0:
-                    o1 += abs(other[i - 1])
-                if i + 1 < b:
-                    o1 += abs(other[i + 1])
-            near = cap(half_octave(2 * m1 + m2), 7)
-            par = cap(half_octave(2 * p0 + p1 + p2), 7)
-            wide = cap(half_octave(m1 + m2 + m3 + m4), 7)
-            d64 = depth * 64
-            coder[SLOTS + 0] = COEF_BASE[0] + (d64 + near * 8 + par) * COEF_NODES
-            coder[SLOTS + 1] = COEF_BASE[1] + (d64 + wide * 8 + cap(half_octave(g0 + p0), 7)) * COEF_NODES
-            coder[SLOTS + 2] = (
-                COEF_BASE[2] + (d64 + cap(half_octave(s0), 15) * 4 + cap((near + 1) >> 1, 3)) * COEF_NODES
-            )
-            coder[SLOTS + 3] = (
-                COEF_BASE[3]
-                + (d64 + (has_other * 32 + cap(half_octave(o0), 3) * 8 + cap(half_octave(o1), 3) * 2 + cap(m1, 1)))
-                * COEF_NODES
-            )
-            mass = 6 * m1 + 3 * m2 + 2 * m3 + m4 + 4 * p0 + 2 * (p1 + p2) + 2 * g0 + 4 * o0 + 2 * o1
-            coder[SLOTS + 4] = COEF_BASE[4] + (depth * 32 + cap(2 * half_octave(mass) + (mass & 1), 31)) * COEF_NODES
-            coder[SLOTS + 5] = (
-                COEF_BASE[5]
-                + (d64 + cap(half_octave(s0 + ((s1 + s2) >> 1)), 15) * 4 + cap((par + 1) >> 1, 3)) * COEF_NODES
-            )
-            wbase = W_COEF + depth * COEF_NODES * N_COEF
             v = q[i]
             bit = code_mixed(coder, buf, model, weight, wbase, N_COEF, COEF_LIMIT, 1 if v != 0 else 0)
             if bit == 0:

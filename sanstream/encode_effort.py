@@ -31,6 +31,8 @@ class Effort:
         Blocks encoded to compare banks and kernels.
     passes, reach : int
         Passes over the activations of a block, and samples that one may move from the second on.
+    frugal : bool
+        Weigh each coefficient's error against its bits by the decoder's models.
     """
 
     shapes: tuple[tuple[int, int, int], ...]
@@ -45,12 +47,13 @@ class Effort:
     n_trial_blocks: int
     passes: int
     reach: int
+    frugal: bool = False
 
 
 EFFORTS = {
     "fast": Effort(((8, 2, 1),), 256, 1, 10, 30, (0.4,), 2, 3, True, 1, 1, 0),
     "default": Effort(((16, 6, 2),), 64, 1, 10, 60, (0.65, 0.4), 4, 4, True, 3, 1, 0),
-    "thorough": Effort(((20, 12, 8), (6, 2, 24)), 32, 1, 60, 60, (0.4, 0.65, 0.8, 1.0), 8, 6, True, 5, 2, 0),
+    "thorough": Effort(((20, 12, 8), (6, 2, 24)), 32, 1, 60, 60, (0.4, 0.65, 0.8, 1.0), 8, 6, True, 4, 2, 0, True),
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream._loops_analysis import analyse_window, maximum_code, rmse_code
-from sanstream._loops_coder import CODER_SIZE, COST, ENCODE, ESTIMATE, POS
+from sanstream._loops_coder import CODER_SIZE, COST, ENCODE, ESTIMATE, MODE, POS
 from sanstream._loops_group import CONSTANT, SAMPLES, SPARSE, Plan
 from sanstream._loops_pruning import window_errors
 from sanstream._loops_samples import BASE, REFS, SHIFT
@@ -196,12 +196,15 @@ class GroupCoder:
         predictor, y = self._predictor(), self._canvas()
         self.san[:, self.place.n_known :] = 0
         synthesis = Synthesis(self.kernels, self.plan, self.layout, predictor)
+        coder = np.zeros(CODER_SIZE, np.int64)
+        coder[MODE] = ESTIMATE
+        model, weight = fresh_models(self.bank.models)
         for w in range(self.n_windows):
             a, b = w * self.layout.window, min(self.n, (w + 1) * self.layout.window)
             synthesis.render(a, b, self.san)
             analyse_window(
                 self.layout, predictor, self.plan, w, self.x, y, self.missing, self.san, kind, self.bounds.bound,
-                self.effort.tries,
+                self.effort.tries, int(self.effort.frugal), coder, model, weight,
             )  # fmt: skip
             synthesis.follow(b, y, self.missing, self.san)
 

@@ -42,7 +42,8 @@ class Trial:
         """
         key = (plan.bank.id, plan.coding.bank_delta, plan.coding.predictor)
         if key not in self._size:
-            payloads = list(encode_numbers(self.samples, plan, self.numbers))
+            rough = replace(plan, effort=replace(plan.effort, frugal=False))
+            payloads = list(encode_numbers(self.samples, rough, self.numbers))
             if any(q.kind == SPARSE for q in plan.qualities):
                 self._size[key] = self._phi(plan, payloads)
                 return self._size[key]
