@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from sanstream.errors import InputError
 
+MIXING, TABLES = "mixing", "tables"
+"""Coders of samples."""
 MAX_DELTA_BYTES = 4096
 MAX_GROUP_CHANNELS = 16
 MAX_GROUP_DEPTH = 3
@@ -44,11 +46,17 @@ class Group:
 
 @dataclass(frozen=True)
 class PredictorShape:
-    """Sizes of the sample predictor: own taps, taps per reference, samples between two solutions."""
+    """Sizes of the sample predictor: own taps, taps per reference, samples between two solutions.
+
+    ``ahead`` of the taps per reference lie after the sample, and ``filter`` taps follow on what is left; with coder
+    ``"mixing"`` they are 0 and 16.
+    """
 
     own: int = 12
     cross: int = 4
     hop: int = 64
+    ahead: int = 0
+    filter: int = 16
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ class SegmentCoding:
     bank_delta : bytes
         Adapted kernels and predictor starts, at most 4096 bytes.
     predictor : PredictorShape
+    coder : str
+        ``"mixing"`` (adaptive bits from mixed contexts) or ``"tables"`` (symbols from counted rows).
     """
 
     segment_id: str
@@ -88,6 +98,7 @@ class SegmentCoding:
     bank_base: str
     bank_delta: bytes = b""
     predictor: PredictorShape = field(default_factory=PredictorShape)
+    coder: str = MIXING
 
     def __post_init__(self) -> None:
         problem = _problem(self)
@@ -113,7 +124,8 @@ class SegmentCoding:
             "missing": list(self.missing),
             "window_samples": self.window_samples,
             "block_samples": self.block_samples,
-            "predictor": [self.predictor.own, self.predictor.cross, self.predictor.hop],
+            "coder": self.coder,
+            "predictor": list(astuple(self.predictor)),
             "groups": [[list(g.channels), g.parent, [list(r) for r in g.references]] for g in self.groups],
             "bank": {"base": self.bank_base, "delta": base64.b64encode(self.bank_delta).decode("ascii")},
         }
@@ -142,7 +154,8 @@ class SegmentCoding:
                 ),
                 str(data["bank"]["base"]),
                 base64.b64decode(data["bank"]["delta"], validate=True),
-                PredictorShape(*(int(v) for v in data["predictor"])),
+                _shape(data["predictor"]),
+                str(data["coder"]),
             )
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise InputError(
@@ -155,6 +168,11 @@ def _rate(text: Any) -> Fraction:
     if not isinstance(text, str) or not _RATE.fullmatch(text):
         raise ValueError(f"rate {text!r}")
     return Fraction(text)
+
+
+def _shape(values: Any) -> PredictorShape:
+    own, cross, hop, ahead, taps = (int(v) for v in values)
+    return PredictorShape(own, cross, hop, ahead, taps)
 
 
 def _problem(coding: SegmentCoding) -> str:
@@ -182,6 +200,11 @@ def _problem(coding: SegmentCoding) -> str:
     shape = coding.predictor
     if not (1 <= shape.own <= 32 and 0 <= shape.cross <= 16 and 8 <= shape.hop <= 4096):
         return f"predictor {shape} is outside its limits (own 1-32, cross 0-16, hop 8-4096)"
+    if coding.coder not in (MIXING, TABLES):
+        return f"coder {coding.coder!r} is neither {MIXING!r} nor {TABLES!r}"
+    mixing = coding.coder == MIXING
+    if (shape.ahead, shape.filter) != (0, 16) if mixing else not (0 <= shape.ahead <= 8 and 0 <= shape.filter <= 32):
+        return f"predictor {shape} is outside its limits (ahead 0-8 and filter 0-32; with mixing 0 and 16)"
     return _group_problem(coding)
 
 

@@ -1,0 +1,191 @@
+"""Compiled loops: integers of any size by rows of symbols that an expected magnitude chooses (FORMAT.md clause 17)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sanstream._jit import lean
+from sanstream._loops_rans import ENCODE, WIDTH, code_raw, code_symbol
+from sanstream._loops_wavelet import MAX_LEVELS, SHORTEST
+
+MEAN_BITS = 7
+_TOP = 448
+"""Expected magnitudes from 3.5 on are halved, with as many low bits of the value outside the symbol."""
+_STEPS = 16
+N_LEVELS = _STEPS + 4
+N_RATIOS = 5
+SAMPLE, COEFFICIENT, CORRECTION, BAND = 0, N_LEVELS * N_RATIOS, 2 * N_LEVELS * N_RATIOS, 3 * N_LEVELS * N_RATIOS
+N_ROWS = BAND + 16
+_PRIOR = 1024
+_MEAN_LIMIT = 1 << 46
+VALUE_LIMIT = 1 << 36
+
+
+def _levels() -> np.ndarray:
+    """Level of each expected magnitude below ``_TOP``: quarter octaves from 1/8 on, coarser below."""
+    bounds = [2, 6, 12, 20, 30, 42, 56, 72, 92, 116, 144, 178, 220, 272, 340]
+    return np.searchsorted(bounds, np.arange(_TOP), side="right").astype(np.int64)
+
+
+LEVEL = _levels()
+REACH = np.array([4, 4, 8, 8, 8, 8] + [16] * (N_LEVELS - 6), dtype=np.int64)
+"""Values from -reach + 1 to reach - 2 have a symbol of their own; the two outermost symbols are escapes."""
+
+
+def first_counts() -> tuple[np.ndarray, np.ndarray]:
+    """Return sizes (row,) and counts (row, symbol) that every run starts from: two-sided geometric distributions."""
+    size = np.zeros(N_ROWS, np.int64)
+    count = np.zeros((N_ROWS, WIDTH), np.int64)
+    for level in range(N_LEVELS):
+        inside = np.flatnonzero(LEVEL == level) if level < _STEPS else np.array([224 + 56 * (level - _STEPS) + 28])
+        mean = 2 * int(inside.sum()) // len(inside) + 8  # Q8
+        # P(v) ~ theta^|v| has a mean magnitude of 2 theta / (1 - theta^2)
+        theta = ((math.isqrt(65536 + mean * mean) - 256) << 16) // mean
+        root = math.isqrt(theta << 16)
+        power = [65536]
+        for _ in range(2 * WIDTH):
+            power.append((power[-1] * root) >> 16)
+        reach = int(REACH[level])
+        odd = 1 if level >= _STEPS else 0
+        weights = [power[abs(2 * (s - reach) + odd)] for s in range(2 * reach)]
+        for kind in (SAMPLE, COEFFICIENT, CORRECTION):
+            for ratio in range(N_RATIOS):
+                row = kind + level * N_RATIOS + ratio
+                size[row] = 2 * reach
+                count[row, : 2 * reach] = [1 + (w * _PRIOR) // sum(weights) for w in weights]
+    size[BAND:] = 16
+    count[BAND:, :16] = 16
+    for row in range(16):
+        count[BAND + row, row] = 256
+    return size, count
+
+
+@lean
+def code_value(mode, state, at, stream, rows, slots, kind, ratio, mean, value):
+    """Code a signed integer whose magnitude is expected to be ``mean`` / 128; returns (value, state, place)."""
+    mean = min(max(mean, 0), _MEAN_LIMIT)
+    low = 0
+    while mean >= _TOP:
+        mean >>= 1
+        low += 1
+    level = LEVEL[mean] if low == 0 else _STEPS + (mean - _TOP // 2) // (_TOP // 8)
+    reach = REACH[level]
+    high = value >> low
+    symbol = min(max(high + reach, 0), 2 * reach - 1)
+    row = kind + level * N_RATIOS + ratio
+    symbol, state, at = code_symbol(mode, state, at, stream, rows, slots, row, symbol)
+    if symbol == 0 or symbol == 2 * reach - 1:
+        over = high - reach + 2 if symbol else 1 - reach - high
+        bits = 0
+        while mode == ENCODE and over >> bits:
+            bits += 1
+        bits, state, at = code_raw(mode, state, at, stream, 6, bits)
+        bits = min(max(bits, 1), 38)
+        top = np.int64(1) << (bits - 1)
+        over, state, at = code_raw(mode, state, at, stream, bits - 1, over - top)
+        over += top
+        high = over + reach - 2 if symbol else 1 - reach - over
+    else:
+        high = symbol - reach
+    if low:
+        part, state, at = code_raw(mode, state, at, stream, low, value & ((1 << low) - 1))
+        high = (high << low) | part
+    return min(max(high, -VALUE_LIMIT), VALUE_LIMIT), state, at
+
+
+@lean
+def code_series(mode, state, at, stream, rows, slots, kind, track, missing, values):
+    """Code one value per sample that is not missing; ``track`` holds two running means of magnitudes, Q7."""
+    fast = track[0]
+    slow = track[1]
+    for i in range(values.shape[0]):
+        if missing[i]:
+            values[i] = 0
+            continue
+        ratio = (
+            (1 if 2 * fast > slow else 0)
+            + (1 if 4 * fast > 3 * slow else 0)
+            + (1 if 4 * fast > 5 * slow else 0)
+            + (1 if fast > 2 * slow else 0)
+        )
+        mean = (3 * fast + 5 * slow) >> 3
+        value, state, at = code_value(mode, state, at, stream, rows, slots, kind, ratio, mean, values[i])
+        values[i] = value
+        size = abs(value) << MEAN_BITS
+        fast += (size - fast) >> 3
+        slow += (size - slow) >> 5
+    track[0] = fast
+    track[1] = slow
+    return state, at
+
+
+@lean
+def _sizes(n, starts):
+    """Fill in where each band begins, approximation first; returns the number of bands."""
+    levels = 0
+    m = n
+    while m > SHORTEST and levels < MAX_LEVELS:
+        m = (m + 1) >> 1
+        levels += 1
+    starts[levels + 1] = n
+    m = n
+    for i in range(levels):
+        m = (m + 1) >> 1
+        starts[levels - i] = m
+    starts[0] = 0
+    return levels + 1
+
+
+@lean
+def code_coefficients(mode, state, at, stream, rows, slots, track, q, shape, step, other, has, starts):
+    """Code the quantised coefficients of one window of one channel: how many bands matter, then each of theirs."""
+    n = q.shape[0]
+    bands = _sizes(n, starts)
+    top = bands
+    if mode == ENCODE:
+        while top > 0:
+            any_value = False
+            for i in range(starts[top - 1], starts[top]):
+                any_value |= q[i] != 0
+            if any_value:
+                break
+            top -= 1
+    top, state, at = code_symbol(mode, state, at, stream, rows, slots, BAND + track[2], top)
+    track[2] = top
+    top = min(top, bands)
+    for band in range(top):
+        a = starts[band]
+        b = starts[band + 1]
+        depth = min(bands - 1 - band, N_RATIOS - 1)
+        above = starts[band - 1] if band >= 2 else 0
+        n_above = a - above if band >= 2 else 0
+        m1 = m2 = m3 = np.int64(0)
+        for i in range(a, b):
+            mean = 44 * m1 + 24 * m2 + 16 * m3
+            if n_above:
+                h = min((i - a) >> 1, n_above - 1)
+                mean += 16 * abs(q[above + h])
+                mean += 8 * abs(q[above + min(h + 1, n_above - 1)]) + 4 * abs(q[above + max(h - 1, 0)])
+            if has:
+                mean += 16 * abs(other[i])
+                if i > a:
+                    mean += 6 * abs(other[i - 1])
+                if i + 1 < b:
+                    mean += 6 * abs(other[i + 1])
+            size = abs(shape[i])
+            if i > a:
+                size += abs(shape[i - 1]) >> 1
+            if i + 1 < b:
+                size += abs(shape[i + 1]) >> 1
+            mean += min(max(size, 0), 1 << 40) * 8 // step
+            value, state, at = code_value(mode, state, at, stream, rows, slots, COEFFICIENT, depth, mean, q[i])
+            q[i] = value
+            m3 = m2
+            m2 = m1
+            m1 = abs(value)
+    if mode != ENCODE:
+        for i in range(starts[top], n):
+            q[i] = 0
+    return state, at
