@@ -23,7 +23,7 @@ from sanstream._loops_models import blank_models
 from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
 from sanstream.bank_delta import Delta, write_delta
 from sanstream.block import read_block, write_block
-from sanstream.block_coding import Group, PredictorShape, SegmentCoding
+from sanstream.block_coding import TABLES, Group, PredictorShape, SegmentCoding
 from sanstream.decode import decode_block, read_figures, read_records
 from sanstream.encode_effort import effort_named
 from sanstream.encode_kernels import KernelChoice
@@ -105,11 +105,11 @@ def _with_kernels(samples: Samples, quality: Quality, *, with_weights: bool = Fa
     return samples, coding, (quality,) * samples.shape[1], blank_bank(), choice
 
 
-def _gaps() -> Made:
+def _gaps(*, lossless: bool = False) -> Made:
     x = ecg(600, 3)
     x[40:60, 0] = x[300:301, 0] = x[580:] = 1024
     x[40:60, 1] = x[300:301, 1] = 1024
-    return _plain(x, Quality(PRDN, 5.0), missing=(1024,) * 3)
+    return _plain(x, Quality(LOSSLESS) if lossless else Quality(PRDN, 5.0), missing=(1024,) * 3)
 
 
 def _groups() -> Made:
@@ -159,8 +159,25 @@ def _edges() -> Made:
     return _plain(x, Quality(RMSE, 6.0), digital_min=(-20,), digital_max=(60,), missing=(0,))
 
 
-def _references() -> tuple[Group, ...]:
-    return (Group((0, 1, 2), -1, ((), (0,), (0, 1))),)
+def _tables(made: Made, own: int = 8, cross: int = 3, taps: int = 8) -> Made:
+    """Return the same case coded by tables."""
+    samples, coding, *rest = made
+    shape = PredictorShape(own, cross, 128, min(2, cross), taps)
+    return samples, replace(coding, coder=TABLES, predictor=shape), *rest
+
+
+def _mixed_tools() -> Made:
+    """Lossless, lossy and sparse channels that lean on each other, with kernels."""
+    x = ecg(700, 3)
+    coding, choice = with_kernels(x)
+    groups = (Group((0, 1, 2), -1, ((), (0,), (0, 1))),)
+    x[400:470, 1] = 900
+    asked = (Quality(PRDN, 5.0), Quality(LOSSLESS), Quality(SPARSE))
+    return x, replace(coding, groups=groups), asked, blank_bank(), choice
+
+
+def _references(n: int = 3) -> tuple[Group, ...]:
+    return (Group(tuple(range(n)), -1, ((), (0,), (0, 1))[:n]),)
 
 
 VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
@@ -183,6 +200,17 @@ VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
     "range_24_bit": ("9.2", lambda: _wide(24)),
     "range_32_bit": ("9.2", lambda: _wide(32)),
     "range_edges": ("7.9", _edges),
+    "t_constant": ("16", lambda: _tables(_constant())),
+    "t_corrections": ("17", lambda: _tables(_plain(ecg(500, 2), Quality(MAX_ERROR, 8.0), groups=(Group((0, 1), -1, ((), (0,))),)))),
+    "t_gaps": ("18", lambda: _tables(_gaps(lossless=True))),
+    "t_groups": ("18", lambda: _tables(_groups())),
+    "t_groups_kernels": ("17", lambda: _tables(_groups_and_kernels())),
+    "t_kernels": ("18", lambda: _tables(_with_kernels(ecg(500, 2), Quality(LOSSLESS), with_weights=True))),
+    "t_lossless": ("18", lambda: _tables(_plain(ecg(1000, 2), Quality(LOSSLESS), groups=_references(2)), taps=0)),
+    "t_mixed_tools": ("16", lambda: _tables(_mixed_tools(), taps=16)),
+    "t_range_32_bit": ("17", lambda: _tables(_wide(32))),
+    "t_wavelet": ("17", lambda: _tables(_plain(ecg(1000, 3), Quality(PRDN, 5.0), groups=_references()))),
+    "t_within_1": ("18", lambda: _tables(_plain(ecg(500), Quality(RMSE, 0.8)))),
 }  # fmt: skip
 
 
@@ -190,7 +218,7 @@ def vector(name: str) -> dict[str, Any]:
     """Encode one vector and say what it decodes to."""
     clause, make = VECTORS[name]
     samples, coding, qualities, bank, kernels = make()
-    effort = replace(effort_named("default"), tries=2)
+    effort = replace(effort_named("thorough"), tries=2)
     (first,) = encode.encode_blocks(samples, Plan(coding, bank, effort, qualities, kernels, "cpu"))
     parts = read_block(first, 0, coding)
     number = 258  # more than the header's own byte holds

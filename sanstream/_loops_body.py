@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-import numpy as np
-
 from sanstream._jit import entry, lean, lean_entry
 from sanstream._loops_coder import INT_SLOTS, code_int
 from sanstream._loops_group import (
@@ -21,7 +19,7 @@ from sanstream._loops_group import (
     WAVELET,
 )
 from sanstream._loops_lifting import forward_split, inverse_split
-from sanstream._loops_linear import FIRST_PIECE, PAD, SEEN, bounded, learn, predict, predict_others
+from sanstream._loops_linear import FIRST_PIECE, PAD, SEEN, bounded, gather_piece, learn, predict, predict_others
 from sanstream._loops_models import INT_CONSTANT, INT_CROSS, INT_MEAN
 from sanstream._loops_rans import DECODE, ENCODE
 from sanstream._loops_samples import BASE, N_REFS, REFS, SHIFT
@@ -140,9 +138,7 @@ def _code_samples(mode, state, at, stream, rows, slots, body, filters, delta, ro
     values = room.values[: b - a]
     missing = body.missing[c]
     if mode == DECODE:
-        state, at = code_series(
-            mode, state, at, stream, rows, slots, SAMPLE, body.track[c], missing[a:b], values
-        )
+        state, at = code_series(mode, state, at, stream, rows, slots, SAMPLE, body.track[c], missing[a:b], values)
     shape = filters.shape[c]
     base = body.columns[c, BASE]
     shift = body.columns[c, SHIFT]
@@ -159,9 +155,7 @@ def _code_samples(mode, state, at, stream, rows, slots, body, filters, delta, ro
         shape[SEEN] += last - first
         first = last
     if mode == ENCODE:
-        state, at = code_series(
-            mode, state, at, stream, rows, slots, SAMPLE, body.track[c], missing[a:b], values
-        )
+        state, at = code_series(mode, state, at, stream, rows, slots, SAMPLE, body.track[c], missing[a:b], values)
     return state, at
 
 
@@ -177,9 +171,7 @@ def code_body(mode, state, at, stream, rows, slots, body, filters, plan, room):
         for c in range(body.n_known, n_columns):
             tool = plan.tool[w, c]
             if tool == WAVELET or tool == CORRECTED:
-                state, at = _code_wavelet(
-                    mode, state, at, stream, rows, slots, body, plan, room, w, a, b, c, previous
-                )
+                state, at = _code_wavelet(mode, state, at, stream, rows, slots, body, plan, room, w, a, b, c, previous)
                 previous = c
             elif tool == SAMPLES:
                 state, at = _code_samples(
@@ -195,3 +187,9 @@ def code_body(mode, state, at, stream, rows, slots, body, filters, plan, room):
                 for t in range(a, b):
                     body.z[c, PAD + t] = bounded((body.y[c, t] - base) >> shift)
     return state, at
+
+
+@lean_entry
+def gather(z, shape, a, b, piece):
+    """Covariances of one column's regressors over ``a:b``, for the encoder's choice of start weights."""
+    gather_piece(z, shape, a, b, piece)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from sanstream._jit import lean
-from sanstream._loops_wavelet import ALPHA, BETA, DELTA, GAMMA, MAX_LEVELS, SHORTEST, SCALE, UNSCALE
+from sanstream._loops_wavelet import ALPHA, BETA, DELTA, GAMMA, MAX_LEVELS, SCALE, SHORTEST, UNSCALE
 
 
 @lean

@@ -49,7 +49,7 @@ def _products(z, row1, i, row2, j, n):
 
 
 @lean
-def _gather(z, shape, a, b, piece):
+def gather_piece(z, shape, a, b, piece):
     """Covariances of all regressors and the target over samples ``a:b``, in the lower triangle of ``piece``.
 
     Neighbouring lags differ by a product at either end, so only first rows and columns are sums.
@@ -94,7 +94,7 @@ def _gather(z, shape, a, b, piece):
 def learn(z, shape, a, b, cov, piece, weights, scratch):
     """Let the covariances of a column forget as much as ``a:b`` is long, add ``a:b``, and solve for new weights."""
     n = shape[N_WEIGHTS]
-    _gather(z, shape, a, b, piece)
+    gather_piece(z, shape, a, b, piece)
     for i in range(n + 1):
         for j in range(i + 1):
             cov[i, j] += piece[i, j] - ((cov[i, j] * (b - a)) >> MEMORY_BITS)

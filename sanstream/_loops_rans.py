@@ -19,8 +19,9 @@ LEAST = 1 << 16
 SEEN = 32
 """What one occurrence adds to a symbol's count."""
 _FULL = 1 << 17
-_FIRST_REBUILD, _LAST_REBUILD = 16, 1024
+_FIRST_REBUILD, _LAST_REBUILD = 12, 1024
 _RAW = 1 << 31
+_CHUNK = 32
 
 WIDTH = 32
 """Most symbols of a row."""
@@ -34,11 +35,11 @@ def new_rows(size: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rows = np.zeros((len(size), _FIELDS), np.int32)
     rows[:, _COUNT : _COUNT + WIDTH] = count
     rows[:, _SIZE] = size
-    return rows, np.empty((len(size), ROW), np.uint8)
+    return rows, np.empty((len(size), ROW + _CHUNK), np.uint8)
 
 
 @lean
-def _rebuild(rows, slots, row):
+def _rebuild(mode, rows, slots, row):
     """Make a row's frequencies from its counts: each symbol at least 1 slot, what is left to the first most frequent."""
     size = np.int64(rows[row, _SIZE])
     total = np.int64(0)
@@ -49,10 +50,11 @@ def _rebuild(rows, slots, row):
         for s in range(size):
             rows[row, _COUNT + s] = (rows[row, _COUNT + s] + 1) >> 1
             total += rows[row, _COUNT + s]
+    scale = (np.int64(ROW - size) << 32) // total
     best = 0
     left = np.int64(ROW)
     for s in range(size):
-        share = 1 + (np.int64(rows[row, _COUNT + s]) * (ROW - size)) // total
+        share = 1 + ((rows[row, _COUNT + s] * scale) >> 32)
         rows[row, s] = share
         left -= share
         if rows[row, _COUNT + s] > rows[row, _COUNT + best]:
@@ -62,29 +64,38 @@ def _rebuild(rows, slots, row):
     for s in range(size):
         stop = at + rows[row, s]
         rows[row, s] = at
-        for i in range(at, stop):
-            slots[row, i] = s
+        while mode == DECODE and at < stop:
+            chunk = slots[row, at : at + _CHUNK]
+            for i in range(_CHUNK):
+                chunk[i] = s  # what passes the end is written over by the next symbol
+            at += _CHUNK
         at = stop
     rows[row, size] = ROW
     coded = rows[row, _CODED]
-    rows[row, _DUE] = max(coded, _FIRST_REBUILD)
+    rows[row, _DUE] = max(coded >> 1, _FIRST_REBUILD)
     rows[row, _CODED] = min(coded + rows[row, _DUE], _LAST_REBUILD)
+
+
+@lean
+def _refill(state, at, stream):
+    """Take a word when the state has become small, without a branch; past the stream's end its last word comes again."""
+    needed = 1 if state < LEAST else 0
+    word = np.int64(stream[min(at, stream.shape[0] - 1)])
+    return (state << (needed << 4)) | (word & -needed), at + needed
 
 
 @lean
 def code_symbol(mode, state, at, stream, rows, slots, row, symbol):
     """Code one symbol in ``row``; returns (symbol, state, place in the stream)."""
     if rows[row, _DUE] == 0:
-        _rebuild(rows, slots, row)
+        _rebuild(mode, rows, slots, row)
     rows[row, _DUE] -= 1
     if mode == DECODE:
         slot = state & (ROW - 1)
         symbol = np.int64(slots[row, slot])
         first = np.int64(rows[row, symbol])
         state = (rows[row, symbol + 1] - first) * (state >> ROW_BITS) + slot - first
-        if state < LEAST:
-            state = (state << 16) | (np.int64(stream[at]) if at < stream.shape[0] else 0)
-            at += 1
+        state, at = _refill(state, at, stream)
     else:
         first = np.int64(rows[row, symbol])
         stream[at] = (first << 16) | (rows[row, symbol + 1] - first)
@@ -94,16 +105,15 @@ def code_symbol(mode, state, at, stream, rows, slots, row, symbol):
 
 
 @lean
-def _code_few(mode, state, at, stream, bits, value):
+def code_few(mode, state, at, stream, bits, value):
+    """Code ``bits`` equiprobable bits, at most 16; returns (value, state, place in the stream)."""
     if mode == DECODE:
         value = state & ((1 << bits) - 1)
         state >>= bits
-        if state < LEAST:
-            state = (state << 16) | (np.int64(stream[at]) if at < stream.shape[0] else 0)
-            at += 1
+        state, at = _refill(state, at, stream)
     else:
         stream[at] = _RAW | (bits << 16) | value
-        at += 1
+        at += 1 if bits else 0
     return value, state, at
 
 
@@ -114,7 +124,7 @@ def code_raw(mode, state, at, stream, bits, value):
     done = 0
     while bits > done:
         few = min(bits - done, 16)
-        part, state, at = _code_few(mode, state, at, stream, few, (value >> done) & ((1 << few) - 1))
+        part, state, at = code_few(mode, state, at, stream, few, (value >> done) & ((1 << few) - 1))
         out |= part << done
         done += few
     return out, state, at

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from sanstream._jit import lean
-from sanstream._loops_rans import ENCODE, WIDTH, code_raw, code_symbol
+from sanstream._loops_rans import ENCODE, WIDTH, code_few, code_raw, code_symbol
 from sanstream._loops_wavelet import MAX_LEVELS, SHORTEST
 
 MEAN_BITS = 7
@@ -30,6 +30,20 @@ def _levels() -> np.ndarray:
 
 
 LEVEL = _levels()
+_NEAR = 16 * _TOP
+
+
+def _levels_and_shifts() -> np.ndarray:
+    """Level | low bits << 5 of each expected magnitude below ``_NEAR``."""
+    mean, low = np.arange(_NEAR), np.zeros(_NEAR, np.int64)
+    while (mean >= _TOP).any():
+        low += mean >= _TOP
+        mean = np.where(mean >= _TOP, mean >> 1, mean)
+    octave = _STEPS + (mean - _TOP // 2) // (_TOP // 8)
+    return (np.where(low > 0, octave, LEVEL[mean]) | low << 5).astype(np.uint8)
+
+
+_LEVEL_LOW = _levels_and_shifts()
 REACH = np.array([4, 4, 8, 8, 8, 8] + [16] * (N_LEVELS - 6), dtype=np.int64)
 """Values from -reach + 1 to reach - 2 have a symbol of their own; the two outermost symbols are escapes."""
 
@@ -39,7 +53,7 @@ def first_counts() -> tuple[np.ndarray, np.ndarray]:
     size = np.zeros(N_ROWS, np.int64)
     count = np.zeros((N_ROWS, WIDTH), np.int64)
     for level in range(N_LEVELS):
-        inside = np.flatnonzero(LEVEL == level) if level < _STEPS else np.array([224 + 56 * (level - _STEPS) + 28])
+        inside = np.flatnonzero(level == LEVEL) if level < _STEPS else np.array([224 + 56 * (level - _STEPS) + 28])
         mean = 2 * int(inside.sum()) // len(inside) + 8  # Q8
         # P(v) ~ theta^|v| has a mean magnitude of 2 theta / (1 - theta^2)
         theta = ((math.isqrt(65536 + mean * mean) - 256) << 16) // mean
@@ -67,10 +81,12 @@ def code_value(mode, state, at, stream, rows, slots, kind, ratio, mean, value):
     """Code a signed integer whose magnitude is expected to be ``mean`` / 128; returns (value, state, place)."""
     mean = min(max(mean, 0), _MEAN_LIMIT)
     low = 0
-    while mean >= _TOP:
+    while mean >= _NEAR:
         mean >>= 1
         low += 1
-    level = LEVEL[mean] if low == 0 else _STEPS + (mean - _TOP // 2) // (_TOP // 8)
+    packed = np.int64(_LEVEL_LOW[mean])
+    level = packed & 31
+    low += packed >> 5
     reach = REACH[level]
     high = value >> low
     symbol = min(max(high + reach, 0), 2 * reach - 1)
@@ -89,9 +105,11 @@ def code_value(mode, state, at, stream, rows, slots, kind, ratio, mean, value):
         high = over + reach - 2 if symbol else 1 - reach - over
     else:
         high = symbol - reach
-    if low:
+    if low <= 16:
+        part, state, at = code_few(mode, state, at, stream, low, value & ((1 << low) - 1))
+    else:
         part, state, at = code_raw(mode, state, at, stream, low, value & ((1 << low) - 1))
-        high = (high << low) | part
+    high = (high << low) | part
     return min(max(high, -VALUE_LIMIT), VALUE_LIMIT), state, at
 
 

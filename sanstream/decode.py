@@ -17,7 +17,6 @@ from sanstream.block import BlockParts, name_block, read_block
 from sanstream.block_coding import TABLES, SegmentCoding, ancestry
 from sanstream.errors import CorruptError
 from sanstream.group_run import AFTER_ACTIVATIONS, WHOLE, run_group
-from sanstream.group_tables import run_tables
 from sanstream.group_state import (
     blank_plan,
     fresh_models,
@@ -28,6 +27,7 @@ from sanstream.group_state import (
     max_activations,
     place_of,
 )
+from sanstream.group_tables import run_tables
 from sanstream.signal import IntSamples
 
 AMPLITUDE_UNIT = 1 / 32

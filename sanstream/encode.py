@@ -15,12 +15,14 @@ from sanstream.block_coding import (
     MAX_BLOCK_SAMPLES,
     MAX_BLOCK_VALUES,
     MAX_WINDOW_SAMPLES,
+    TABLES,
     PredictorShape,
     SegmentCoding,
 )
 from sanstream.encode_effort import Effort, effort_named
 from sanstream.encode_groups import choose_groups
 from sanstream.encode_plan import Plan, encode_numbers
+from sanstream.encode_quick import quick_start
 from sanstream.encode_trial import Trial
 from sanstream.quality import BITS, LOSSLESS, Quality, parse_quality
 from sanstream.signal import Channel, IntSamples
@@ -79,9 +81,12 @@ def plan_segment(
         groups,
         banks[0].id,
         b"",
-        PredictorShape(spend.own, cross, spend.hop),
+        PredictorShape(spend.own, cross, spend.hop, spend.ahead, spend.filter),
+        spend.coder,
     )
     plan = Plan(coding, banks[0], spend, tuple(qualities), None, device)
+    if spend.coder == TABLES:
+        return quick_start(samples, plan)
     trial = Trial(samples, plan)
     return trial.best_start(trial.best_bank(plan, banks))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sanstream.block_coding import MIXING, TABLES
 from sanstream.errors import InputError
 
 
@@ -27,6 +28,10 @@ class Effort:
         Try prediction against wavelet per window where either may win.
     n_trial_blocks : int
         Blocks encoded to compare banks and kernels.
+    coder : str
+        ``"mixing"`` or ``"tables"``; see :class:`sanstream.block_coding.SegmentCoding`.
+    ahead, filter : int
+        Taps per reference after the sample, and taps of the last filter; with mixing 0 and 16.
     """
 
     own: int
@@ -41,11 +46,14 @@ class Effort:
     n_rounds: int
     both_tools: bool
     n_trial_blocks: int
+    coder: str = MIXING
+    ahead: int = 0
+    filter: int = 16
 
 
 EFFORTS = {
-    "fast": Effort(8, 2, 1, 256, 1, 10, 30, (0.4,), 2, 3, True, 1),
-    "default": Effort(16, 6, 2, 64, 1, 10, 60, (0.65, 0.4), 4, 4, True, 3),
+    "fast": Effort(16, 6, 1, 4096, 1, 60, 60, (), 0, 0, False, 0, TABLES, 2, 0),
+    "default": Effort(24, 8, 2, 2048, 2, 60, 60, (0.65,), 2, 2, True, 1, TABLES, 3, 8),
     "thorough": Effort(20, 12, 8, 32, 1, 30, 60, (0.65, 0.4), 8, 6, True, 5),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sanstream.block_coding import MAX_GROUP_CHANNELS, MAX_REFERENCES, Group
+from sanstream.block_coding import MAX_GROUP_CHANNELS, MAX_REFERENCES, TABLES, Group
 from sanstream.encode_effort import Effort
 
 _LOOK_SAMPLES = 40_000
@@ -37,7 +37,7 @@ def choose_groups(samples: npt.NDArray[np.int32], effort: Effort) -> tuple[tuple
     most = 0
     for number, chunk in enumerate(chunks):
         known = chunks[0] if number else ()
-        references = tuple(_references(strength, c, chunk, known, effort.n_references) for c in chunk)
+        references = tuple(_references(strength, c, chunk, known, effort) for c in chunk)
         most = max(most, *(len(r) for r in references))
         groups.append(Group(chunk, 0 if number else -1, references))
     cross = min(effort.cross, (_MAX_REGRESSORS - effort.own) // most) if most else 0
@@ -64,10 +64,12 @@ def _stretches(samples: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 
 def _references(
-    strength: npt.NDArray[np.float64], channel: int, chunk: tuple[int, ...], known: tuple[int, ...], limit: int
+    strength: npt.NDArray[np.float64], channel: int, chunk: tuple[int, ...], known: tuple[int, ...], effort: Effort
 ) -> tuple[int, ...]:
     """Best helpers of a channel: earlier ones (whose present sample is known) before later ones."""
     others = [c for c in (*known, *chunk) if c != channel and strength[channel, c] >= _LEAST_CORRELATION]
     earlier = set(known) | {c for c in chunk if c < channel}
+    if effort.coder == TABLES:
+        others = [c for c in others if c in earlier]
     others.sort(key=lambda c: (c not in earlier, -strength[channel, c]))
-    return tuple(others[: min(limit, MAX_REFERENCES)])
+    return tuple(others[: min(effort.n_references, MAX_REFERENCES)])

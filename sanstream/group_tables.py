@@ -109,6 +109,8 @@ def _words(data: npt.NDArray[np.uint8], begin: int, words: bool) -> tuple[npt.ND
     if left < 0 or left % 2 or (left < 4 if words else left):
         raise CorruptError(f"{left} bytes stand where the words should")
     stream = data[begin:].copy().view("<u2").astype(np.uint32)
+    if not words:
+        stream = np.zeros(1, np.uint32)
     return stream, (int(stream[0]) | int(stream[1]) << 16) if words else 0
 
 
@@ -133,7 +135,7 @@ def _parts(
     track = np.full((n_columns, N_TRACKS), _FIRST_MEAN, np.int64)
     track[:, 2] = 0
     body = Body(columns, limits, missing, x, y, z, san, track, layout.window, layout.n_known, shape.hop)
-    filters = _filters(n, layout, shape, predictor, use_san)
+    filters = fresh_filters(n, layout, shape, predictor, use_san)
     size = filters.cov.shape[1] + 2
     window = min(layout.window, n) + 2
 
@@ -147,7 +149,7 @@ def _parts(
     return body, filters, room
 
 
-def _filters(n: int, layout: Layout, shape: PredictorShape, predictor: Any, use_san: bool) -> Filters:
+def fresh_filters(n: int, layout: Layout, shape: PredictorShape, predictor: Any, use_san: bool) -> Filters:
     """Return fresh predictors: covariances that know nothing but the start weights."""
     columns, n_columns = predictor.columns, len(predictor.columns)
     most = shape.own + shape.cross * int(columns[:, N_REFS].max(initial=0)) + 2 * SAN_REACH + 1

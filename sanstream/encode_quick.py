@@ -1,0 +1,99 @@
+"""What a segment coded by tables starts from: predictor weights by least squares over a few stretches (never normative)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from sanstream._loops_body import gather
+from sanstream._loops_linear import PAD, TERMS
+from sanstream.bank_delta import Delta, write_delta
+from sanstream.block_coding import MAX_DELTA_BYTES, SegmentCoding
+from sanstream.encode_plan import Plan
+from sanstream.group_state import loop_layout, loop_predictor, place_of
+from sanstream.group_tables import fresh_filters
+from sanstream.signal import IntSamples
+
+_STRETCHES, _STRETCH_SAMPLES = 6, 4096
+_LEAST_SAMPLES = 20_000
+"""Shorter segments cannot repay the bytes of their weights."""
+_PRIOR_SAMPLES = 300
+_LIMIT = (1 << 21) - 64
+_LEAST_SHARE = 0.01
+
+
+def quick_start(samples: IntSamples, plan: Plan) -> Plan:
+    """Return the plan with start weights, when the segment is long enough for them.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (n_samples, n_channels), int32
+    plan : Plan
+
+    Returns
+    -------
+    Plan
+    """
+    if len(samples) < _LEAST_SAMPLES:
+        return plan
+    coding = plan.coding
+    stretches = _stretches(samples, coding)
+    n_weights = coding.predictor.own + coding.predictor.cross * max(
+        (len(r) for g in coding.groups for r in g.references), default=0
+    )
+    weights = np.zeros((coding.n_channels, n_weights), np.int64)
+    ridges = np.zeros(coding.n_channels, np.int64)
+    for number, group in enumerate(coding.groups):
+        place = place_of(coding, number)
+        own, errors = _fit(stretches[:, list(place.columns)], coding, number)
+        for i, channel in enumerate(group.channels):
+            weights[channel] = np.clip(np.round(own[i, :n_weights] * 65536), -_LIMIT, _LIMIT)
+            ridges[channel] = int(np.clip(np.round(np.log2(max(errors[i], 0.25) * _PRIOR_SAMPLES)), 0, 34))
+    delta = write_delta(Delta(weights=weights, ridges=ridges), coding.n_channels)
+    if len(delta) > min(MAX_DELTA_BYTES, _LEAST_SHARE * samples.size):
+        return plan
+    return replace(plan, coding=replace(coding, bank_delta=delta))
+
+
+def _stretches(samples: IntSamples, coding: SegmentCoding) -> npt.NDArray[np.int64]:
+    """Evenly spaced stretches without their means, (n_stretches, n_channels, n), missing samples held at 0."""
+    starts = np.linspace(0, len(samples) - _STRETCH_SAMPLES, _STRETCHES).astype(int)
+    out = np.stack([samples[a : a + _STRETCH_SAMPLES].T.astype(np.int64) for a in starts])
+    for c, code in enumerate(coding.missing):
+        gone = out[:, c] == code if code is not None else np.zeros(out[:, c].shape, np.bool_)
+        level = int(np.round(out[:, c][~gone].mean())) if not gone.all() else 0
+        out[:, c] -= level
+        out[:, c][gone] = 0
+        reach = int(np.abs(out[:, c]).max(initial=0))
+        out[:, c] >>= min(16, max(0, reach.bit_length() - 16))
+    return out
+
+
+def _fit(
+    stretches: npt.NDArray[np.int64], coding: SegmentCoding, number: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return weights (own channel, regressor) and mean squared errors (own channel,) of a group."""
+    place = place_of(coding, number)
+    n = stretches.shape[2]
+    layout = loop_layout(coding, place, n)
+    filters = fresh_filters(n, layout, coding.predictor, loop_predictor(coding, place, number, False), False)
+    shape = filters.shape[place.n_known :]
+    size = filters.cov.shape[1] + 2
+    weights, errors = np.zeros((len(shape), size)), np.zeros(len(shape))
+    piece = np.zeros((size, size), np.int64)
+    for i, line in enumerate(shape):
+        total = np.zeros((size, size))
+        for signal in stretches:
+            z = np.zeros((len(signal), n + 2 * PAD), np.int32)
+            z[:, PAD : PAD + n] = signal
+            gather(z, line, PAD, n - PAD, piece)
+            total += piece
+        m = int(line[TERMS - 2])
+        lower = np.tril(total)[: m + 1, : m + 1]
+        square = lower + np.tril(lower, -1).T
+        known = square[:m, :m] + np.diag(1e-5 * np.diag(square[:m, :m]) + 1)
+        weights[i, :m] = np.linalg.solve(known, square[m, :m])
+        errors[i] = max(0.0, square[m, m] - weights[i, :m] @ square[m, :m]) / (len(stretches) * (n - 2 * PAD))
+    return weights, errors
