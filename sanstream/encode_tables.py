@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sanstream._loops_analysis import analyse_wavelets
-from sanstream._loops_group import SAMPLES, Plan, synthesise
+from sanstream._loops_group import CONSTANT, SAMPLES, Plan, synthesise
+from sanstream._loops_quantise import N_BINS, analyse_quick
 from sanstream._loops_rans import ENCODE
 from sanstream.encode_run import Decoded, GroupCoder
-from sanstream.group_tables import run_tables
+from sanstream.group_tables import loop_body, loop_room, run_tables
+
+_PREDICTED = 0.3
+"""Up to this share of a channel's noise an RMSE bound is met by prediction, above by the wavelet."""
+_PREDICTED_MAXIMUM = 1.0
 
 
 class TableCoder(GroupCoder):
@@ -22,24 +26,53 @@ class TableCoder(GroupCoder):
         if self.plan.n_act[0]:
             synthesise(self.kernels, self.plan, self.place.n_known, self.san)
         self._set_sparse_levels()
-        if self.bounds.kind.any():
-            analyse_wavelets(
-                self.layout, self._predictor(), self.plan, self.x, self._canvas(), self.missing, self.san,
-                self.bounds.kind, self.bounds.bound, self.effort.tries,
-            )  # fmt: skip
+        kind = self._wavelet_kinds()
+        if kind.any():
+            self._analyse(kind)
         for _ in range(4):
             if not self._settle_figures():
                 break
 
-    def _code(self, plan: Plan) -> tuple[bytes, npt.NDArray[np.int64]]:
-        predictor = self._predictor()
+    def _wavelet_kinds(self) -> npt.NDArray[np.int64]:
+        """Leave windows whose bound lies within the noise to prediction; the others' kind says how to analyse them."""
+        kind = self.bounds.kind.copy()
+        for c in self.own:
+            if not kind[:, c].any():
+                continue
+            noise = float(np.median(np.abs(np.diff(self.x[:, c], n=2)))) / 0.6745 / 6**0.5 if self.n > 3 else 1.0
+            limit = np.where(kind[:, c] == 2, _PREDICTED_MAXIMUM, _PREDICTED) * noise
+            within = (kind[:, c] > 0) & (self.bounds.bound[:, c] <= limit)
+            kind[within, c] = 0
+            self.plan.delta[within, c] = self.bounds.delta[within, c]
+        kind[self.plan.tool == CONSTANT] = 0
+        return kind
+
+    def _analyse(self, kind: npt.NDArray[np.int64]) -> None:
+        """Plan the windows of tools a and c."""
+        body = loop_body(
+            self.layout, self.coding.predictor, self._predictor(), False, self._across(self.x), self._known(),
+            self._across(self.missing), self._across(self.san),
+        )  # fmt: skip
+        body.y[self.place.n_known :] = body.x[self.place.n_known :]  # windows of tool b, nearly
+        room = loop_room(self.layout, 2)
+        window = len(room.values)
+        spectrum = (np.zeros(window), np.zeros(N_BINS, np.int64), np.zeros(N_BINS))
+        analyse_quick(body, self.plan, kind, self.bounds.bound, room, np.zeros(window), spectrum, self.effort.tries)
+
+    def _across(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        return np.ascontiguousarray(values.T)
+
+    def _known(self) -> npt.NDArray[np.int64]:
         y = np.zeros((self.n_columns, self.n), np.int64)
-        san = np.ascontiguousarray(self.san.T)
         if self.parent is not None:
             y[: self.place.n_known] = self.parent.samples.T
+        return y
+
+    def _code(self, plan: Plan) -> tuple[bytes, npt.NDArray[np.int64]]:
+        y = self._known()
         run = run_tables(
-            np.zeros(0, np.uint8), ENCODE, self.bank.models, self.layout, self.coding.predictor, predictor, self.kernels,
-            plan, np.ascontiguousarray(self.x.T), y, np.ascontiguousarray(self.missing.T), san,
+            np.zeros(0, np.uint8), ENCODE, self.bank.models, self.layout, self.coding.predictor, self._predictor(),
+            self.kernels, plan, self._across(self.x), y, self._across(self.missing), self._across(self.san),
         )  # fmt: skip
         return run, y.T
 

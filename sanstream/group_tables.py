@@ -73,12 +73,11 @@ def run_tables(
     CorruptError
         When the run is no such run.
     """
-    buffer = data if mode == DECODE else np.zeros(4096 + 64 * plan.tool.size + 64 * len(plan.act_index), np.uint8)
-    coder = np.zeros(CODER_SIZE, np.int64)
-    model = (models[0][:SIMPLE_END].astype(np.int32) << 8) | models[1][:SIMPLE_END]
-    code_front(coder, buffer, 0, len(buffer), mode, model, layout, predictor, kernels, plan, stop_after)
-    if stop_after == 0:
-        code_levels(coder, buffer, model, layout, predictor, plan)
+    buffer = data if mode == DECODE else np.zeros(4096 + 8 * plan.tool.size + 4 * plan.act_amp.size, np.uint8)
+    coder = _front(buffer, mode, models, layout, predictor, kernels, plan, stop_after)
+    if mode == ENCODE and coder[POS] > len(buffer) - 4:  # what did not fit was counted, not written
+        buffer = np.zeros(coder[POS] + 4, np.uint8)
+        coder = _front(buffer, mode, models, layout, predictor, kernels, plan, stop_after)
     if mode == DECODE and coder[POS] > coder[END] + 4:
         raise CorruptError(f"the front needs {coder[POS] - coder[END]} bytes past the end")
     if stop_after:
@@ -89,7 +88,10 @@ def run_tables(
     own = slice(layout.n_known, None)
     words = bool(((plan.tool[:, own] != CONSTANT) & (plan.tool[:, own] != SPARSE)).any())
     stream, state = _words(data, begin, words) if mode == DECODE else (_blank_stream(y, layout), 0)
-    body, filters, room = _parts(layout, shape, predictor, len(kernels.length) > 0, x, y, missing, san)
+    use_san = len(kernels.length) > 0
+    body = loop_body(layout, shape, predictor, use_san, x, y, missing, san)
+    filters = fresh_filters(y.shape[1], layout, shape, predictor, use_san)
+    room = loop_room(layout, filters.cov.shape[1] + 2)
     first = 2 if mode == DECODE else 0
     state, at = code_body(mode, state, first, stream, *new_rows(_SIZE, _COUNT), body, filters, plan, room)
     if mode == ENCODE:
@@ -101,6 +103,19 @@ def run_tables(
     if words and (at != len(stream) or state != LEAST):
         raise CorruptError(f"{len(stream)} words do not end where {at} were read")
     return b""
+
+
+def _front(
+    buffer: npt.NDArray[np.uint8], mode: int, models: Models, layout: Layout, predictor: Any, kernels: Kernels,
+    plan: Plan, stop_after: int,
+) -> Integers:  # fmt: skip
+    """Code what stands before the words; returns the arithmetic coder."""
+    coder = np.zeros(CODER_SIZE, np.int64)
+    model = (models[0][:SIMPLE_END].astype(np.int32) << 8) | models[1][:SIMPLE_END]
+    code_front(coder, buffer, 0, len(buffer), mode, model, layout, predictor, kernels, plan, stop_after)
+    if stop_after == 0:
+        code_levels(coder, buffer, model, layout, predictor, plan)
+    return coder
 
 
 def _words(data: npt.NDArray[np.uint8], begin: int, words: bool) -> tuple[npt.NDArray[np.uint32], int]:
@@ -119,10 +134,11 @@ def _blank_stream(y: Integers, layout: Layout) -> npt.NDArray[np.uint32]:
     return np.empty(MOST_WORDS * y.shape[1] * n_own + 16 * n_own * (y.shape[1] // layout.window + 1), np.uint32)
 
 
-def _parts(
+def loop_body(
     layout: Layout, shape: PredictorShape, predictor: Any, use_san: bool, x: Integers, y: Integers,
     missing: npt.NDArray[np.uint8], san: Integers,
-) -> tuple[Body, Filters, Room]:  # fmt: skip
+) -> Body:  # fmt: skip
+    """Return a group's signals as the loops take them; parameters as for :func:`run_tables`."""
     n_columns, n = y.shape
     columns = predictor.columns
     z = np.zeros((n_columns * (2 if use_san else 1), n + 2 * PAD), np.int32)
@@ -134,19 +150,20 @@ def _parts(
     limits = np.stack([layout.lower, layout.upper, layout.absent], axis=1)
     track = np.full((n_columns, N_TRACKS), _FIRST_MEAN, np.int64)
     track[:, 2] = 0
-    body = Body(columns, limits, missing, x, y, z, san, track, layout.window, layout.n_known, shape.hop)
-    filters = fresh_filters(n, layout, shape, predictor, use_san)
-    size = filters.cov.shape[1] + 2
-    window = min(layout.window, n) + 2
+    return Body(columns, limits, missing, x, y, z, san, track, layout.window, layout.n_known, shape.hop)
+
+
+def loop_room(layout: Layout, size: int) -> Room:
+    """Return scratch for one window and matrices of ``size``."""
+    window = min(layout.window, layout.n) + 2
 
     def zeros(*dimensions: int) -> Integers:
         return np.zeros(dimensions, np.int64)
 
-    room = Room(
+    return Room(
         zeros(window), zeros(window), zeros(size), zeros(window), zeros(window), zeros(window), zeros(size, size),
         zeros(size, size), zeros(MAX_LEVELS + 3),
     )  # fmt: skip
-    return body, filters, room
 
 
 def fresh_filters(n: int, layout: Layout, shape: PredictorShape, predictor: Any, use_san: bool) -> Filters:
