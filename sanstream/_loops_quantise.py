@@ -20,6 +20,8 @@ from sanstream._loops_wavelet import FRACTION, STEPS
 
 N_BINS = 8 * 48
 _ROUNDS = 6
+_ISOLATED = 0.15
+_HALF = 8
 _NO_COST = 40
 """Step of a window without coefficients."""
 _rmse_code = lean(getattr(rmse_code, "py_func", rmse_code))
@@ -124,25 +126,22 @@ def _choose(count, energy, budget, width):
 
 
 @lean
-def _cost(count, s, width):
-    """Proxy of the bits of a histogram at step ``s``."""
-    cost = 0.0
-    for k in range(max(s + 24 - width, 0), N_BINS):
-        cost += count[k] * (4.5 + 1.7 * max(k - s - 24, 0) / 8.0)
-    return cost
-
-
-@lean
 def _quantise(coefs, n, step, threshold, q):
-    """Quantise with a dead zone of ``threshold`` steps; returns the squared error."""
+    """Quantise with a dead zone of ``threshold`` steps, wider between small neighbours; returns the squared error."""
     inverse = 1.0 / step
+    small = 0.5 * step
     total = 0.0
+    before = 0.0
+    v = float(abs(coefs[0]))
     for i in range(n):
-        v = float(abs(coefs[i]))
+        after = float(abs(coefs[i + 1])) if i + 1 < n else 0.0
         r = v * inverse
-        m = math.floor(r + 0.5) if r >= threshold else 0.0
+        least = threshold + (_ISOLATED if before < small and after < small else 0.0)
+        m = math.floor(r + 0.5) if r >= least else 0.0
         d = v - m * step
         total += d * d
+        before = v
+        v = after
         k = np.int64(m)
         q[i] = k if coefs[i] > 0 else -k
     return total
@@ -160,7 +159,7 @@ def _exact(x, missing, prediction, values, n, limits):
 
 
 @lean
-def _within_rmse(x, missing, prediction, coefs, n, present, bound, limits, q, room, spectrum, widths):
+def _within_rmse(x, missing, prediction, coefs, n, present, bound, limits, q, room, spectrum, trials):
     """Quantise one window so that its RMSE stays within ``bound``: (step or -1, squared error, maximum error)."""
     magnitudes, count, energy = spectrum
     limit = bound * bound * present * (1 - 1e-9)
@@ -176,19 +175,13 @@ def _within_rmse(x, missing, prediction, coefs, n, present, bound, limits, q, ro
         if total <= limit:
             return _NO_COST, total, worst
     for _ in range(_ROUNDS):
-        step = -1
-        least = 1e300
-        width = 4
-        for k in range(widths):
-            s = _choose(count, energy, budget, 5 - 2 * k)
-            cost = _cost(count, s, 5 - 2 * k)
-            if s >= 0 and cost < least:
-                least, step, width = cost, s, 5 - 2 * k
+        step = _choose(count, energy, budget, _HALF) - 1
         if step < 0:
             return -1, 0.0, np.int64(0)
-        low, high = 0.5, 2.0 ** (-(width - 3) / 8.0)
-        threshold = 2.0 ** (-width / 8.0)
-        for _ in range(3):
+        low, high = 0.5, 1.3
+        threshold = 0.6
+        error = 0.0
+        for _ in range(trials):
             error = _quantise(coefs, n, STEPS[step], threshold, q)
             if error <= budget:
                 low = threshold
@@ -196,7 +189,7 @@ def _within_rmse(x, missing, prediction, coefs, n, present, bound, limits, q, ro
                     break
             else:
                 high = threshold
-            threshold = 0.5 * (low + high)
+            threshold = 0.5 * (low + min(high, low + 0.2))
         if error > budget:
             _quantise(coefs, n, STEPS[step], low, q)
         restore(q, STEPS[step], n, room.values, room.even, room.odd)
@@ -233,11 +226,11 @@ def _within_maximum(x, missing, prediction, coefs, n, delta, limits, q, correcti
 
 
 @lean_entry
-def analyse_quick(body, plan, kind, bound, room, rest, spectrum, widths):
+def analyse_quick(body, plan, kind, bound, room, rest, spectrum, trials):
     """Plan tools a and c for a whole group block; ``body.y`` receives what the decoder will give.
 
     ``kind`` per window and column: 0 leave the plan as it is, 1 RMSE bound (``bound[w, c]`` digital steps), 2 maximum-error
-    bound. Windows whose bound no step reaches get tool b, lossless. ``widths``: dead zones tried.
+    bound. Windows whose bound no step reaches get tool b, lossless. ``trials``: dead zones tried.
     """
     n_windows, n_columns = plan.tool.shape
     for w in range(n_windows):
@@ -262,7 +255,7 @@ def analyse_quick(body, plan, kind, bound, room, rest, spectrum, widths):
             corrections = plan.corrections[c, a:b]
             if kind[w, c] == 1:
                 step, total, worst = _within_rmse(
-                    x, missing, prediction, coefs, n, present, bound[w, c], limits, q, room, spectrum, widths
+                    x, missing, prediction, coefs, n, present, bound[w, c], limits, q, room, spectrum, trials
                 )
             else:
                 delta = np.int64(bound[w, c])

@@ -203,8 +203,8 @@ def _problem(coding: SegmentCoding) -> str:
     if coding.coder not in (MIXING, TABLES):
         return f"coder {coding.coder!r} is neither {MIXING!r} nor {TABLES!r}"
     mixing = coding.coder == MIXING
-    if (shape.ahead, shape.filter) != (0, 16) if mixing else not (0 <= shape.ahead <= 8 and 0 <= shape.filter <= 32):
-        return f"predictor {shape} is outside its limits (ahead 0-8 and filter 0-32; with mixing 0 and 16)"
+    if (shape.ahead, shape.filter) != (0, 16) if mixing else not (0 <= shape.ahead <= 8 and shape.filter in (0, 8, 16)):
+        return f"predictor {shape} is outside its limits (ahead 0-8, filter 0, 8 or 16; with mixing 0 and 16)"
     return _group_problem(coding)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import google_crc32c
 from format_coder import STEPS, Bank, Run, clamp, half, read_delta
 from format_predictor import Predictor
+from format_tables import CORRECTION, SAMPLE, Linear, Means, Words, front_length
+from format_tables import coefficients as table_coefficients
 
 TOOL, BAND, KERNEL = 2624, 2688, 2816
 COEF = (3072, 16384, 29696, 43008, 56320, 62976)
@@ -102,8 +104,11 @@ class GroupDecoder:
             self.base.append(last)
             self.shift.append(clamp(self.run.integer(SHIFT), 0, 16))
         self.synthesise()
-        self.predictor = Predictor(self, coding["predictor"], delta)
         self.cross = {c: [0, 0, 0] for c in self.own}
+        if coding["coder"] == "tables":
+            TableWindows(self, data, coding["predictor"], delta)
+            return
+        self.predictor = Predictor(self, coding["predictor"][:3], delta)
         for w in range(len(self.tool)):
             self.decode_window(w)
         assert len(data) <= self.run.at <= len(data) + 4
@@ -195,26 +200,92 @@ class GroupDecoder:
                 if self.tool[w][c] == 1:
                     self.predictor.decode(t, c, self.delta[w][c])
 
-    def decode_wavelet(self, w: int, c: int, a: int, b: int, other: list[int] | None) -> list[int]:
-        """Clause 7.8."""
-        refs = self.refs[c][:3]
-        for j, r in enumerate(refs):
+    def cross_weights(self, w: int, c: int) -> list[int]:
+        """Clause 7.8, first sentence."""
+        for j, r in enumerate(self.refs[c][:3]):
             allowed = r < c and (r < self.n_known or self.tool[w][r] in (0, 2))
             self.cross[c][j] = clamp(self.cross[c][j] + self.run.integer(CROSS), -4096, 4096) if allowed else 0
+        return self.cross[c][:]
+
+    def decode_wavelet(self, w: int, c: int, a: int, b: int, other: list[int] | None) -> list[int]:
+        """Clause 7.8."""
+        self.cross_weights(w, c)
         n, step = b - a, STEPS[self.steps[w][c]]
         shape = forward([v << 6 for v in self.san[c][a:b]])
         q = coefficients(self.run, n, shape, step, other)
-        residual = [(v + 32) >> 6 for v in inverse([v * step for v in q])]
-        corrected = corrections(self.run, n) if self.tool[w][c] == 2 else None
-        for i in range(n):
+        self.rebuild(w, c, a, q, self.cross[c], corrections(self.run, n) if self.tool[w][c] == 2 else None)
+        return q
+
+    def rebuild(self, w: int, c: int, a: int, q: list[int], cross: list[int], corrected: list[int] | None) -> None:
+        """Clause 7.8, the samples."""
+        refs = self.refs[c][:3]
+        residual = [(v + 32) >> 6 for v in inverse([v * STEPS[self.steps[w][c]] for v in q])]
+        for i in range(len(q)):
             t = a + i
             lean = sum(
-                k * (self.y[r][t] - self.base[r] - self.san[r][t]) for k, r in zip(self.cross[c], refs, strict=False)
+                k * (self.y[r][t] - self.base[r] - self.san[r][t]) for k, r in zip(cross, refs, strict=False)
             )
             v = self.settle(self.base[c] + self.san[c][t] + ((lean + 16) >> 5) + residual[i], c)
             if corrected:
                 v = self.settle(v + corrected[i] * (2 * self.delta[w][c] + 1), c)
             self.y[c][t] = v
+
+
+class TableWindows:
+    """Clauses 16 to 18: what stands after the bases in a run of coder tables."""
+
+    def __init__(self, g: GroupDecoder, data: bytes, shape: list[int], delta: Any) -> None:
+        self.g = g
+        levels, cross = self.levels()
+        words = None
+        if any(tool not in (3, 4) for tools in g.tool for tool in tools.values()):
+            words = Words(data[front_length(g.run) :])
+        else:
+            assert front_length(g.run) == len(data)
+        g.done = [g.n if c < g.n_known else 0 for c in range(len(g.columns))]  # type: ignore[attr-defined]
+        self.errors, self.corrections = {c: Means() for c in g.own}, {c: Means() for c in g.own}
+        self.bands = dict.fromkeys(g.own, 0)
+        linear = {c: Linear(g, c, shape, delta) for c in g.own}
+        for w in range(len(g.tool)):
+            a, b = w * g.window, min(g.n, (w + 1) * g.window)
+            other: list[int] | None = None
+            for c in g.own:
+                tool = g.tool[w][c]
+                missing = [t in g.missing[c] for t in range(a, b)]
+                if tool in (3, 4):
+                    san = g.san[c][a:b] if tool == 4 else [0] * (b - a)
+                    g.y[c][a:b] = [g.settle(levels[w, c] + v, c) for v in san]
+                elif tool == 1:
+                    assert words
+                    linear[c].window(a, b, self.errors[c].series(words, SAMPLE, missing), g.delta[w][c])
+                else:
+                    assert words
+                    other = self.wavelet(words, w, c, a, b, other)
+                    corrected = self.corrections[c].series(words, CORRECTION, missing) if tool == 2 else None
+                    g.rebuild(w, c, a, other, cross[w, c], corrected)
+                g.done[c] = b  # type: ignore[attr-defined]
+        assert words is None or (words.state == 2**16 and words.at == len(words.words))
+
+    def levels(self) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], list[int]]]:
+        """Clause 16.1."""
+        g, levels, cross = self.g, {}, {}
+        for w in range(len(g.tool)):
+            for c in g.own:
+                tool = g.tool[w][c]
+                if tool in (3, 4):
+                    v = g.base[c] + g.run.integer(CONSTANT if tool == 3 else MEAN)
+                    levels[w, c] = clamp(v, g.low[c], g.high[c])
+                if tool in (0, 2):
+                    cross[w, c] = g.cross_weights(w, c)
+                else:
+                    g.cross[c] = [0, 0, 0]
+        return levels, cross
+
+    def wavelet(self, words: Words, w: int, c: int, a: int, b: int, other: list[int] | None) -> list[int]:
+        g = self.g
+        shape = forward([v << 6 for v in g.san[c][a:b]]) if g.found else [0] * (b - a)
+        starts = [0, *sizes(b - a)[::-1]]
+        q, self.bands[c] = table_coefficients(words, shape, g.steps[w][c], other, starts, self.bands[c])
         return q
 
 
