@@ -161,9 +161,9 @@ def _edges() -> Made:
 
 def _tables(made: Made, own: int = 8, cross: int = 3, taps: int = 8) -> Made:
     """Return the same case coded by tables."""
-    samples, coding, *rest = made
+    samples, coding, qualities, bank, kernels = made
     shape = PredictorShape(own, cross, 128, min(2, cross), taps)
-    return samples, replace(coding, coder=TABLES, predictor=shape), *rest
+    return samples, replace(coding, coder=TABLES, predictor=shape), qualities, bank, kernels
 
 
 def _mixed_tools() -> Made:
@@ -201,7 +201,7 @@ VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
     "range_32_bit": ("9.2", lambda: _wide(32)),
     "range_edges": ("7.9", _edges),
     "t_constant": ("16", lambda: _tables(_constant())),
-    "t_corrections": ("17", lambda: _tables(_plain(ecg(500, 2), Quality(MAX_ERROR, 8.0), groups=(Group((0, 1), -1, ((), (0,))),)))),
+    "t_corrections": ("17", lambda: _tables(_plain(ecg(500, 2), Quality(MAX_ERROR, 8.0), groups=_references(2)))),
     "t_gaps": ("18", lambda: _tables(_gaps(lossless=True))),
     "t_groups": ("18", lambda: _tables(_groups())),
     "t_groups_kernels": ("17", lambda: _tables(_groups_and_kernels())),

@@ -30,8 +30,9 @@ N_TRACKS = 5
 """Per column: two running means of prediction errors, bands of the last wavelet window, two of corrections."""
 
 Body = namedtuple("Body", "columns limits missing x y z san track window n_known hop")
-"""``columns`` as in :mod:`sanstream._loops_samples`; ``limits`` (column, 3) digital range and missing code; ``missing``,
-``x``, ``y``, ``san`` (column, sample); ``z`` (signal, PAD + samples + PAD) int32; ``track`` (column, N_TRACKS)."""
+"""``columns`` as in :mod:`sanstream._loops_samples`; ``limits`` (column, 3) digital range and missing code;
+``missing``, ``x``, ``y``, ``san`` (column, sample); ``z`` (signal, PAD + samples + PAD) int32; ``track`` (column,
+N_TRACKS)."""
 
 Filters = namedtuple("Filters", "shape weights cov taps errors")
 """Predictors by column, as :func:`sanstream._loops_linear.learn` and ``predict`` take them."""

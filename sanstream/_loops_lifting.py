@@ -1,4 +1,4 @@
-"""Compiled loops: the wavelet of FORMAT.md clause 8.2 with even and odd samples apart, so that lifting runs in vectors."""
+"""Compiled loops: the wavelet of FORMAT.md clause 8.2, even and odd samples apart, so that lifting runs in vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled loops: linear prediction, its weights solved from the samples before, piece by piece (FORMAT.md clause 18)."""
+"""Compiled loops: linear prediction, its weights solved from the samples before it (FORMAT.md clause 18)."""
 
 from __future__ import annotations
 
@@ -143,9 +143,10 @@ def _adapt(n, taps, history, error, energy):
 def predict(mode, a, b, x, y, signal, missing, values, base, shift, limits, delta, shape, weights, taps, errors, room):
     """Predict samples ``a:b`` of one column with fixed weights; ``y`` and ``signal`` receive what was decoded.
 
-    ``values`` (from sample ``a`` on) holds the prediction errors in quanta; encoding fills it from ``x``. ``limits`` are
-    the digital range and the missing code; ``taps`` (filter,) weights of the LMS filter, the latest sample's last;
-    ``errors`` (PAD + samples + PAD) what it filters; ``room``: what the other terms predict, and the weights backwards.
+    ``missing`` and ``values`` start at sample ``a``; ``values`` holds the prediction errors in quanta, encoding fills
+    it from ``x``. ``limits`` are the digital range and the missing code; ``taps`` (filter,) weights of the LMS filter, the
+    latest sample's last; ``errors`` (PAD + samples + PAD) what it filters; ``room``: what the other terms predict, and
+    the weights backwards.
     """
     others, backwards = room
     lower, upper, absent = limits[0], limits[1], limits[2]

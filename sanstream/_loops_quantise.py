@@ -247,7 +247,19 @@ def analyse_quick(body, plan, kind, bound, room, rest, spectrum, trials):
             coefs = room.shape
             q = plan.coefs[c, a:b]
             fit_cross(
-                body.columns, plan.tool, body.n_known, w, a, b, c, body.x, body.y, body.san, body.missing, plan.cross, rest
+                body.columns,
+                plan.tool,
+                body.n_known,
+                w,
+                a,
+                b,
+                c,
+                body.x,
+                body.y,
+                body.san,
+                body.missing,
+                plan.cross,
+                rest,
             )
             lean_on(body.columns, plan.cross[w, c], body.y, body.san, a, b, c, prediction)
             present = _residual(x, missing, prediction, n, coefs, room.even, room.odd)

@@ -40,7 +40,7 @@ def new_rows(size: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 @lean
 def _rebuild(mode, rows, slots, row):
-    """Make a row's frequencies from its counts: each symbol at least 1 slot, what is left to the first most frequent."""
+    """Give a row slots by its counts: each symbol at least one, what is left to the first most frequent."""
     size = np.int64(rows[row, _SIZE])
     total = np.int64(0)
     for s in range(size):
@@ -78,7 +78,7 @@ def _rebuild(mode, rows, slots, row):
 
 @lean
 def _refill(state, at, stream):
-    """Take a word when the state has become small, without a branch; past the stream's end its last word comes again."""
+    """Take a word when the state has become small, without a branch; past the end the last word comes again."""
     needed = 1 if state < LEAST else 0
     word = np.int64(stream[min(at, stream.shape[0] - 1)])
     return (state << (needed << 4)) | (word & -needed), at + needed
@@ -164,7 +164,7 @@ def write_words(stream, n, words):
 def end_front(coder, buf):
     """End the arithmetic coder's part of a run; returns the byte where the words begin.
 
-    Writes the fewest bytes that say the interval whatever follows them; a decoder knows their number from its own state.
+    Writes the fewest bytes that say the interval whatever follows them; a decoder knows their number from its state.
     """
     low = coder[LOW]
     high = coder[HIGH]

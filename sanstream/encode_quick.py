@@ -1,4 +1,4 @@
-"""What a segment coded by tables starts from: predictor weights by least squares over a few stretches (never normative)."""
+"""What a segment coded by tables starts from: predictor weights by least squares over stretches (never normative)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy.typing as npt
 
 from sanstream._loops_body import gather
 from sanstream._loops_linear import PAD, TERMS
-from sanstream.bank_delta import Delta, write_delta
+from sanstream.bank_delta import Delta, read_delta, write_delta
 from sanstream.block_coding import MAX_DELTA_BYTES, SegmentCoding
-from sanstream.encode_plan import Plan
+from sanstream.encode_kernels import adapt
+from sanstream.encode_plan import Plan, encode_numbers
 from sanstream.group_state import loop_layout, loop_predictor, place_of
 from sanstream.group_tables import fresh_filters
+from sanstream.quality import SPARSE
 from sanstream.signal import IntSamples
 
 _STRETCHES, _STRETCH_SAMPLES = 6, 4096
@@ -22,10 +24,11 @@ _LEAST_SAMPLES = 20_000
 _PRIOR_SAMPLES = 300
 _LIMIT = (1 << 21) - 64
 _LEAST_SHARE = 0.01
+_LEARN_WINDOWS = 16
 
 
 def quick_start(samples: IntSamples, plan: Plan) -> Plan:
-    """Return the plan with start weights, when the segment is long enough for them.
+    """Return the plan with start weights and kernels, as far as they repay their own bytes.
 
     Parameters
     ----------
@@ -36,6 +39,63 @@ def quick_start(samples: IntSamples, plan: Plan) -> Plan:
     -------
     Plan
     """
+    start = _with_weights(samples, plan)
+    return _with_kernels(samples, start)
+
+
+def _with_kernels(samples: IntSamples, plan: Plan) -> Plan:
+    """Return the plan with kernels learned from a few windows, when trial blocks become smaller by more than they cost."""
+    sparse = any(q.kind == SPARSE for q in plan.qualities)
+    seconds = plan.effort.kernel_seconds or ((0.65,) if sparse else ())
+    channels = list(plan.coding.groups[0].channels)
+    best, size = plan, _trial_size(samples, plan) if seconds else 0.0
+    for length in seconds:
+        part = _windows(samples, plan)[:, channels]
+        gone = np.zeros(len(part), np.bool_)
+        for i, c in enumerate(channels):
+            if plan.coding.missing[c] is not None:
+                gone |= part[:, i] == plan.coding.missing[c]
+        choice = adapt(
+            part, ~gone, plan.coding.rate, plan.bank, seconds=length, n_kernels=max(2, plan.effort.n_kernels),
+            n_rounds=max(2, plan.effort.n_rounds), device="cpu",
+        )  # fmt: skip
+        if choice is None:
+            continue
+        shifts = np.zeros(plan.coding.n_channels, np.int64)
+        shifts[channels] = choice.shifts
+        before = read_delta(plan.coding.bank_delta, plan.coding.n_channels)
+        data = write_delta(replace(before, kernels=choice.kernels, shifts=shifts), plan.coding.n_channels)
+        if len(data) > MAX_DELTA_BYTES:
+            continue
+        other = replace(plan, kernels=choice, coding=replace(plan.coding, bank_delta=data))
+        other_size = _trial_size(samples, other)
+        if other_size < size or (sparse and best.kernels is None):
+            best, size = other, other_size
+    return best
+
+
+def _windows(samples: IntSamples, plan: Plan) -> IntSamples:
+    """Evenly spaced windows of ten seconds, one after the other."""
+    size = min(max(32, round(float(plan.coding.rate) * 10)), 16384)
+    count = len(samples) // size
+    if count <= _LEARN_WINDOWS:
+        return samples
+    starts = np.linspace(0, count - 1, _LEARN_WINDOWS).round().astype(int) * size
+    return np.concatenate([samples[a : a + size] for a in starts])
+
+
+def _trial_size(samples: IntSamples, plan: Plan) -> float:
+    """Return the segment's size in bytes, extrapolated from trial blocks."""
+    coding = plan.coding
+    n_blocks = coding.n_blocks(len(samples))
+    whole = max(1, len(samples) // coding.block_samples)
+    numbers = sorted(set(np.linspace(0, whole - 1, max(1, plan.effort.n_trial_blocks) + 2).round().astype(int)[1:-1]))
+    total = sum(map(len, encode_numbers(samples, plan, numbers)))
+    return total * n_blocks / len(numbers) + 4 / 3 * len(coding.bank_delta)
+
+
+def _with_weights(samples: IntSamples, plan: Plan) -> Plan:
+    """Return the plan with start weights, when the segment is long enough for them."""
     if len(samples) < _LEAST_SAMPLES:
         return plan
     coding = plan.coding

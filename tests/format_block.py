@@ -222,9 +222,7 @@ class GroupDecoder:
         residual = [(v + 32) >> 6 for v in inverse([v * STEPS[self.steps[w][c]] for v in q])]
         for i in range(len(q)):
             t = a + i
-            lean = sum(
-                k * (self.y[r][t] - self.base[r] - self.san[r][t]) for k, r in zip(cross, refs, strict=False)
-            )
+            lean = sum(k * (self.y[r][t] - self.base[r] - self.san[r][t]) for k, r in zip(cross, refs, strict=False))
             v = self.settle(self.base[c] + self.san[c][t] + ((lean + 16) >> 5) + residual[i], c)
             if corrected:
                 v = self.settle(v + corrected[i] * (2 * self.delta[w][c] + 1), c)
