@@ -144,9 +144,9 @@ def predict(mode, a, b, x, y, signal, missing, values, base, shift, limits, delt
     """Predict samples ``a:b`` of one column with fixed weights; ``y`` and ``signal`` receive what was decoded.
 
     ``missing`` and ``values`` start at sample ``a``; ``values`` holds the prediction errors in quanta, encoding fills
-    it from ``x``. ``limits`` are the digital range and the missing code; ``taps`` (filter,) weights of the LMS filter, the
-    latest sample's last; ``errors`` (PAD + samples + PAD) what it filters; ``room``: what the other terms predict, and
-    the weights backwards.
+    it from ``x``. ``limits`` are the digital range and the missing code; ``taps`` (filter,) weights of the LMS filter,
+    the latest sample's last; ``errors`` (PAD + samples + PAD) what it filters; ``room``: what the other terms predict,
+    and the weights backwards.
     """
     others, backwards = room
     lower, upper, absent = limits[0], limits[1], limits[2]

@@ -1,7 +1,7 @@
 """Compiled loops of the encoder: kernels matched with a block directly, for runs coded by tables. Not normative.
 
-Signals are float32 (channel, sample) with ``m`` zeros on both sides, ``m`` being the longest kernel's taps, so that sample
-t stands at t + m.
+Signals are float32 (channel, sample) with ``m`` zeros on both sides, ``m`` being the longest kernel's taps, so that
+sample t stands at t + m.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compiled loops of the encoder: quick quantisation under a bound, for runs coded by tables. Not normative.
 
-One pass puts the coefficients of a window into a histogram of eighths of an octave; from it follow the error and the cost
-of every step and dead zone. What is chosen is checked with the decoder's own integers.
+One pass puts the coefficients of a window into a histogram of eighths of an octave; from it follows the error at every
+step. What is chosen is checked with the decoder's own integers.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ _maximum_code = lean(getattr(maximum_code, "py_func", maximum_code))
 
 
 @lean
-def fit_cross(columns, tool, n_known, w, a, b, c, x, y, san, missing, cross, rest):
+def fit_cross(body, plan, w, a, b, c, rest):
     """Choose cross-channel weights by least squares, one reference after the other."""
+    columns, x, y, san, missing = body.columns, body.x, body.y, body.san, body.missing
+    tool, cross = plan.tool, plan.cross
     base = columns[c, BASE]
     own = 0.0
     for i in range(b - a):
@@ -41,7 +43,7 @@ def fit_cross(columns, tool, n_known, w, a, b, c, x, y, san, missing, cross, res
         cross[w, c, j] = 0
     for j in range(min(N_CROSS, columns[c, N_REFS])):
         r = columns[c, REFS + j]
-        if r >= c or (r >= n_known and tool[w, r] != WAVELET and tool[w, r] != CORRECTED):
+        if r >= c or (r >= body.n_known and tool[w, r] != WAVELET and tool[w, r] != CORRECTED):
             continue
         energy = 0.0
         product = 0.0
@@ -229,8 +231,8 @@ def _within_maximum(x, missing, prediction, coefs, n, delta, limits, q, correcti
 def analyse_quick(body, plan, kind, bound, room, rest, spectrum, trials):
     """Plan tools a and c for a whole group block; ``body.y`` receives what the decoder will give.
 
-    ``kind`` per window and column: 0 leave the plan as it is, 1 RMSE bound (``bound[w, c]`` digital steps), 2 maximum-error
-    bound. Windows whose bound no step reaches get tool b, lossless. ``trials``: dead zones tried.
+    ``kind`` per window and column: 0 leave the plan as it is, 1 RMSE bound (``bound[w, c]`` digital steps), 2
+    maximum-error bound. Windows whose bound no step reaches get tool b, lossless. ``trials``: dead zones tried.
     """
     n_windows, n_columns = plan.tool.shape
     for w in range(n_windows):
@@ -246,21 +248,7 @@ def analyse_quick(body, plan, kind, bound, room, rest, spectrum, trials):
             prediction = room.others
             coefs = room.shape
             q = plan.coefs[c, a:b]
-            fit_cross(
-                body.columns,
-                plan.tool,
-                body.n_known,
-                w,
-                a,
-                b,
-                c,
-                body.x,
-                body.y,
-                body.san,
-                body.missing,
-                plan.cross,
-                rest,
-            )
+            fit_cross(body, plan, w, a, b, c, rest)
             lean_on(body.columns, plan.cross[w, c], body.y, body.san, a, b, c, prediction)
             present = _residual(x, missing, prediction, n, coefs, room.even, room.odd)
             delta = np.int64(0)

@@ -1,4 +1,4 @@
-"""Kernels for runs coded by tables: learned from a few windows, matched by compiled loops, kept when trial blocks shrink."""
+"""Activations of blocks coded by tables: kernels matched by compiled loops (never normative)."""
 
 from __future__ import annotations
 

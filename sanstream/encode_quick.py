@@ -44,7 +44,7 @@ def quick_start(samples: IntSamples, plan: Plan) -> Plan:
 
 
 def _with_kernels(samples: IntSamples, plan: Plan) -> Plan:
-    """Return the plan with kernels learned from a few windows, when trial blocks become smaller by more than they cost."""
+    """Return the plan with kernels learned from a few windows, when trial blocks shrink by more than they cost."""
     sparse = any(q.kind == SPARSE for q in plan.qualities)
     seconds = plan.effort.kernel_seconds or ((0.65,) if sparse else ())
     channels = list(plan.coding.groups[0].channels)

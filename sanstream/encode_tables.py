@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +16,14 @@ from sanstream.group_tables import loop_body, loop_room, run_tables
 _PREDICTED = 0.3
 """Up to this share of a channel's noise an RMSE bound is met by prediction, above by the wavelet."""
 _PREDICTED_MAXIMUM = 1.0
+
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+def _across(values: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
+    """Return (column, sample) from (sample, column)."""
+    return np.ascontiguousarray(values.T)
 
 
 class TableCoder(GroupCoder):
@@ -50,17 +60,14 @@ class TableCoder(GroupCoder):
     def _analyse(self, kind: npt.NDArray[np.int64]) -> None:
         """Plan the windows of tools a and c."""
         body = loop_body(
-            self.layout, self.coding.predictor, self._predictor(), False, self._across(self.x), self._known(),
-            self._across(self.missing), self._across(self.san),
+            self.layout, self.coding.predictor, self._predictor(), False, _across(self.x), self._known(),
+            _across(self.missing), _across(self.san),
         )  # fmt: skip
         body.y[self.place.n_known :] = body.x[self.place.n_known :]  # windows of tool b, nearly
         room = loop_room(self.layout, 2)
         window = len(room.values)
         spectrum = (np.zeros(window), np.zeros(N_BINS, np.int64), np.zeros(N_BINS))
         analyse_quick(body, self.plan, kind, self.bounds.bound, room, np.zeros(window), spectrum, self.effort.tries)
-
-    def _across(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        return np.ascontiguousarray(values.T)
 
     def _known(self) -> npt.NDArray[np.int64]:
         y = np.zeros((self.n_columns, self.n), np.int64)
@@ -72,7 +79,7 @@ class TableCoder(GroupCoder):
         y = self._known()
         run = run_tables(
             np.zeros(0, np.uint8), ENCODE, self.bank.models, self.layout, self.coding.predictor, self._predictor(),
-            self.kernels, plan, self._across(self.x), y, self._across(self.missing), self._across(self.san),
+            self.kernels, plan, _across(self.x), y, _across(self.missing), _across(self.san),
         )  # fmt: skip
         return run, y.T
 

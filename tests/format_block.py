@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-from itertools import pairwise
 from typing import Any
 
 import google_crc32c
 from format_coder import STEPS, Bank, Run, clamp, half, read_delta
 from format_predictor import Predictor
-from format_tables import CORRECTION, SAMPLE, Linear, Means, Words, front_length
-from format_tables import coefficients as table_coefficients
+from format_table_windows import TableWindows
+from format_wavelet import forward, inverse, sizes
 
 TOOL, BAND, KERNEL = 2624, 2688, 2816
 COEF = (3072, 16384, 29696, 43008, 56320, 62976)
@@ -227,106 +226,6 @@ class GroupDecoder:
             if corrected:
                 v = self.settle(v + corrected[i] * (2 * self.delta[w][c] + 1), c)
             self.y[c][t] = v
-
-
-class TableWindows:
-    """Clauses 16 to 18: what stands after the bases in a run of coder tables."""
-
-    def __init__(self, g: GroupDecoder, data: bytes, shape: list[int], delta: Any) -> None:
-        self.g = g
-        levels, cross = self.levels()
-        words = None
-        if any(tool not in (3, 4) for tools in g.tool for tool in tools.values()):
-            words = Words(data[front_length(g.run) :])
-        else:
-            assert front_length(g.run) == len(data)
-        g.done = [g.n if c < g.n_known else 0 for c in range(len(g.columns))]  # type: ignore[attr-defined]
-        self.errors, self.corrections = {c: Means() for c in g.own}, {c: Means() for c in g.own}
-        self.bands = dict.fromkeys(g.own, 0)
-        linear = {c: Linear(g, c, shape, delta) for c in g.own}
-        for w in range(len(g.tool)):
-            a, b = w * g.window, min(g.n, (w + 1) * g.window)
-            other: list[int] | None = None
-            for c in g.own:
-                tool = g.tool[w][c]
-                missing = [t in g.missing[c] for t in range(a, b)]
-                if tool in (3, 4):
-                    san = g.san[c][a:b] if tool == 4 else [0] * (b - a)
-                    g.y[c][a:b] = [g.settle(levels[w, c] + v, c) for v in san]
-                elif tool == 1:
-                    assert words
-                    linear[c].window(a, b, self.errors[c].series(words, SAMPLE, missing), g.delta[w][c])
-                else:
-                    assert words
-                    other = self.wavelet(words, w, c, a, b, other)
-                    corrected = self.corrections[c].series(words, CORRECTION, missing) if tool == 2 else None
-                    g.rebuild(w, c, a, other, cross[w, c], corrected)
-                g.done[c] = b  # type: ignore[attr-defined]
-        assert words is None or (words.state == 2**16 and words.at == len(words.words))
-
-    def levels(self) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], list[int]]]:
-        """Clause 16.1."""
-        g, levels, cross = self.g, {}, {}
-        for w in range(len(g.tool)):
-            for c in g.own:
-                tool = g.tool[w][c]
-                if tool in (3, 4):
-                    v = g.base[c] + g.run.integer(CONSTANT if tool == 3 else MEAN)
-                    levels[w, c] = clamp(v, g.low[c], g.high[c])
-                if tool in (0, 2):
-                    cross[w, c] = g.cross_weights(w, c)
-                else:
-                    g.cross[c] = [0, 0, 0]
-        return levels, cross
-
-    def wavelet(self, words: Words, w: int, c: int, a: int, b: int, other: list[int] | None) -> list[int]:
-        g = self.g
-        shape = forward([v << 6 for v in g.san[c][a:b]]) if g.found else [0] * (b - a)
-        starts = [0, *sizes(b - a)[::-1]]
-        q, self.bands[c] = table_coefficients(words, shape, g.steps[w][c], other, starts, self.bands[c])
-        return q
-
-
-ALPHA, BETA, GAMMA, DELTA_STEP, SCALE, UNSCALE = -25987, -868, 14466, 7266, 18835, 14252
-
-
-def sizes(n: int) -> list[int]:
-    out = [n]
-    while out[-1] > 8 and len(out) <= 12:
-        out.append((out[-1] + 1) >> 1)
-    return out
-
-
-def lift(v: list[int], first: int, f: int) -> None:
-    n = len(v)
-    for i in range(first, n, 2):
-        left = v[i - 1] if i > 0 else v[1]
-        right = v[i + 1] if i + 1 < n else v[n - 2]
-        v[i] += (f * (left + right) + 8192) >> 14
-
-
-def forward(v: list[int]) -> list[int]:
-    """Clause 8.2: bands, approximation first."""
-    details: list[int] = []
-    for _ in sizes(len(v))[1:]:
-        for first, f in ((1, ALPHA), (0, BETA), (1, GAMMA), (0, DELTA_STEP)):
-            lift(v, first, f)
-        details = [(x * UNSCALE + 8192) >> 14 for x in v[1::2]] + details
-        v = [(x * SCALE + 8192) >> 14 for x in v[::2]]
-    return v + details
-
-
-def inverse(bands: list[int]) -> list[int]:
-    n = sizes(len(bands))
-    v = bands[: n[-1]]
-    for size, smaller in list(pairwise(n))[::-1]:
-        whole = [0] * size
-        whole[::2] = [(x * UNSCALE + 8192) >> 14 for x in v]
-        whole[1::2] = [(x * SCALE + 8192) >> 14 for x in bands[smaller:size]]
-        for first, f in ((0, -DELTA_STEP), (1, -GAMMA), (0, -BETA), (1, -ALPHA)):
-            lift(whole, first, f)
-        v = whole
-    return v
 
 
 def magnitude(run: Run, slots: list[int], weights: int) -> int:
