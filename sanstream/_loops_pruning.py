@@ -7,13 +7,15 @@ import math
 import numpy as np
 
 from sanstream._jit import entry, jit
-from sanstream._loops_wavelet import FRACTION, band_starts, forward
+from sanstream._loops_lifting import forward_split
+from sanstream._loops_wavelet import FRACTION, band_starts
 
 
 @jit
 def _cost_in_time(values, n, step, out, scratch):
     """Spread each coefficient's cost in bits over the samples it stands for; ``out`` is cumulative (n + 1)."""
-    forward(values, n, scratch)
+    half = (n + 1) >> 1
+    forward_split(values, n, scratch[:half], scratch[half:])
     starts = np.empty(16, np.int64)
     n_bands = band_starts(n, starts)
     for i in range(n + 1):
@@ -29,10 +31,14 @@ def _cost_in_time(values, n, step, out, scratch):
                 cost = 2.5 + 1.7 * math.log2(r + 0.5)
             first = (i - starts[band]) * length
             share = cost / length
-            for t in range(first, min(n, first + length)):
-                out[t + 1] += share
+            if first < n:
+                out[first + 1] += share
+                if first + length < n:
+                    out[first + length + 1] -= share
+    rate = 0.0
     for i in range(n):
-        out[i + 1] += out[i]
+        rate += out[i + 1]
+        out[i + 1] = out[i] + rate
 
 
 @entry

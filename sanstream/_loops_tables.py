@@ -26,7 +26,7 @@ VALUE_LIMIT = 1 << 36
 def _levels() -> np.ndarray:
     """Level of each expected magnitude below ``_TOP``: quarter octaves from 1/8 on, coarser below."""
     bounds = [2, 6, 12, 20, 30, 42, 56, 72, 92, 116, 144, 178, 220, 272, 340]
-    return np.array([sum(b <= mean for b in bounds) for mean in range(_TOP)], np.int64)
+    return np.array([sum(bound <= mean for bound in bounds) for mean in range(_TOP)], dtype=np.int64)
 
 
 LEVEL = _levels()

@@ -24,7 +24,7 @@ _LEAST_SAMPLES = 20_000
 _PRIOR_SAMPLES = 300
 _LIMIT = (1 << 21) - 64
 _LEAST_SHARE = 0.01
-_LEARN_WINDOWS = 16
+_LEARN_WINDOWS = 8
 
 
 def quick_start(samples: IntSamples, plan: Plan) -> Plan:
