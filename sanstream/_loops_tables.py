@@ -40,7 +40,8 @@ def _levels_and_shifts() -> np.ndarray:
         low += mean >= _TOP
         mean = np.where(mean >= _TOP, mean >> 1, mean)
     octave = _STEPS + (mean - _TOP // 2) // (_TOP // 8)
-    return (np.where(low > 0, octave, LEVEL[mean]) | low << 5).astype(np.uint8)
+    packed = np.where(low > 0, octave, LEVEL[np.minimum(mean, _TOP - 1)]) | low << 5
+    return np.array(packed, dtype=np.uint8)
 
 
 _LEVEL_LOW = _levels_and_shifts()

@@ -39,7 +39,7 @@ def plan_segment(
     rate: Fraction,
     *,
     segment_id: str,
-    effort: str = "default",
+    effort: str | Effort = "default",
     bank: Bank | None = None,
     device: str | None = None,
 ) -> Plan:
@@ -55,7 +55,7 @@ def plan_segment(
         Samples per second.
     segment_id : str
         16 hex digits.
-    effort : str
+    effort : str or Effort
         ``"fast"``, ``"default"`` or ``"thorough"``.
     bank : Bank, optional
         Default: the shipped bank that makes trial blocks smallest.

@@ -12,9 +12,9 @@ from sanstream.block import Gaps, write_block
 from sanstream.block_coding import TABLES, SegmentCoding
 from sanstream.encode_effort import Effort
 from sanstream.encode_kernels import Activated
-from sanstream.encode_run import Decoded, GroupCoder
+from sanstream.encode_run import GroupCoder
 from sanstream.encode_tables import TableCoder
-from sanstream.group_state import place_of
+from sanstream.group_state import Decoded, place_of
 from sanstream.quality import Quality
 
 

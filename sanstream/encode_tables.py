@@ -10,12 +10,15 @@ import numpy.typing as npt
 from sanstream._loops_group import CONSTANT, SAMPLES, Plan, synthesise
 from sanstream._loops_quantise import N_BINS, analyse_quick
 from sanstream._loops_rans import ENCODE
-from sanstream.encode_run import Decoded, GroupCoder
+from sanstream._loops_survey import COUNT, HIGH, LOW, MEAN, N_FIGURES, survey
+from sanstream.encode_run import GroupCoder
+from sanstream.group_state import Decoded
 from sanstream.group_tables import loop_body, loop_room, run_tables
 
 _PREDICTED = 0.3
 """Up to this share of a channel's noise an RMSE bound is met by prediction, above by the wavelet."""
 _PREDICTED_MAXIMUM = 1.0
+_LOOK_SAMPLES = 4096
 
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -28,6 +31,43 @@ def _across(values: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
 
 class TableCoder(GroupCoder):
     """Codes one group of one block by tables; parameters as for :class:`sanstream.encode_run.GroupCoder`."""
+
+    def _offsets(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Survey the windows; choose each column's base (about its mean) and input shift."""
+        self.across, self.gone = _across(self.x), _across(self.missing)
+        self.figures = np.zeros((self.n_windows, self.n_columns, N_FIGURES))
+        survey(self.across, self.gone, self.coding.window_samples, self.place.n_known, self.figures)
+        base, shift = np.zeros(self.n_columns, np.int64), np.zeros(self.n_columns, np.int64)
+        if self.parent is not None:
+            base[: self.place.n_known] = self.parent.base
+            shift[: self.place.n_known] = self.parent.shift
+        for c in self.own:
+            lower, upper = int(self.layout.lower[c]), int(self.layout.upper[c])
+            held = self.figures[self.figures[:, c, COUNT] > 0, c]
+            if len(held) == 0:
+                base[c] = lower
+                continue
+            low, high = int(held[:, LOW].min()), int(held[:, HIGH].max())
+            grain = 8 if high - low > 64 else 1
+            mean = float((held[:, COUNT] * held[:, MEAN]).sum() / held[:, COUNT].sum())
+            base[c] = min(max(int(np.round(mean / grain)) * grain, lower), upper)
+            shift[c] = min(16, max(0, max(high - int(base[c]), int(base[c]) - low).bit_length() - 16))
+        return base, shift
+
+    def _set_bounds(self) -> None:
+        figures = self.figures
+        for w in range(self.n_windows):
+            for c in self.own:
+                count, low, high, _, deviation = figures[w, c]
+                self._set_window(
+                    w, c, None if count and low < high else int(low) if count else int(self.base[c]), deviation
+                )
+
+    def _noise(self, c: int) -> float:
+        """Return the noise of column ``c`` about its middle, from second differences."""
+        start = max(0, self.n // 2 - _LOOK_SAMPLES // 2)
+        values = self.across[c, start : start + _LOOK_SAMPLES]
+        return float(np.median(np.abs(np.diff(values, n=2)))) / 0.6745 / 6**0.5 if len(values) > 3 else 1.0
 
     def decide(self) -> None:
         """Choose activations, tools, steps and coefficients."""
@@ -49,7 +89,7 @@ class TableCoder(GroupCoder):
         for c in self.own:
             if not kind[:, c].any():
                 continue
-            noise = float(np.median(np.abs(np.diff(self.x[:, c], n=2)))) / 0.6745 / 6**0.5 if self.n > 3 else 1.0
+            noise = self._noise(c)
             limit = np.where(kind[:, c] == 2, _PREDICTED_MAXIMUM, _PREDICTED) * noise
             within = (kind[:, c] > 0) & (self.bounds.bound[:, c] <= limit)
             kind[within, c] = 0
@@ -60,8 +100,8 @@ class TableCoder(GroupCoder):
     def _analyse(self, kind: npt.NDArray[np.int64]) -> None:
         """Plan the windows of tools a and c."""
         body = loop_body(
-            self.layout, self.coding.predictor, self._predictor(), False, _across(self.x), self._known(),
-            _across(self.missing), _across(self.san),
+            self.layout, self.coding.predictor, self._predictor(), False, self.across, self._known(),
+            self.gone, _across(self.san),
         )  # fmt: skip
         body.y[self.place.n_known :] = body.x[self.place.n_known :]  # windows of tool b, nearly
         room = loop_room(self.layout, 2)
@@ -79,7 +119,7 @@ class TableCoder(GroupCoder):
         y = self._known()
         run = run_tables(
             np.zeros(0, np.uint8), ENCODE, self.bank.models, self.layout, self.coding.predictor, self._predictor(),
-            self.kernels, plan, _across(self.x), y, _across(self.missing), _across(self.san),
+            self.kernels, plan, self.across, y, self.gone, _across(self.san),
         )  # fmt: skip
         return run, y.T
 

@@ -15,10 +15,10 @@ from sanstream._loops_models import blank_models
 from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
 from sanstream.encode import plan_segment
 from sanstream.encode_block import find_gaps, group_coders
+from sanstream.encode_effort import TRAINING, Effort
 from sanstream.encode_plan import Plan, activations_of
-from sanstream.encode_run import Decoded
 from sanstream.errors import InputError
-from sanstream.group_state import LoopModels, adapted_models, fresh_models
+from sanstream.group_state import Decoded, LoopModels, adapted_models, fresh_models
 from sanstream.quality import choose_qualities
 from sanstream.signal import SIGNAL, Channel, Recording
 
@@ -60,7 +60,7 @@ def train_bank(
     *,
     qualities: Sequence[str] = ("lossless", "prdn=2", "prdn=5", "prdn=9", "max-error=4adu"),
     n_blocks: int = 6,
-    effort: str = "default",
+    effort: Effort = TRAINING,
     kernels: Sequence[Kernel] = (),
     rate_hz: float = 0.0,
     seed: int = 0,
@@ -75,7 +75,8 @@ def train_bank(
     qualities : sequence of str
     n_blocks : int
         Blocks per example and quality (three times as many of the short lossless ones).
-    effort : str
+    effort : Effort
+        Its coder must be mixing.
     kernels : sequence of Kernel
     rate_hz : float
         Rate of ``kernels``.
