@@ -73,8 +73,7 @@ class TableCoder(GroupCoder):
         """Choose activations, tools, steps and coefficients."""
         self._set_bounds()
         self._keep_worthy_activations()
-        if self.plan.n_act[0]:
-            synthesise(self.kernels, self.plan, self.place.n_known, self.san)
+        synthesise(self.kernels, self.plan, self.place.n_known, self.san)  # clears what pruned activations left
         self._set_sparse_levels()
         kind = self._wavelet_kinds()
         if kind.any():
