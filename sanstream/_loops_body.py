@@ -19,11 +19,20 @@ from sanstream._loops_group import (
     WAVELET,
 )
 from sanstream._loops_lifting import forward_split, inverse_split
-from sanstream._loops_linear import FIRST_PIECE, PAD, SEEN, bounded, gather_piece, learn, predict, predict_others
+from sanstream._loops_linear import (
+    FIRST_PIECE,
+    PAD,
+    SEEN,
+    TERMS,
+    bounded,
+    code_predicted,
+    gather_piece,
+    learn,
+    predict_others,
+)
 from sanstream._loops_models import INT_CONSTANT, INT_CROSS, INT_MEAN
-from sanstream._loops_rans import DECODE, ENCODE
 from sanstream._loops_samples import BASE, N_REFS, REFS, SHIFT
-from sanstream._loops_tables import CORRECTION, SAMPLE, code_coefficients, code_series
+from sanstream._loops_tables import CORRECTION, code_coefficients, code_series
 from sanstream._loops_wavelet import FRACTION, STEPS
 
 N_TRACKS = 5
@@ -136,27 +145,22 @@ def _code_wavelet(mode, state, at, stream, rows, slots, body, plan, room, w, a, 
 
 @lean
 def _code_samples(mode, state, at, stream, rows, slots, body, filters, delta, room, a, b, c):
-    values = room.values[: b - a]
-    missing = body.missing[c]
-    if mode == DECODE:
-        state, at = code_series(mode, state, at, stream, rows, slots, SAMPLE, body.track[c], missing[a:b], values)
     shape = filters.shape[c]
+    weights = filters.weights[c]
     base = body.columns[c, BASE]
     shift = body.columns[c, SHIFT]
     first = a
     while first < b:
         last = min(b, first + min(body.hop, max(FIRST_PIECE, shape[SEEN])))
-        predict_others(body.z, shape, filters.weights[c], first, last, room.others)
-        predict(
-            mode, first, last, body.x[c], body.y[c], body.z[c], missing[first:last], values[first - a :], base, shift,
-            body.limits[c], delta, shape, filters.weights[c], filters.taps[c], filters.errors[c],
-            (room.others, room.backwards),
+        predict_others(body.z, shape, weights, first, last, room.others)
+        state, at = code_predicted(
+            mode, state, at, stream, rows, slots, body.track[c], first, last, body.x[c], body.y[c], body.z[c],
+            body.missing[c, first:last], base, shift, body.limits[c], delta, shape[TERMS + 2], weights, filters.taps[c],
+            filters.errors[c], room.others, room.backwards,
         )  # fmt: skip
-        learn(body.z, shape, first, last, filters.cov[c], room.piece, filters.weights[c], room.scratch)
+        learn(body.z, shape, first, last, filters.cov[c], room.piece, weights, room.scratch)
         shape[SEEN] += last - first
         first = last
-    if mode == ENCODE:
-        state, at = code_series(mode, state, at, stream, rows, slots, SAMPLE, body.track[c], missing[a:b], values)
     return state, at
 
 

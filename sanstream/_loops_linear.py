@@ -6,7 +6,8 @@ import numpy as np
 
 from sanstream._jit import lean
 from sanstream._loops_predict import solve
-from sanstream._loops_rans import ENCODE
+from sanstream._loops_rans import DECODE, ENCODE
+from sanstream._loops_tables import SAMPLE, code_next
 
 PAD = 64
 """Zeros on both sides of each signal; no lag is longer."""
@@ -140,17 +141,18 @@ def _adapt(n, taps, history, error, energy):
 
 
 @lean
-def predict(mode, a, b, x, y, signal, missing, values, base, shift, limits, delta, shape, weights, taps, errors, room):
-    """Predict samples ``a:b`` of one column with fixed weights; ``y`` and ``signal`` receive what was decoded.
+def code_predicted(
+    mode, state, at, stream, rows, slots, track, a, b, x, y, signal, missing, base, shift, limits, delta, own, weights,
+    taps, errors, others, backwards,
+):  # fmt: skip
+    """Predict samples ``a:b`` of one column with fixed weights and code the errors; fills ``y`` and ``signal``.
 
-    ``missing`` and ``values`` start at sample ``a``; ``values`` holds the prediction errors in quanta, encoding fills
-    it from ``x``. ``limits`` are the digital range and the missing code; ``taps`` (filter,) weights of the LMS filter,
-    the latest sample's last; ``errors`` (PAD + samples + PAD) what it filters; ``room``: what the other terms predict,
-    and the weights backwards.
+    One loop for both, since neither waits for the other. ``missing`` starts at sample ``a``; ``limits`` are the digital
+    range and the missing code; ``taps`` (filter,) weights of the LMS filter, the latest sample's last; ``errors``
+    (PAD + samples + PAD) what it filters; ``others`` what the other terms predict; ``backwards`` is room for weights.
+    Returns the coder's state and the place in its stream.
     """
-    others, backwards = room
     lower, upper, absent = limits[0], limits[1], limits[2]
-    own = shape[TERMS + COUNT]
     n_filter = taps.shape[0]
     quantum = 2 * delta + 1
     for i in range(own):
@@ -160,11 +162,17 @@ def predict(mode, a, b, x, y, signal, missing, values, base, shift, limits, delt
     newest = weights[0]
     last = np.int64(signal[own - 1])
     second = energy = np.int64(0)
+    fast, slow = track[0], track[1]
     for t in range(b - a):
         if missing[t]:
             v = y[a + t - 1] if a + t > 0 else base
             last = bounded((v - base) >> shift)
         else:
+            value = np.int64(0)
+            if mode == DECODE:
+                value, state, at, fast, slow = code_next(
+                    mode, state, at, stream, rows, slots, SAMPLE, fast, slow, value
+                )
             acc = others[t]
             past = signal[t : t + own]
             for i in range(own - 1):
@@ -178,11 +186,13 @@ def predict(mode, a, b, x, y, signal, missing, values, base, shift, limits, delt
             rounded = base + (((total << shift) >> 4) if shift > 0 else ((total + 8) >> 4))
             rounded = min(max(rounded, lower), upper)
             if mode == ENCODE:
-                miss = x[a + t] - rounded
+                value = x[a + t] - rounded
                 if delta:
-                    miss = (miss + delta) // quantum if miss >= 0 else -((delta - miss) // quantum)
-                values[t] = miss
-            v = min(max(rounded + values[t] * quantum, lower), upper)
+                    value = (value + delta) // quantum if value >= 0 else -((delta - value) // quantum)
+                value, state, at, fast, slow = code_next(
+                    mode, state, at, stream, rows, slots, SAMPLE, fast, slow, value
+                )
+            v = min(max(rounded + value * quantum, lower), upper)
             if v == absent:
                 v += 1 if v < upper else -1
             last = bounded((v - base) >> shift)
@@ -194,3 +204,5 @@ def predict(mode, a, b, x, y, signal, missing, values, base, shift, limits, delt
                 errors[t + n_filter] = bounded((last << 4) - stage)
         y[a + t] = v
         signal[t + own] = last
+    track[0], track[1] = fast, slow
+    return state, at

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from sanstream._jit import lean, lean_entry
+from sanstream._jit import lean, lean_entry, lean_float
 from sanstream._loops_analysis import maximum_code, rmse_code
 from sanstream._loops_body import lean_on, restore, settled
 from sanstream._loops_group import CORRECTED, CROSS_BITS, N_CROSS, SAMPLES, WAVELET
@@ -127,6 +127,21 @@ def _choose(count, energy, budget, width):
     return best
 
 
+@lean_float
+def _error(magnitudes, n, step, threshold):
+    """Squared error of what :func:`_quantise` would give, but for the outermost coefficients."""
+    inverse = np.float64(1.0) / step
+    small = 0.5 * step
+    left, here, right = magnitudes[: n - 2], magnitudes[1 : n - 1], magnitudes[2:n]
+    total = 0.0
+    for i in range(n - 2):
+        r = here[i] * inverse
+        least = threshold + (_ISOLATED if left[i] < small and right[i] < small else 0.0)
+        d = here[i] - (math.floor(r + 0.5) if r >= least else 0.0) * step
+        total += d * d
+    return total
+
+
 @lean
 def _quantise(coefs, n, step, threshold, q):
     """Quantise with a dead zone of ``threshold`` steps, wider between small neighbours; returns the squared error."""
@@ -184,7 +199,7 @@ def _within_rmse(x, missing, prediction, coefs, n, present, bound, limits, q, ro
         threshold = 0.6
         error = 0.0
         for _ in range(trials):
-            error = _quantise(coefs, n, STEPS[step], threshold, q)
+            error = _error(magnitudes, n, STEPS[step], threshold)
             if error <= budget:
                 low = threshold
                 if error >= 0.985 * budget:
@@ -192,8 +207,7 @@ def _within_rmse(x, missing, prediction, coefs, n, present, bound, limits, q, ro
             else:
                 high = threshold
             threshold = 0.5 * (low + min(high, low + 0.2))
-        if error > budget:
-            _quantise(coefs, n, STEPS[step], low, q)
+        _quantise(coefs, n, STEPS[step], low, q)
         restore(q, STEPS[step], n, room.values, room.even, room.odd)
         total, worst = _exact(x, missing, prediction, room.values, n, limits)
         if total <= limit:

@@ -137,26 +137,33 @@ def code_value(mode, state, at, stream, rows, slots, kind, ratio, mean, value):
 
 
 @lean
+def code_next(mode, state, at, stream, rows, slots, kind, fast, slow, value):
+    """Code the next value of a series with two running means of magnitudes, Q7.
+
+    Returns (value, state, place, means).
+    """
+    ratio = (
+        (1 if 2 * fast > slow else 0)
+        + (1 if 4 * fast > 3 * slow else 0)
+        + (1 if 4 * fast > 5 * slow else 0)
+        + (1 if fast > 2 * slow else 0)
+    )
+    mean = (3 * fast + 5 * slow) >> 3
+    value, state, at = code_value(mode, state, at, stream, rows, slots, kind, ratio, mean, value)
+    size = abs(value) << MEAN_BITS
+    return value, state, at, fast + ((size - fast) >> 3), slow + ((size - slow) >> 5)
+
+
+@lean
 def code_series(mode, state, at, stream, rows, slots, kind, track, missing, values):
-    """Code one value per sample that is not missing; ``track`` holds two running means of magnitudes, Q7."""
+    """Code one value per sample that is not missing; ``track`` holds the two running means."""
     fast = track[0]
     slow = track[1]
     for i in range(values.shape[0]):
-        if missing[i]:
-            values[i] = 0
-            continue
-        ratio = (
-            (1 if 2 * fast > slow else 0)
-            + (1 if 4 * fast > 3 * slow else 0)
-            + (1 if 4 * fast > 5 * slow else 0)
-            + (1 if fast > 2 * slow else 0)
-        )
-        mean = (3 * fast + 5 * slow) >> 3
-        value, state, at = code_value(mode, state, at, stream, rows, slots, kind, ratio, mean, values[i])
+        value = np.int64(0)
+        if not missing[i]:
+            value, state, at, fast, slow = code_next(mode, state, at, stream, rows, slots, kind, fast, slow, values[i])
         values[i] = value
-        size = abs(value) << MEAN_BITS
-        fast += (size - fast) >> 3
-        slow += (size - slow) >> 5
     track[0] = fast
     track[1] = slow
     return state, at
