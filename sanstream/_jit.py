@@ -80,6 +80,14 @@ def lean(function: Callable[..., Any]) -> Any:
     return numba.njit(function, nogil=True, error_model="numpy", **options)
 
 
+def lean_apart(function: Callable[..., Any]) -> Any:
+    """Compile as :func:`lean` does, but once: for longer loops that run seldom."""
+    if _INTERPRETED:
+        return function
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
+    return numba.njit(function, nogil=True, error_model="numpy", **options)
+
+
 def lean_float(function: Callable[..., Any]) -> Any:
     """Compile as :func:`lean` does, sums of floats in any order: for the encoder's searches, never for decoding."""
     if _INTERPRETED:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from sanstream._jit import entry, lean, lean_entry
+from sanstream._jit import entry, lean, lean_apart, lean_entry
 from sanstream._loops_coder import INT_SLOTS, code_int
 from sanstream._loops_group import (
     CONSTANT,
@@ -110,7 +110,7 @@ def restore(q, step, n, values, even, odd):
         values[i] = (values[i] + (1 << (FRACTION - 1))) >> FRACTION
 
 
-@lean
+@lean_apart
 def _code_wavelet(mode, state, at, stream, rows, slots, body, plan, room, w, a, b, c, previous):
     n = b - a
     shape = room.shape[:n]
@@ -143,7 +143,7 @@ def _code_wavelet(mode, state, at, stream, rows, slots, body, plan, room, w, a, 
     return state, at
 
 
-@lean
+@lean_apart
 def _code_samples(mode, state, at, stream, rows, slots, body, filters, delta, room, a, b, c):
     shape = filters.shape[c]
     weights = filters.weights[c]

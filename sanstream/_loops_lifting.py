@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sanstream._jit import lean
+from sanstream._jit import lean, lean_apart
 from sanstream._loops_wavelet import ALPHA, BETA, DELTA, GAMMA, MAX_LEVELS, SCALE, SHORTEST, UNSCALE
 
 
@@ -26,7 +26,7 @@ def _lift_even(even, odd, n_even, n_odd, factor):
         even[i] += (factor * (odd[i - 1] + odd[i - 1]) + 8192) >> 14
 
 
-@lean
+@lean_apart
 def forward_split(v, n, even, odd):
     """Transform ``v[:n]`` in place into bands; ``even`` and ``odd`` are room for half of it each."""
     levels = 0
@@ -50,7 +50,7 @@ def forward_split(v, n, even, odd):
         n = n_even
 
 
-@lean
+@lean_apart
 def inverse_split(v, n, even, odd):
     """Transform bands ``v[:n]`` back into samples, in place."""
     levels = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sanstream._jit import lean
+from sanstream._jit import lean, lean_apart
 from sanstream._loops_predict import solve
 from sanstream._loops_rans import DECODE, ENCODE
 from sanstream._loops_tables import SAMPLE, code_next
@@ -22,7 +22,7 @@ SEEN, N_TERMS, N_WEIGHTS, TERMS = 0, 1, 2, 4
 """Places in a column's line of ``shape``: samples seen, terms, weights; from TERMS the terms."""
 _FILTER_LIMIT = 1 << 20
 
-_solve = lean(getattr(solve, "py_func", solve))
+_solve = lean_apart(getattr(solve, "py_func", solve))
 
 
 @lean
@@ -49,7 +49,7 @@ def _products(z, row1, i, row2, j, n):
     return total
 
 
-@lean
+@lean_apart
 def gather_piece(z, shape, a, b, piece):
     """Covariances of all regressors and the target over samples ``a:b``, in the lower triangle of ``piece``.
 
@@ -91,7 +91,7 @@ def gather_piece(z, shape, a, b, piece):
         offset1 += shape[TERMS + 3 * i + COUNT]
 
 
-@lean
+@lean_apart
 def learn(z, shape, a, b, cov, piece, weights, scratch):
     """Let the covariances of a column forget as much as ``a:b`` is long, add ``a:b``, and solve for new weights."""
     n = shape[N_WEIGHTS]
@@ -102,7 +102,7 @@ def learn(z, shape, a, b, cov, piece, weights, scratch):
     _solve(cov, n, RIDGE_SHIFT, scratch, weights)
 
 
-@lean
+@lean_apart
 def predict_others(z, shape, weights, a, b, out):
     """Sum what all terms but the own samples predict for ``a:b``, Q16."""
     for t in range(b - a):

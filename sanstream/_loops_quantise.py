@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from sanstream._jit import lean, lean_entry, lean_float
+from sanstream._jit import lean, lean_apart, lean_entry, lean_float
 from sanstream._loops_analysis import maximum_code, rmse_code
 from sanstream._loops_body import lean_on, restore, settled
 from sanstream._loops_group import CORRECTED, CROSS_BITS, N_CROSS, SAMPLES, WAVELET
@@ -28,7 +28,7 @@ _rmse_code = lean(getattr(rmse_code, "py_func", rmse_code))
 _maximum_code = lean(getattr(maximum_code, "py_func", maximum_code))
 
 
-@lean
+@lean_apart
 def fit_cross(body, plan, w, a, b, c, rest):
     """Choose cross-channel weights by least squares, one reference after the other."""
     columns, x, y, san, missing = body.columns, body.x, body.y, body.san, body.missing
@@ -63,7 +63,7 @@ def fit_cross(body, plan, w, a, b, c, rest):
             own += rest[i] * rest[i]
 
 
-@lean
+@lean_apart
 def _residual(x, missing, prediction, n, coefs, even, odd):
     """Transform what the prediction leaves; missing samples are bridged by straight lines. Returns those present."""
     present = 0
@@ -84,7 +84,7 @@ def _residual(x, missing, prediction, n, coefs, even, odd):
     return present
 
 
-@lean
+@lean_apart
 def _fill(coefs, n, magnitudes, count, energy):
     """Histogram of magnitudes by eighths of an octave; returns the whole energy."""
     count[:] = 0
@@ -102,7 +102,7 @@ def _fill(coefs, n, magnitudes, count, energy):
     return total
 
 
-@lean
+@lean_apart
 def _choose(count, energy, budget, width):
     """Return the step whose estimated cost is least within ``budget`` at a dead zone of ``width`` eighths below it."""
     n_above = 0.0
@@ -142,7 +142,7 @@ def _error(magnitudes, n, step, threshold):
     return total
 
 
-@lean
+@lean_apart
 def _quantise(coefs, n, step, threshold, q):
     """Quantise with a dead zone of ``threshold`` steps, wider between small neighbours; returns the squared error."""
     inverse = 1.0 / step

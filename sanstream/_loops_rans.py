@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sanstream._jit import entry, lean
+from sanstream._jit import entry, lean, lean_apart
 from sanstream._loops_coder import CODE, END, HIGH, LOW, MODE, POS
 
 DECODE, ENCODE = 0, 1
@@ -38,7 +38,7 @@ def new_rows(size: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return rows, np.empty((len(size), ROW + _CHUNK), np.uint8)
 
 
-@lean
+@lean_apart
 def _rebuild(mode, rows, slots, row):
     """Give a row slots by its counts: each symbol at least one, what is left to the first most frequent."""
     size = np.int64(rows[row, _SIZE])
@@ -117,7 +117,7 @@ def code_few(mode, state, at, stream, bits, value):
     return value, state, at
 
 
-@lean
+@lean_apart
 def code_raw(mode, state, at, stream, bits, value):
     """Code ``bits`` equiprobable bits, at most 48, low 16 first; returns (value, state, place in the stream)."""
     out = np.int64(0)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sanstream._jit import lean
+from sanstream._jit import lean, lean_apart
 from sanstream._loops_rans import ENCODE, WIDTH, code_few, code_raw, code_symbol
 from sanstream._loops_wavelet import MAX_LEVELS, SHORTEST
 
@@ -154,7 +154,7 @@ def code_next(mode, state, at, stream, rows, slots, kind, fast, slow, value):
     return value, state, at, fast + ((size - fast) >> 3), slow + ((size - slow) >> 5)
 
 
-@lean
+@lean_apart
 def code_series(mode, state, at, stream, rows, slots, kind, track, missing, values):
     """Code one value per sample that is not missing; ``track`` holds the two running means."""
     fast = track[0]
@@ -186,7 +186,7 @@ def _sizes(n, starts):
     return levels + 1
 
 
-@lean
+@lean_apart
 def code_coefficients(mode, state, at, stream, rows, slots, track, q, shape, step, other, has, starts):
     """Code the quantised coefficients of one window of one channel: how many bands matter, then each of theirs."""
     n = q.shape[0]
