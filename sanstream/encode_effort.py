@@ -52,8 +52,8 @@ class Effort:
 
 
 EFFORTS = {
-    "fast": Effort(16, 6, 1, 4096, 6, 60, 60, (), 0, 0, False, 0, TABLES, 2, 0),
-    "default": Effort(24, 8, 2, 2048, 8, 60, 60, (0.65,), 2, 3, True, 2, TABLES, 3, 8),
+    "fast": Effort(16, 6, 3, 4096, 6, 60, 60, (), 0, 0, False, 0, TABLES, 2, 0),
+    "default": Effort(24, 8, 4, 2048, 8, 60, 60, (0.65,), 2, 3, True, 2, TABLES, 3, 8),
     "thorough": Effort(20, 12, 8, 32, 1, 30, 60, (0.65, 0.4), 8, 6, True, 5),
 }
 

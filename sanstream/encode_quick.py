@@ -143,11 +143,11 @@ def _fit(
     size = filters.cov.shape[1] + 2
     weights, errors = np.zeros((len(shape), size)), np.zeros(len(shape))
     piece = np.zeros((size, size), np.int64)
+    padded = np.zeros((*stretches.shape[:2], n + 2 * PAD), np.int32)
+    padded[:, :, PAD : PAD + n] = stretches
     for i, line in enumerate(shape):
         total = np.zeros((size, size))
-        for signal in stretches:
-            z = np.zeros((len(signal), n + 2 * PAD), np.int32)
-            z[:, PAD : PAD + n] = signal
+        for z in padded:
             gather(z, line, PAD, n - PAD, piece)
             total += piece
         m = int(line[TERMS - 2])
