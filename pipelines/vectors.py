@@ -23,7 +23,7 @@ from sanstream._loops_models import blank_models
 from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
 from sanstream.bank_delta import Delta, write_delta
 from sanstream.block import read_block, write_block
-from sanstream.block_coding import Group, PredictorShape, SegmentCoding
+from sanstream.block_coding import TABLES, Group, PredictorShape, SegmentCoding
 from sanstream.block_lattice import find_lattices, on_lattices
 from sanstream.decode import decode_block, read_figures, read_records
 from sanstream.encode_effort import effort_named
@@ -108,11 +108,11 @@ def _with_kernels(samples: Samples, quality: Quality, *, with_weights: bool = Fa
     return samples, coding, (quality,) * samples.shape[1], blank_bank(), choice
 
 
-def _gaps() -> Made:
+def _gaps(*, lossless: bool = False) -> Made:
     x = ecg(600, 3)
     x[40:60, 0] = x[300:301, 0] = x[580:] = 1024
     x[40:60, 1] = x[300:301, 1] = 1024
-    return _plain(x, Quality(PRDN, 5.0), missing=(1024,) * 3)
+    return _plain(x, Quality(LOSSLESS) if lossless else Quality(PRDN, 5.0), missing=(1024,) * 3)
 
 
 def _groups() -> Made:
@@ -195,8 +195,25 @@ def _lattices() -> Made:
     )  # fmt: skip
 
 
-def _references() -> tuple[Group, ...]:
-    return (Group((0, 1, 2), -1, ((), (0,), (0, 1))),)
+def _tables(made: Made, own: int = 8, cross: int = 3, taps: int = 8) -> Made:
+    """Return the same case coded by tables."""
+    samples, coding, qualities, bank, kernels = made
+    shape = PredictorShape(own, cross, 128, min(2, cross), taps)
+    return samples, replace(coding, coder=TABLES, predictor=shape), qualities, bank, kernels
+
+
+def _mixed_tools() -> Made:
+    """Lossless, lossy and sparse channels that lean on each other, with kernels."""
+    x = ecg(700, 3)
+    coding, choice = with_kernels(x)
+    groups = (Group((0, 1, 2), -1, ((), (0,), (0, 1))),)
+    x[400:470, 1] = 900
+    asked = (Quality(PRDN, 5.0), Quality(LOSSLESS), Quality(SPARSE))
+    return x, replace(coding, groups=groups), asked, blank_bank(), choice
+
+
+def _references(n: int = 3) -> tuple[Group, ...]:
+    return (Group(tuple(range(n)), -1, ((), (0,), (0, 1))[:n]),)
 
 
 VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
@@ -222,6 +239,17 @@ VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
     "lattices": ("3.4", _lattices),
     "rails": ("9.5", _rails),
     "range_edges": ("7.9", _edges),
+    "t_constant": ("16", lambda: _tables(_constant())),
+    "t_corrections": ("17", lambda: _tables(_plain(ecg(500, 2), Quality(MAX_ERROR, 8.0), groups=_references(2)))),
+    "t_gaps": ("18", lambda: _tables(_gaps(lossless=True))),
+    "t_groups": ("18", lambda: _tables(_groups())),
+    "t_groups_kernels": ("17", lambda: _tables(_groups_and_kernels())),
+    "t_kernels": ("18", lambda: _tables(_with_kernels(ecg(500, 2), Quality(LOSSLESS), with_weights=True))),
+    "t_lossless": ("18", lambda: _tables(_plain(ecg(1000, 2), Quality(LOSSLESS), groups=_references(2)), taps=0)),
+    "t_mixed_tools": ("16", lambda: _tables(_mixed_tools(), taps=16)),
+    "t_range_32_bit": ("17", lambda: _tables(_wide(32))),
+    "t_wavelet": ("17", lambda: _tables(_plain(ecg(1000, 3), Quality(PRDN, 5.0), groups=_references()))),
+    "t_within_1": ("18", lambda: _tables(_plain(ecg(500), Quality(RMSE, 0.8)))),
 }  # fmt: skip
 
 

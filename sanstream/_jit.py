@@ -69,6 +69,41 @@ def jit(function: Callable[..., Any]) -> Any:
     return numba.njit(function, nogil=True, error_model="numpy", **options)
 
 
+def lean(function: Callable[..., Any]) -> Any:
+    """Compile a loop into each place that calls it, without counting references to arrays.
+
+    For what runs once a sample: counting costs more than the work. Such a loop makes no arrays; callers pass them in.
+    """
+    if _INTERPRETED:
+        return function
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True, "_nrt": False}
+    return numba.njit(function, nogil=True, error_model="numpy", **options)
+
+
+def lean_apart(function: Callable[..., Any]) -> Any:
+    """Compile as :func:`lean` does, but once: for longer loops that run seldom."""
+    if _INTERPRETED:
+        return function
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
+    return numba.njit(function, nogil=True, error_model="numpy", **options)
+
+
+def lean_float(function: Callable[..., Any]) -> Any:
+    """Compile as :func:`lean` does, sums of floats in any order: for the encoder's searches, never for decoding."""
+    if _INTERPRETED:
+        return function
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True, "_nrt": False}
+    return numba.njit(function, nogil=True, error_model="numpy", fastmath=True, **options)
+
+
+def lean_entry(function: Callable[..., Any]) -> Any:
+    """Compile a loop that Python calls and that calls :func:`lean` loops; makes no arrays either."""
+    if _INTERPRETED:
+        return function
+    options: dict[str, Any] = {"_nrt": False}
+    return numba.njit(function, cache=CACHE, nogil=True, error_model="numpy", **options)
+
+
 def entry(function: Callable[..., Any]) -> Any:
     """Compile a loop that Python calls; releases the GIL, cached together with all that it calls."""
     if _INTERPRETED:

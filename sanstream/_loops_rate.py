@@ -93,7 +93,7 @@ def frugal(coefs, n, step, price, q, shape, other, has_other, coder, model, weig
             if r >= _SURELY_ZERO:
                 not_zero = _bit_cost(p, True)
                 best = best_error + price * best_bits
-                top = max(np.int64(r + 0.5), 1)
+                top = max(int(r + 0.5), 1)
                 value = np.int64(0)
                 for m in range(max(1, top - 1), top + 1):
                     cost = not_zero + _unary_cost(coder, model, weight, wbase, m)

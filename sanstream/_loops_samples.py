@@ -36,7 +36,7 @@ _LMS_LIMIT = 1 << 20
 BASE, SHIFT, FAST, SLOW, ERROR, SEEN, N_REFS, REFS = 0, 1, 2, 3, 4, 5, 6, 8
 """Places in a column's row of ``columns``: subtracted offset, input shift, error averages, last error, samples seen,
 number of references; from REFS stand the references."""
-_START = MAX_REGRESSORS + 2
+START = MAX_REGRESSORS + 2
 """From here stand the start weights in a column's row of ``weights``; before them what was learned since."""
 
 Predictor = namedtuple("Predictor", "own cross hop forget use_san columns taps weights cov scratch")
@@ -54,8 +54,8 @@ def new_predictor(own, cross, hop, forget_shift, use_san, refs, n_refs, n_column
     columns = np.zeros((n_columns, REFS + MAX_REFERENCES), np.int64)
     columns[:, N_REFS] = n_refs
     columns[:, REFS:] = refs
-    weights = np.zeros((n_columns, 2 * _START), np.int64)
-    weights[:, _START:] = start_weight
+    weights = np.zeros((n_columns, 2 * START), np.int64)
+    weights[:, START:] = start_weight
     cov = np.zeros((n_columns, size, size), np.int64)
     for c in range(n_columns):
         for i in range(n_regressors[c]):
@@ -217,7 +217,7 @@ def _adapt(s, c, t, regs, n, target, stage1, total):
     s.taps[c, 0, 0] = _bounded(error1)
     acc = np.int64(0)
     for i in range(n):
-        acc += regs[i] * s.weights[c, _START + i]
+        acc += regs[i] * s.weights[c, START + i]
     regs[n] = _bounded(target - (acc >> 16))
     accumulate(s.cov[c], regs, n)
     s.columns[c, SEEN] += 1
@@ -249,7 +249,7 @@ def code_samples(coder, buf, model, weight, s, x, y, missing, san, a, b, active,
             n = _regressors(s, y, san, t, c, n_total, regs)
             acc = np.int64(0)
             for i in range(n):
-                acc += regs[i] * (s.weights[c, i] + s.weights[c, _START + i])
+                acc += regs[i] * (s.weights[c, i] + s.weights[c, START + i])
             stage1 = acc >> 12
             second = np.int64(0)
             for i in range(LMS_TAPS):

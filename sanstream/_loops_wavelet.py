@@ -16,8 +16,8 @@ SHORTEST = 8
 MAX_LEVELS = 12
 
 # Cohen-Daubechies-Feauveau 9/7 lifting steps (Daubechies and Sweldens 1998), Q14
-_ALPHA, _BETA, _GAMMA, _DELTA = -25987, -868, 14466, 7266
-_SCALE, _UNSCALE = 18835, 14252  # 1.149604398 and its inverse, Q14
+ALPHA, BETA, GAMMA, DELTA = -25987, -868, 14466, 7266
+SCALE, UNSCALE = 18835, 14252  # 1.149604398 and its inverse, Q14
 
 
 @jit
@@ -61,15 +61,15 @@ def _lift(v, n, first, factor):
 def forward(v, n, scratch):
     """Transform ``v[:n]`` (int64, FRACTION fractional bits) in place into bands."""
     for _ in range(n_levels(n)):
-        _lift(v, n, 1, _ALPHA)
-        _lift(v, n, 0, _BETA)
-        _lift(v, n, 1, _GAMMA)
-        _lift(v, n, 0, _DELTA)
+        _lift(v, n, 1, ALPHA)
+        _lift(v, n, 0, BETA)
+        _lift(v, n, 1, GAMMA)
+        _lift(v, n, 0, DELTA)
         half = (n + 1) >> 1
         for i in range(half):
-            scratch[i] = (v[2 * i] * _SCALE + 8192) >> 14
+            scratch[i] = (v[2 * i] * SCALE + 8192) >> 14
         for i in range(n - half):
-            scratch[half + i] = (v[2 * i + 1] * _UNSCALE + 8192) >> 14
+            scratch[half + i] = (v[2 * i + 1] * UNSCALE + 8192) >> 14
         for i in range(n):
             v[i] = scratch[i]
         n = half
@@ -87,15 +87,15 @@ def inverse(v, n, scratch):
         n = sizes[level]
         half = sizes[level + 1]
         for i in range(half):
-            scratch[2 * i] = (v[i] * _UNSCALE + 8192) >> 14
+            scratch[2 * i] = (v[i] * UNSCALE + 8192) >> 14
         for i in range(n - half):
-            scratch[2 * i + 1] = (v[half + i] * _SCALE + 8192) >> 14
+            scratch[2 * i + 1] = (v[half + i] * SCALE + 8192) >> 14
         for i in range(n):
             v[i] = scratch[i]
-        _lift(v, n, 0, -_DELTA)
-        _lift(v, n, 1, -_GAMMA)
-        _lift(v, n, 0, -_BETA)
-        _lift(v, n, 1, -_ALPHA)
+        _lift(v, n, 0, -DELTA)
+        _lift(v, n, 1, -GAMMA)
+        _lift(v, n, 0, -BETA)
+        _lift(v, n, 1, -ALPHA)
 
 
 STEPS = np.array(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 from sanstream.block_lattice import STEP_BITS, Lattice, values_at
 from sanstream.errors import InputError
 
+MIXING, TABLES = "mixing", "tables"
+"""Coders of samples."""
 MAX_DELTA_BYTES = 4096
 MAX_GROUP_CHANNELS = 16
 MAX_GROUP_DEPTH = 3
@@ -47,11 +49,17 @@ class Group:
 
 @dataclass(frozen=True)
 class PredictorShape:
-    """Sizes of the sample predictor: own taps, taps per reference, samples between two solutions."""
+    """Sizes of the sample predictor: own taps, taps per reference, samples between two solutions.
+
+    ``ahead`` of the taps per reference lie after the sample, and ``filter`` taps follow on what is left; with coder
+    ``"mixing"`` they are 0 and 16.
+    """
 
     own: int = 12
     cross: int = 4
     hop: int = 64
+    ahead: int = 0
+    filter: int = 16
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,8 @@ class SegmentCoding:
     bank_delta : bytes
         Adapted kernels and predictor starts, at most 4096 bytes.
     predictor : PredictorShape
+    coder : str
+        ``"mixing"`` (adaptive bits from mixed contexts) or ``"tables"`` (symbols from counted rows).
     lattices : tuple of (int, int), str or None
         Step and offset (Q32) or list of values per channel whose samples are coded by their places; digital range
         and blocks then speak of places. Empty: no channel is.
@@ -94,6 +104,7 @@ class SegmentCoding:
     bank_base: str
     bank_delta: bytes = b""
     predictor: PredictorShape = field(default_factory=PredictorShape)
+    coder: str = MIXING
     lattices: tuple[Lattice | None, ...] = ()
 
     def __post_init__(self) -> None:
@@ -131,7 +142,8 @@ class SegmentCoding:
             "missing": list(self.missing),
             "window_samples": self.window_samples,
             "block_samples": self.block_samples,
-            "predictor": [self.predictor.own, self.predictor.cross, self.predictor.hop],
+            "coder": self.coder,
+            "predictor": list(astuple(self.predictor)),
             "groups": [[list(g.channels), g.parent, [list(r) for r in g.references]] for g in self.groups],
             "bank": {"base": self.bank_base, "delta": base64.b64encode(self.bank_delta).decode("ascii")},
             **({"lattices": [list(v) if isinstance(v, tuple) else v for v in self.lattices]} if self.lattices else {}),
@@ -161,7 +173,8 @@ class SegmentCoding:
                 ),
                 str(data["bank"]["base"]),
                 base64.b64decode(data["bank"]["delta"], validate=True),
-                PredictorShape(*(int(v) for v in data["predictor"])),
+                _shape(data["predictor"]),
+                str(data["coder"]),
                 tuple(_lattice(v) for v in data.get("lattices", ())),
             )
         except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:
@@ -182,6 +195,11 @@ def _rate(text: Any) -> Fraction:
     if not isinstance(text, str) or not _RATE.fullmatch(text):
         raise ValueError(f"rate {text!r}")
     return Fraction(text)
+
+
+def _shape(values: Any) -> PredictorShape:
+    own, cross, hop, ahead, taps = (int(v) for v in values)
+    return PredictorShape(own, cross, hop, ahead, taps)
 
 
 def _problem(coding: SegmentCoding) -> str:
@@ -219,6 +237,11 @@ def _problem(coding: SegmentCoding) -> str:
     shape = coding.predictor
     if not (1 <= shape.own <= 32 and 0 <= shape.cross <= 16 and 8 <= shape.hop <= 4096):
         return f"predictor {shape} is outside its limits (own 1-32, cross 0-16, hop 8-4096)"
+    if coding.coder not in (MIXING, TABLES):
+        return f"coder {coding.coder!r} is neither {MIXING!r} nor {TABLES!r}"
+    mixing = coding.coder == MIXING
+    if (shape.ahead, shape.filter) != (0, 16) if mixing else not (0 <= shape.ahead <= 8 and shape.filter in (0, 8, 16)):
+        return f"predictor {shape} is outside its limits (ahead 0-8, filter 0, 8 or 16; with mixing 0 and 16)"
     return _group_problem(coding)
 
 

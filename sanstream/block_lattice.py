@@ -21,6 +21,9 @@ _MOST_LISTED = 1 << 14
 _MOST_BYTES = 1 << 13
 _MOST_VALUES = 1 << 16
 _LEAST_VALUES = 8
+_LOOK_SAMPLES = 4096
+_MOSTLY = 0.5
+"""Where more than this share of the values in a short look have a neighbour, there is no lattice."""
 _MOST_PARTS = 16
 """Simple steps tried have denominators up to this."""
 
@@ -38,6 +41,10 @@ def find_lattice(x: npt.NDArray[np.integer]) -> Lattice | None:
     (int, int), str or None
         Least place 0. None where most integers occur, or too few or too many to tell.
     """
+    if len(x) > 2 * _LOOK_SAMPLES:
+        look = np.diff(np.unique(x[len(x) // 2 : len(x) // 2 + _LOOK_SAMPLES]))
+        if len(look) and (look == 1).mean() > _MOSTLY:
+            return None
     values = np.unique(x).astype(np.int64)
     if not _LEAST_VALUES <= len(values) <= _MOST_VALUES:
         return None

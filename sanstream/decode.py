@@ -14,7 +14,7 @@ from sanstream._loops_group import CONSTANT, SAMPLES
 from sanstream._loops_samples import BASE, SHIFT
 from sanstream.bank import Bank
 from sanstream.block import BlockParts, name_block, read_block
-from sanstream.block_coding import SegmentCoding, ancestry
+from sanstream.block_coding import TABLES, SegmentCoding, ancestry
 from sanstream.block_lattice import values_at
 from sanstream.errors import CorruptError
 from sanstream.group_run import AFTER_ACTIVATIONS, WHOLE, run_group
@@ -28,6 +28,7 @@ from sanstream.group_state import (
     max_activations,
     place_of,
 )
+from sanstream.group_tables import run_tables
 from sanstream.signal import IntSamples
 
 AMPLITUDE_UNIT = 1 / 32
@@ -110,20 +111,29 @@ def _run(
     n_windows = -(-n // coding.window_samples)
     n_activations = max_activations(n) if len(kernels.length) else 0
     plan = blank_plan(n_windows, n_columns, n_columns - place.n_known, n, n_activations)
-    samples = np.zeros((n, n_columns), np.int64)
-    san = np.zeros((n, n_columns), np.int64)
+    tables = coding.coder == TABLES
+    samples = np.zeros((n_columns, n), np.int64).T if tables else np.zeros((n, n_columns), np.int64)
+    san = np.zeros_like(samples)
     parent = coding.groups[number].parent
     if parent >= 0:
         before = done[parent]
         samples[:, : place.n_known] = before.samples
         san[:, : place.n_known] = before.san
         predictor.columns[: place.n_known, [BASE, SHIFT]] = before.offsets
-    coder = np.zeros(CODER_SIZE, np.int64)
     start, end = parts.runs[number]
+    missing = _missing_mask(parts, place.columns)
+    if tables:
+        data = np.frombuffer(bytearray(payload[start:end]), np.uint8)
+        run_tables(
+            data, DECODE, bank.models, layout, coding.predictor, predictor, kernels, plan,
+            samples.T, samples.T, np.ascontiguousarray(missing.T), san.T, stop,
+        )  # fmt: skip
+        return _Run(plan, predictor.columns[:, [BASE, SHIFT]], samples, san)
+    coder = np.zeros(CODER_SIZE, np.int64)
     buffer = np.frombuffer(bytearray(payload), dtype=np.uint8)
     run_group(
         coder, buffer, (start, end), DECODE, fresh_models(bank.models), layout, predictor, kernels, plan,
-        samples, samples, _missing_mask(parts, place.columns), san, stop,
+        samples, samples, missing, san, stop,
     )  # fmt: skip
     if coder[POS] > coder[END] + 4:
         raise CorruptError(f"group {number} needs bytes past its end")

@@ -15,6 +15,7 @@ from sanstream.block_coding import (
     MAX_BLOCK_SAMPLES,
     MAX_BLOCK_VALUES,
     MAX_WINDOW_SAMPLES,
+    TABLES,
     PredictorShape,
     SegmentCoding,
 )
@@ -22,6 +23,7 @@ from sanstream.block_lattice import find_lattices, on_lattices
 from sanstream.encode_effort import Effort, effort_named
 from sanstream.encode_groups import choose_groups
 from sanstream.encode_plan import Plan, encode_numbers
+from sanstream.encode_quick import quick_start
 from sanstream.encode_trial import Trial
 from sanstream.quality import BITS, LOSSLESS, Quality, parse_quality
 from sanstream.signal import Channel, IntSamples
@@ -72,7 +74,7 @@ def plan_segment(
     window, block = _sizes(rate, qualities, spend)
     banks = [bank] if bank is not None else list(named_banks().values()) or [blank_bank()]
     own, cross, n_references = spend.shapes[0]
-    groups, cross = choose_groups(samples, own, cross, n_references)
+    groups, cross = choose_groups(samples, own, cross, n_references, only_earlier=spend.coder == TABLES)
     coding = SegmentCoding(
         segment_id,
         rate,
@@ -83,10 +85,13 @@ def plan_segment(
         groups,
         banks[0].id,
         b"",
-        PredictorShape(own, cross, spend.hop),
+        PredictorShape(own, cross, spend.hop, spend.ahead, spend.filter),
+        spend.coder,
         lattices,
     )
     plan = Plan(coding, banks[0], spend, tuple(qualities), None, device)
+    if spend.coder == TABLES:
+        return quick_start(samples, plan)
     trial = Trial(samples, plan)
     plan = trial.best_bank(plan, banks)
     if len(channels) > n_references:

@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from sanstream.bank import Bank
 from sanstream.block import Gaps, write_block
-from sanstream.block_coding import SegmentCoding
+from sanstream.block_coding import TABLES, SegmentCoding
 from sanstream.encode_effort import Effort
 from sanstream.encode_kernels import Activated
-from sanstream.encode_run import Decoded, GroupCoder
-from sanstream.group_state import place_of
+from sanstream.encode_run import GroupCoder
+from sanstream.encode_tables import TableCoder
+from sanstream.group_state import Decoded, place_of
 from sanstream.quality import Quality
 
 
@@ -76,7 +77,7 @@ def group_coders(
             mask[start : start + length, c] = 1
     for group in range(len(coding.groups)):
         columns = list(place_of(coding, group).columns)
-        yield GroupCoder(
+        yield (TableCoder if coding.coder == TABLES else GroupCoder)(
             coding, bank, effort, qualities, group,
             samples[:, columns].astype(np.int64), mask[:, columns], done.get(coding.groups[group].parent),
             activated if group == 0 else None,

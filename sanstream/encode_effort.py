@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sanstream.block_coding import MIXING, TABLES
 from sanstream.errors import InputError
 
 
@@ -33,6 +34,10 @@ class Effort:
         Passes over the activations of a block, and samples that one may move from the second on.
     frugal : bool
         Weigh each coefficient's error against its bits by the decoder's models.
+    coder : str
+        ``"mixing"`` or ``"tables"``; see :class:`sanstream.block_coding.SegmentCoding`.
+    ahead, filter : int
+        Taps per reference after the sample, and taps of the last filter; with mixing 0 and 16.
     """
 
     shapes: tuple[tuple[int, int, int], ...]
@@ -48,11 +53,14 @@ class Effort:
     passes: int
     reach: int
     frugal: bool = False
+    coder: str = MIXING
+    ahead: int = 0
+    filter: int = 16
 
 
 EFFORTS = {
-    "fast": Effort(((8, 2, 1),), 256, 1, 10, 30, (0.4,), 2, 3, True, 1, 1, 0),
-    "default": Effort(((16, 6, 2),), 64, 1, 10, 60, (0.65, 0.4), 4, 4, True, 3, 1, 0),
+    "fast": Effort(((16, 6, 3),), 4096, 6, 60, 60, (), 0, 0, False, 0, 1, 0, False, TABLES, 2, 0),
+    "default": Effort(((24, 8, 4),), 2048, 8, 60, 60, (0.8,), 2, 3, True, 2, 1, 0, False, TABLES, 3, 8),
     "thorough": Effort(((20, 12, 8), (6, 2, 24)), 32, 1, 60, 60, (0.4, 0.65, 0.8, 1.0), 8, 6, True, 4, 2, 0, True),
 }
 

@@ -13,7 +13,7 @@ _MAX_REGRESSORS = 62 - 7
 
 
 def choose_groups(
-    samples: npt.NDArray[np.int32], own: int, cross: int, n_references: int
+    samples: npt.NDArray[np.int32], own: int, cross: int, n_references: int, *, only_earlier: bool = False
 ) -> tuple[tuple[Group, ...], int]:
     """Group channels and choose references by the correlation of their differences.
 
@@ -22,6 +22,8 @@ def choose_groups(
     samples : ndarray, shape (n_samples, n_channels)
     own, cross, n_references : int
         Own taps, most taps per reference, most references per channel.
+    only_earlier : bool
+        Let a channel lean on channels coded before it alone, as coder tables does.
 
     Returns
     -------
@@ -39,7 +41,10 @@ def choose_groups(
     most = 0
     for number, chunk in enumerate(chunks):
         known = chunks[0] if number else ()
-        references = tuple(_references(strength, c, chunk, known, n_references) for c in chunk)
+        references = tuple(
+            _references(strength, c, known + chunk[:i], () if only_earlier else chunk[i + 1 :], n_references)
+            for i, c in enumerate(chunk)
+        )
         most = max(most, *(len(r) for r in references))
         groups.append(Group(chunk, 0 if number else -1, references))
     cross = min(cross, (_MAX_REGRESSORS - own) // most) if most else 0
@@ -98,10 +103,11 @@ def _stretches(samples: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 
 def _references(
-    strength: npt.NDArray[np.float64], channel: int, chunk: tuple[int, ...], known: tuple[int, ...], limit: int
+    strength: npt.NDArray[np.float64], channel: int, earlier: tuple[int, ...], later: tuple[int, ...], limit: int
 ) -> tuple[int, ...]:
     """Best helpers of a channel: earlier ones (whose present sample is known) before later ones."""
-    others = [c for c in (*known, *chunk) if c != channel and strength[channel, c] >= _LEAST_CORRELATION]
-    earlier = set(known) | {c for c in chunk if c < channel}
-    others.sort(key=lambda c: (c not in earlier, -strength[channel, c]))
-    return tuple(others[: min(limit, MAX_REFERENCES)])
+    out: list[int] = []
+    for others in (earlier, later):
+        near = [c for c in others if strength[channel, c] >= _LEAST_CORRELATION]
+        out += sorted(near, key=lambda c: -strength[channel, c])
+    return tuple(out[: min(limit, MAX_REFERENCES)])

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.bank import Bank
-from sanstream.block_coding import SegmentCoding
+from sanstream.block_coding import TABLES, SegmentCoding
 from sanstream.encode_block import encode_block
 from sanstream.encode_effort import Effort
 from sanstream.encode_kernels import Activated, KernelChoice, match
+from sanstream.encode_match import match_quickly
 from sanstream.quality import Quality
 from sanstream.signal import IntSamples
 
@@ -84,6 +85,8 @@ def activations_of(samples: IntSamples, plan: Plan, numbers: Sequence[int]) -> l
     size = plan.coding.block_samples
     channels = list(plan.coding.groups[0].channels)
     parts = [_bridged(samples[n * size : (n + 1) * size], plan, channels) for n in numbers]
+    if plan.coding.coder == TABLES:
+        return [match_quickly(part, plan.kernels) for part in parts]
     out: list[Activated | None] = [None] * len(numbers)
     for length in {p.shape[1] for p in parts}:
         chosen = [i for i, p in enumerate(parts) if p.shape[1] == length]

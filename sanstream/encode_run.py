@@ -23,6 +23,7 @@ from sanstream.encode_kernels import Activated
 from sanstream.errors import BoundError
 from sanstream.group_run import WHOLE, Synthesis, run_group
 from sanstream.group_state import (
+    Decoded,
     LoopModels,
     blank_plan,
     fresh_models,
@@ -49,17 +50,6 @@ class _Bounds:
     kind: npt.NDArray[np.int64]
     bound: npt.NDArray[np.float64]
     delta: npt.NDArray[np.int64]
-
-
-@dataclass
-class Decoded:
-    """A coded group as its descendants need it."""
-
-    run: bytes
-    samples: npt.NDArray[np.int64]
-    san: npt.NDArray[np.int64]
-    base: npt.NDArray[np.int64]
-    shift: npt.NDArray[np.int64]
 
 
 class GroupCoder:
@@ -105,11 +95,8 @@ class GroupCoder:
         self.san = np.zeros_like(x)
         if parent is not None:
             self.san[:, : self.place.n_known] = parent.san
-        self.bounds = _Bounds(
-            np.zeros((self.n_windows, self.n_columns), np.int64),
-            np.zeros((self.n_windows, self.n_columns)),
-            np.zeros((self.n_windows, self.n_columns), np.int64),
-        )
+        table = (self.n_windows, self.n_columns)
+        self.bounds = _Bounds(np.zeros(table, np.int64), np.zeros(table), np.zeros(table, np.int64))
         self.plan = self._first_plan(activated)
 
     def _offsets(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -157,7 +144,7 @@ class GroupCoder:
                 break
 
     def train(self, models: LoopModels) -> float:
-        """Let ``models`` adapt to what was decided; returns the cost in bits."""
+        """Let ``models`` adapt to what was decided; returns bits."""
         coder, _, _ = self._run(self.plan, ESTIMATE, np.zeros(8, np.uint8), models)
         return float(coder[COST]) / 65536
 
@@ -171,10 +158,17 @@ class GroupCoder:
                 self._set_bound(w, c, self.x[rows, c][self.missing[rows, c] == 0])
 
     def _set_bound(self, w: int, c: int, values: npt.NDArray[np.int64]) -> None:
-        quality, plan, bounds = self.qualities[c], self.plan, self.bounds
+        constant = None
         if len(values) == 0 or bool((values == values[0]).all()):
+            constant = int(values[0] if len(values) else self.base[c])
+        self._set_window(w, c, constant, float(values.std()) if constant is None else 0.0)
+
+    def _set_window(self, w: int, c: int, constant: int | None, deviation: float) -> None:
+        """Set a window's bound from its only value, if it has but one, and its standard deviation."""
+        quality, plan, bounds = self.qualities[c], self.plan, self.bounds
+        if constant is not None:
             plan.tool[w, c] = CONSTANT
-            plan.constant[w, c] = values[0] if len(values) else self.base[c]
+            plan.constant[w, c] = constant
             return
         plan.tool[w, c] = SAMPLES
         if quality.kind == LOSSLESS:
@@ -185,7 +179,7 @@ class GroupCoder:
         if quality.kind == MAX_ERROR:
             bounds.kind[w, c], bounds.bound[w, c], bounds.delta[w, c] = 2, quality.value, int(quality.value)
             return
-        bound = quality.value * (float(values.std()) / 100.0 if quality.kind == PRDN else 1.0) * (1 - _SLACK)
+        bound = quality.value * (deviation / 100.0 if quality.kind == PRDN else 1.0) * (1 - _SLACK)
         if bound >= _LEAST_RMSE:
             bounds.kind[w, c], bounds.bound[w, c] = 1, bound
             # uniform integer errors up to delta have a variance of ((2 delta + 1)^2 - 1) / 12
@@ -225,8 +219,11 @@ class GroupCoder:
             return 64.0 * (2.5 * value if self.qualities[c].kind != MAX_ERROR else 1.3 * (2 * value + 1))
         if (self.plan.tool[:, c] == CONSTANT).all() or self.n < 8:
             return 0.0
-        noise = float(np.median(np.abs(np.diff(self.x[:, c], n=2)))) / 0.6745 / math.sqrt(6)
-        return 64.0 * 2.5 * max(noise, 0.5)
+        return 64.0 * 2.5 * max(self._noise(c), 0.5)
+
+    def _noise(self, c: int) -> float:
+        """Return the noise of column ``c``, from second differences."""
+        return float(np.median(np.abs(np.diff(self.x[:, c], n=2)))) / 0.6745 / math.sqrt(6)
 
     def _keep_worthy_activations(self) -> None:
         if self.plan.n_act[0] and not any(self.qualities[c].kind == SPARSE_QUALITY for c in self.own):

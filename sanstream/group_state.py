@@ -39,6 +39,17 @@ class GroupPlace:
     n_known: int
 
 
+@dataclass
+class Decoded:
+    """A coded group as its descendants need it."""
+
+    run: bytes
+    samples: npt.NDArray[np.int64]
+    san: npt.NDArray[np.int64]
+    base: npt.NDArray[np.int64]
+    shift: npt.NDArray[np.int64]
+
+
 def place_of(coding: SegmentCoding, number: int) -> GroupPlace:
     """Return the columns of group ``number``."""
     line = ancestry(coding.groups, number)

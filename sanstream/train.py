@@ -18,9 +18,8 @@ from sanstream.encode import plan_segment
 from sanstream.encode_block import find_gaps, group_coders
 from sanstream.encode_effort import TRAINING, Effort
 from sanstream.encode_plan import Plan, activations_of
-from sanstream.encode_run import Decoded
 from sanstream.errors import InputError
-from sanstream.group_state import LoopModels, adapted_models, fresh_models
+from sanstream.group_state import Decoded, LoopModels, adapted_models, fresh_models
 from sanstream.quality import choose_qualities
 from sanstream.signal import SIGNAL, Channel, Recording
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from itertools import pairwise
 from typing import Any
 
 import google_crc32c
 from format_coder import STEPS, Bank, Run, clamp, half, octave, place_value, read_delta
 from format_predictor import Predictor
+from format_table_windows import TableWindows
+from format_wavelet import forward, inverse, sizes
 
 TOOL, BAND, KERNEL = 4000, 4064, 4192
 COEF = (4448, 17760, 31072, 44384, 57696, 64352)
@@ -110,8 +111,12 @@ class GroupDecoder:
             for i, c in enumerate(self.own)
         }
         self.added = self.taken = 0
-        self.predictor = Predictor(self, coding["predictor"], delta)
         self.cross = {c: [0, 0, 0] for c in self.own}
+        if coding["coder"] == "tables":
+            self.synthesise(len(self.tool))
+            TableWindows(self, data, coding["predictor"], delta)
+            return
+        self.predictor = Predictor(self, coding["predictor"][:3], delta)
         for w in range(len(self.tool)):
             self.synthesise(w)
             self.decode_window(w)
@@ -246,22 +251,29 @@ class GroupDecoder:
                 if self.tool[w][c] == 1:
                     self.predictor.decode(t, c, self.delta[w][c])
 
-    def decode_wavelet(self, w: int, c: int, a: int, b: int, other: list[int] | None) -> list[int]:
-        """Clause 7.8."""
-        refs = self.refs[c][:3]
-        for j, r in enumerate(refs):
+    def cross_weights(self, w: int, c: int) -> list[int]:
+        """Clause 7.8, first sentence."""
+        for j, r in enumerate(self.refs[c][:3]):
             allowed = r < c and (r < self.n_known or self.tool[w][r] in (0, 2))
             self.cross[c][j] = clamp(self.cross[c][j] + self.run.integer(CROSS), -4096, 4096) if allowed else 0
+        return self.cross[c][:]
+
+    def decode_wavelet(self, w: int, c: int, a: int, b: int, other: list[int] | None) -> list[int]:
+        """Clause 7.8."""
+        self.cross_weights(w, c)
         n, step = b - a, STEPS[self.steps[w][c]]
         shape = forward([v << 6 for v in self.san[c][a:b]])
         q = coefficients(self.run, n, shape, step, other)
-        residual = [(v + 32) >> 6 for v in inverse([v * step for v in q])]
-        corrected = corrections(self.run, n) if self.tool[w][c] == 2 else None
-        for i in range(n):
+        self.rebuild(w, c, a, q, self.cross[c], corrections(self.run, n) if self.tool[w][c] == 2 else None)
+        return q
+
+    def rebuild(self, w: int, c: int, a: int, q: list[int], cross: list[int], corrected: list[int] | None) -> None:
+        """Clause 7.8, the samples."""
+        refs = self.refs[c][:3]
+        residual = [(v + 32) >> 6 for v in inverse([v * STEPS[self.steps[w][c]] for v in q])]
+        for i in range(len(q)):
             t = a + i
-            lean = sum(
-                k * (self.y[r][t] - self.base[r] - self.san[r][t]) for k, r in zip(self.cross[c], refs, strict=False)
-            )
+            lean = sum(k * (self.y[r][t] - self.base[r] - self.san[r][t]) for k, r in zip(cross, refs, strict=False))
             v = self.settle(self.base[c] + self.san[c][t] + ((lean + 16) >> 5) + residual[i], c)
             if corrected:
                 v = self.settle(v + corrected[i] * (2 * self.delta[w][c] + 1), c)
@@ -271,48 +283,6 @@ class GroupDecoder:
 
 def swing(v: int) -> int:
     return clamp(octave(abs(v)) - 1, 0, 6)
-
-
-ALPHA, BETA, GAMMA, DELTA_STEP, SCALE, UNSCALE = -25987, -868, 14466, 7266, 18835, 14252
-
-
-def sizes(n: int) -> list[int]:
-    out = [n]
-    while out[-1] > 8 and len(out) <= 12:
-        out.append((out[-1] + 1) >> 1)
-    return out
-
-
-def lift(v: list[int], first: int, f: int) -> None:
-    n = len(v)
-    for i in range(first, n, 2):
-        left = v[i - 1] if i > 0 else v[1]
-        right = v[i + 1] if i + 1 < n else v[n - 2]
-        v[i] += (f * (left + right) + 8192) >> 14
-
-
-def forward(v: list[int]) -> list[int]:
-    """Clause 8.2: bands, approximation first."""
-    details: list[int] = []
-    for _ in sizes(len(v))[1:]:
-        for first, f in ((1, ALPHA), (0, BETA), (1, GAMMA), (0, DELTA_STEP)):
-            lift(v, first, f)
-        details = [(x * UNSCALE + 8192) >> 14 for x in v[1::2]] + details
-        v = [(x * SCALE + 8192) >> 14 for x in v[::2]]
-    return v + details
-
-
-def inverse(bands: list[int]) -> list[int]:
-    n = sizes(len(bands))
-    v = bands[: n[-1]]
-    for size, smaller in list(pairwise(n))[::-1]:
-        whole = [0] * size
-        whole[::2] = [(x * UNSCALE + 8192) >> 14 for x in v]
-        whole[1::2] = [(x * SCALE + 8192) >> 14 for x in bands[smaller:size]]
-        for first, f in ((0, -DELTA_STEP), (1, -GAMMA), (0, -BETA), (1, -ALPHA)):
-            lift(whole, first, f)
-        v = whole
-    return v
 
 
 def magnitude(run: Run, slots: list[int], weights: int) -> int:

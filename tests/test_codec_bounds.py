@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from codec_cases import EFFORTS, QUALITIES, channels_for, check, code, ecg, eeg, noise
 
-from sanstream import encode_run
+from sanstream import encode_run, encode_tables
 from sanstream.errors import BoundError
 from sanstream.quality import MAX_ERROR, RMSE, Quality
 
@@ -74,14 +74,20 @@ def test_encoding_twice_gives_the_same_bytes(effort: str) -> None:
         assert code(x, QUALITIES[quality], effort=effort, rate=100).blocks == first.blocks
 
 
-def test_an_encoder_that_misses_its_bound_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_an_encoder_that_misses_its_bound_stops(effort: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last check is on the decoder's own integers: spoilt coefficients are never stored."""
-    honest = encode_run.analyse_window
+    honest, quick = encode_run.analyse_window, encode_tables.analyse_quick
 
     def spoilt(layout, predictor, plan, *rest):  # type: ignore[no-untyped-def]
         honest(layout, predictor, plan, *rest)
         plan.coefs[:] = 0
 
+    def quickly_spoilt(body, plan, *rest):  # type: ignore[no-untyped-def]
+        quick(body, plan, *rest)
+        plan.coefs[:] = 0
+
     monkeypatch.setattr(encode_run, "analyse_window", spoilt)
+    monkeypatch.setattr(encode_tables, "analyse_quick", quickly_spoilt)
     with pytest.raises(BoundError, match="the encoder missed a bound"):
-        code(ecg(25), QUALITIES["prdn9"], effort="default", rate=100)
+        code(ecg(25), QUALITIES["prdn9"], effort=effort, rate=100)

@@ -19,7 +19,9 @@ FOLDER = Path(__file__).parent / "vectors"
 NAMES = (
     "a_cross_weights a_wavelet b_long b_lossless b_references b_within_1 bank_priors c_corrections d_constant "
     "e_sparse gaps groups groups_kernels kernels kernels_follow kernels_lossless lattices rails range_24_bit "
-    "range_32_bit range_edges short"
+    "range_32_bit range_edges short "
+    "t_constant t_corrections t_gaps t_groups t_groups_kernels t_kernels t_lossless t_mixed_tools t_range_32_bit "
+    "t_wavelet t_within_1 "
 ).split()
 each_vector = pytest.mark.parametrize("name", NAMES)
 
