@@ -14,8 +14,10 @@ from sanstream.bank import Bank, blank_bank, named_banks
 from sanstream.block_coding import (
     MAX_BLOCK_SAMPLES,
     MAX_BLOCK_VALUES,
+    MAX_GROUP_CHANNELS,
     MAX_WINDOW_SAMPLES,
     TABLES,
+    Group,
     PredictorShape,
     SegmentCoding,
 )
@@ -25,7 +27,7 @@ from sanstream.encode_groups import choose_groups
 from sanstream.encode_plan import Plan, encode_numbers
 from sanstream.encode_quick import quick_start
 from sanstream.encode_trial import Trial
-from sanstream.quality import BITS, LOSSLESS, Quality, parse_quality
+from sanstream.quality import BITS, LOSSLESS, SPARSE, Quality, parse_quality
 from sanstream.signal import Channel, IntSamples
 
 WINDOW_S = 10
@@ -71,10 +73,8 @@ def plan_segment(
     missing = tuple(c.missing for c in channels)
     lattices = find_lattices(samples, missing, [q.kind == LOSSLESS for q in qualities])
     samples = on_lattices(samples, lattices, missing)
-    window, block = _sizes(rate, qualities, spend)
     banks = [bank] if bank is not None else list(named_banks().values()) or [blank_bank()]
-    own, cross, n_references = spend.shapes[0]
-    groups, cross = choose_groups(samples, own, cross, n_references, only_earlier=spend.coder == TABLES)
+    window, block = _sizes(rate, qualities, spend)
     coding = SegmentCoding(
         segment_id,
         rate,
@@ -82,30 +82,39 @@ def plan_segment(
         missing,
         window,
         block,
-        groups,
+        tuple(Group((c,)) for c in range(len(channels))),
         banks[0].id,
-        b"",
-        PredictorShape(own, cross, spend.hop, spend.ahead, spend.filter),
-        spend.coder,
-        lattices,
+        lattices=lattices,
     )
     plan = Plan(coding, banks[0], spend, tuple(qualities), None, device)
     if spend.coder == TABLES:
-        return quick_start(samples, plan)
-    trial = Trial(samples, plan)
-    plan = trial.best_bank(plan, banks)
-    if len(channels) > n_references:
-        others = [_with_shape(samples, plan, shape) for shape in spend.shapes[1:]]
-        plan = min([plan, *others], key=trial.cost)
-    return trial.best_start(plan)
+        return quick_start(samples, _shaped(samples, plan, spend))
+    first = _shaped(samples, plan, spend)
+    trial = Trial(samples, first)
+    best = trial.best_bank(first, banks)
+    others = []
+    if len(channels) > spend.shapes[0][2]:
+        others += [_shaped(samples, best, spend, i) for i in range(1, len(spend.shapes))]
+    if 2 < len(channels) <= MAX_GROUP_CHANNELS:
+        others += [_shaped(samples, best, spend, i, reorder=True) for i in range(1 + len(others))]
+    best = min([best, *others], key=trial.cost)
+    best = trial.best_start(best)
+    if not spend.rival or any(q.kind == SPARSE for q in qualities):
+        return best
+    rival = effort_named(spend.rival)
+    window, block = _sizes(rate, qualities, rival)
+    coding = replace(plan.coding, window_samples=window, block_samples=block)
+    other = quick_start(samples, _shaped(samples, replace(plan, coding=coding, effort=rival), rival))
+    return other if Trial(samples, other).cost(other) < trial.cost(best) else best
 
 
-def _with_shape(samples: IntSamples, plan: Plan, shape: tuple[int, int, int]) -> Plan:
-    """Return the plan with another sample predictor and the references that it wants."""
-    own, cross, n_references = shape
-    groups, cross = choose_groups(samples, own, cross, n_references)
-    predictor = PredictorShape(own, cross, plan.effort.hop)
-    return replace(plan, coding=replace(plan.coding, groups=groups, predictor=predictor))
+def _shaped(samples: IntSamples, plan: Plan, effort: Effort, number: int = 0, *, reorder: bool = False) -> Plan:
+    """Return the plan with an effort's coder, its sample predictor and the references that this wants."""
+    own, cross, n_references = effort.shapes[number]
+    tables = effort.coder == TABLES
+    groups, cross = choose_groups(samples, own, cross, n_references, only_earlier=tables, reorder=reorder)
+    shape = PredictorShape(own, cross, effort.hop, effort.ahead, effort.filter)
+    return replace(plan, coding=replace(plan.coding, groups=groups, predictor=shape, coder=effort.coder))
 
 
 def resolve_bits(

@@ -38,6 +38,8 @@ class Effort:
         ``"mixing"`` or ``"tables"``; see :class:`sanstream.block_coding.SegmentCoding`.
     ahead, filter : int
         Taps per reference after the sample, and taps of the last filter; with mixing 0 and 16.
+    rival : str
+        Effort that is taken instead where trial blocks say that it is smaller.
     """
 
     shapes: tuple[tuple[int, int, int], ...]
@@ -56,12 +58,15 @@ class Effort:
     coder: str = MIXING
     ahead: int = 0
     filter: int = 16
+    rival: str = ""
 
 
 EFFORTS = {
     "fast": Effort(((16, 6, 3),), 4096, 6, 60, 60, (), 0, 0, False, 0, 1, 0, False, TABLES, 2, 0),
     "default": Effort(((24, 8, 4),), 2048, 8, 60, 60, (0.8,), 2, 3, True, 2, 1, 0, False, TABLES, 3, 8),
-    "thorough": Effort(((20, 12, 8), (6, 2, 24)), 32, 1, 60, 60, (0.4, 0.65, 0.8, 1.0), 8, 6, True, 4, 2, 0, True),
+    "thorough": Effort(
+        ((20, 12, 8), (6, 2, 24)), 32, 1, 60, 60, (0.4, 0.65, 0.8, 1.0), 8, 6, True, 4, 2, 0, True, rival="default"
+    ),
 }
 
 

@@ -13,7 +13,13 @@ _MAX_REGRESSORS = 62 - 7
 
 
 def choose_groups(
-    samples: npt.NDArray[np.int32], own: int, cross: int, n_references: int, *, only_earlier: bool = False
+    samples: npt.NDArray[np.int32],
+    own: int,
+    cross: int,
+    n_references: int,
+    *,
+    only_earlier: bool = False,
+    reorder: bool = False,
 ) -> tuple[tuple[Group, ...], int]:
     """Group channels and choose references by the correlation of their differences.
 
@@ -24,6 +30,8 @@ def choose_groups(
         Own taps, most taps per reference, most references per channel.
     only_earlier : bool
         Let a channel lean on channels coded before it alone, as coder tables does.
+    reorder : bool
+        Order the channels of a single group by what they tell, instead of leaving them as they stand.
 
     Returns
     -------
@@ -36,7 +44,7 @@ def choose_groups(
     norm = np.sqrt(np.diag(covariance))
     norm[norm == 0] = np.inf
     strength = np.abs(covariance / norm[:, None] / norm[None, :])
-    chunks = _chunks(covariance, strength)
+    chunks = _chunks(covariance, strength, reorder)
     groups = []
     most = 0
     for number, chunk in enumerate(chunks):
@@ -51,10 +59,12 @@ def choose_groups(
     return tuple(groups), cross
 
 
-def _chunks(covariance: npt.NDArray[np.float64], strength: npt.NDArray[np.float64]) -> list[tuple[int, ...]]:
+def _chunks(
+    covariance: npt.NDArray[np.float64], strength: npt.NDArray[np.float64], reorder: bool
+) -> list[tuple[int, ...]]:
     """Split channels into groups of 16: first those that tell most about all, then neighbours with neighbours."""
     n = len(covariance)
-    if n <= 2:
+    if n <= 2 or (n <= MAX_GROUP_CHANNELS and not reorder):
         return [tuple(range(n))]
     telling = _telling(covariance, min(n, MAX_GROUP_CHANNELS))
     chunks = [tuple(telling)]

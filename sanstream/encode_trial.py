@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sanstream.bank import Bank
 from sanstream.bank_delta import Delta, read_delta, write_delta
-from sanstream.block_coding import MAX_DELTA_BYTES, PredictorShape
+from sanstream.block_coding import MAX_DELTA_BYTES, Group, PredictorShape
 from sanstream.decode import read_figures
 from sanstream.encode_kernels import KernelChoice, adapt, from_bank
 from sanstream.encode_plan import Plan, encode_numbers
@@ -33,14 +33,14 @@ class Trial:
         self.n_blocks = plan.coding.n_blocks(len(samples))
         whole = max(1, len(samples) // size)
         self.numbers = sorted(set(np.linspace(0, whole - 1, plan.effort.n_trial_blocks + 2).round().astype(int)[1:-1]))
-        self._size: dict[tuple[str, bytes, PredictorShape], float] = {}
+        self._size: dict[tuple[str, bytes, PredictorShape, tuple[Group, ...]], float] = {}
 
     def cost(self, plan: Plan) -> float:
         """Return the segment's size in bytes, extrapolated from the trial blocks.
 
         Where a channel is ``sparse``, bytes say little: there it is the mean phi of the trial windows.
         """
-        key = (plan.bank.id, plan.coding.bank_delta, plan.coding.predictor)
+        key = (plan.bank.id, plan.coding.bank_delta, plan.coding.predictor, plan.coding.groups)
         if key not in self._size:
             rough = replace(plan, effort=replace(plan.effort, frugal=False))
             payloads = list(encode_numbers(self.samples, rough, self.numbers))

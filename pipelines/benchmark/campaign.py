@@ -15,7 +15,6 @@ from pipelines.benchmark.codec import HINT
 from pipelines.benchmark.own import LAYOUT, NAME, codec_digest, fold_bank, own_row
 from pipelines.benchmark.peers import peer_row, peers_of, sources_of
 from pipelines.benchmark.rows import Rows, files_digest, samples_digest
-from sanstream.signal import Recording
 
 Row = dict[str, Any]
 
@@ -117,13 +116,11 @@ def _figure_rows(options: Options, rows: Rows, case: cases.Case, figure: cases.F
             yield who | rows.get(name, decided, partial(peer_row, peer, recording, figure))
         except ImportError as error:
             yield who | {"missing": f"{HINT} ({error})"}
+    bank = None
+    if options.efforts and case.fold is not None:
+        bank = fold_bank(case.fold, options.data, options.work, options.seed)
     for effort in options.efforts:
         name = f"{case.record} {figure.name} {NAME} {effort}"
         who = {**common, "codec": NAME, "effort": effort}
-        make = partial(_own_row, options, case, recording, figure, effort)
-        yield who | rows.get(name, (*same, codec_digest(case.fold, options.seed), effort, LAYOUT), make)
-
-
-def _own_row(options: Options, case: cases.Case, recording: Recording, figure: cases.Figure, effort: str) -> Row:
-    bank = None if case.fold is None else fold_bank(case.fold, options.data, options.work, options.seed)
-    return own_row(recording, figure, effort, bank)
+        make = partial(own_row, recording, figure, effort, bank)
+        yield who | rows.get(name, (*same, codec_digest(bank), effort, LAYOUT), make)

@@ -29,24 +29,24 @@ PACED = ("102", "104")
 _SOURCES = ("_loops_*.py", "bank*.py", "block*.py", "group_*.py", "encode*.py", "quality.py", "train.py", "san/*.py")
 
 
-def codec_digest(fold: int | None, seed: int) -> str:
-    """Hash what decides the bytes: the codec's sources, and how the bank came about."""
+def codec_digest(bank: Bank | None) -> str:
+    """Hash what decides the bytes: the codec's sources, and the bank or the shipped ones."""
     digest = hashlib.sha256()
     for pattern in _SOURCES:
         for path in sorted((ROOT / "sanstream").glob(pattern)):
             digest.update(path.read_bytes())
-    if fold is None:
-        for name, bank in sorted(named_banks().items()):
-            digest.update(f"{name} {bank.id}".encode())
-    else:
-        digest.update((ROOT / "pipelines" / "pretrain" / "corpora.py").read_bytes())
-        digest.update(f"{fold} {seed}".encode())
+    for used in named_banks().values() if bank is None else (bank,):
+        digest.update(f"{used.name} {used.id}".encode())
     return digest.hexdigest()
 
 
 def fold_bank(fold: int, data: Path, work: Path, seed: int) -> Bank:
-    """Train (or take from the work folder) the bank of one fold: all records but the fold's own and the paced."""
-    file = work / "banks" / f"fold{fold}-{codec_digest(fold, seed)[:12]}.sanbank"
+    """Train (or take from the work folder) the bank of one fold: all records but the fold's own and the paced.
+
+    ``banks/foldN.sanbank`` in the work folder, trained before at an earlier state of the encoder, is taken as it is:
+    delete it to train anew.
+    """
+    file = work / "banks" / f"fold{fold}.sanbank"
     if not file.is_file():
         names = cases.records("mitdb", data)
         examples = mitdb(data, [n for i, n in enumerate(names) if i % cases.N_FOLDS != fold and n not in PACED])
