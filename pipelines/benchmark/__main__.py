@@ -1,7 +1,8 @@
 """Measure sanstream beside its peers, on the same samples, at the same quality.
 
 Usage: python -m pipelines.benchmark [--data ../shared/data] [--databases mitdb,bonn] [--efforts thorough,default]
-           [--figures TEXT] [--records 101,208] [--work build/benchmark] [--jobs N] [--seed 0] [--no-speed] [--short]
+           [--figures TEXT] [--records 101,208] [--work build/benchmark] [--jobs N] [--seed 0] [--no-speed] [--no-peers]
+           [--short]
 
 Resumable: finished rows stand in the work folder and are kept while what decides them stays the same. Databases of
 which all records are in go to docs/measured/benchmark-peers.jsonl (every codec) and benchmark.jsonl (the table).
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="records at a time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-speed", action="store_true", help="leave the speed table out")
+    parser.add_argument("--no-peers", action="store_true", help="sanstream alone; nothing is written")
     parser.add_argument("--short", action="store_true", help="a minute of simulated signals, checked, nothing written")
     options = parser.parse_args()
     if options.short:
@@ -42,6 +44,7 @@ def main() -> None:
         tuple(e for e in options.efforts.split(",") if e),
         tuple(options.figures.split(",")),
         options.seed,
+        peers=not options.no_peers,
     )
     asked = [d for d in options.databases.split(",") if d]
     unknown = [d for d in asked if d not in cases.DATABASES]
@@ -60,7 +63,7 @@ def main() -> None:
     rows = measure(campaign, tasks, options.jobs)
     for line in summary.aggregate(rows, options.seed):
         print(summary.text_of(line))
-    if whole:
+    if whole and campaign.peers:
         complete = [r for r in rows if r["database"] in whole]
         summary.record(summary.aggregate(complete, options.seed), MEASURED)
         if not options.no_speed:

@@ -34,6 +34,8 @@ class Options:
     seed : int
     most_s : float or None
         Seconds kept of each record.
+    peers : bool
+        Measure the peers too.
     """
 
     data: Path
@@ -42,6 +44,7 @@ class Options:
     figures: tuple[str, ...] = ("",)
     seed: int = 0
     most_s: float | None = None
+    peers: bool = True
 
 
 def measure(options: Options, tasks: list[tuple[str, str]], n_jobs: int = 1) -> list[Row]:
@@ -108,7 +111,7 @@ def _figure_rows(options: Options, rows: Rows, case: cases.Case, figure: cases.F
         "figure": figure.name,
         "n_samples": sum(s.samples.size for _, s in cases.segments(recording)),
     }
-    for peer in peers_of(figure):
+    for peer in peers_of(figure) if options.peers else ():
         who = {**common, "codec": peer.name, "effort": ""}
         name = f"{case.record} {figure.name} {peer.name}"
         decided = (*same, files_digest(sources_of(peer)))
