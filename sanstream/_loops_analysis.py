@@ -12,9 +12,9 @@ import numpy as np
 from sanstream._jit import entry, jit
 from sanstream._loops_coefficients import code_coefficients
 from sanstream._loops_correct import choose_corrected, corrected_errors, quantise
-from sanstream._loops_group import CORRECTED, CROSS_BITS, N_CROSS, SAMPLES, WAVELET, cross_prediction, rebuild, settle
+from sanstream._loops_cross import fit_cross
+from sanstream._loops_group import CORRECTED, SAMPLES, WAVELET, cross_prediction, rebuild, settle
 from sanstream._loops_rate import choose_frugal
-from sanstream._loops_samples import BASE, N_REFS, REFS
 from sanstream._loops_wavelet import FRACTION, STEPS, forward
 
 _TINY = 1e-9
@@ -43,36 +43,6 @@ def exact_error(x, missing, a, n, c, prediction, values, lower, upper, absent):
         if d > worst:
             worst = d
     return total, worst
-
-
-@jit
-def fit_cross(s, plan, w, a, b, c, x, y, san, missing):
-    """Choose cross-channel weights by least squares, one reference after the other."""
-    n = b - a
-    rest = np.empty(n, np.float64)
-    for i in range(n):
-        rest[i] = x[a + i, c] - s.columns[c, BASE] - san[a + i, c] if not missing[a + i, c] else 0.0
-    for j in range(N_CROSS):
-        plan.cross[w, c, j] = 0
-    for j in range(min(N_CROSS, s.columns[c, N_REFS])):
-        r = s.columns[c, REFS + j]
-        if r >= c or (plan.tool[w, r] != WAVELET and plan.tool[w, r] != CORRECTED):
-            continue
-        energy = 0.0
-        product = 0.0
-        own = 0.0
-        for i in range(n):
-            v = float(y[a + i, r] - s.columns[r, BASE] - san[a + i, r])
-            energy += v * v
-            product += v * rest[i]
-            own += rest[i] * rest[i]
-        if energy <= 0.0 or product * product < 0.08 * energy * own:
-            continue
-        weight = round(product / energy * (1 << CROSS_BITS))
-        weight = min(max(weight, -2048), 2048)
-        plan.cross[w, c, j] = weight
-        for i in range(n):
-            rest[i] -= weight / float(1 << CROSS_BITS) * (y[a + i, r] - s.columns[r, BASE] - san[a + i, r])
 
 
 @jit

@@ -31,7 +31,7 @@ from sanstream._loops_wavelet import FRACTION, STEPS, forward, inverse
 
 WAVELET, SAMPLES, CORRECTED, CONSTANT, SPARSE = 0, 1, 2, 3, 4
 N_TOOLS = 5
-N_CROSS = 3
+N_CROSS = 8
 CROSS_BITS = 5
 """Cross-channel weights of the wavelet tools are in 1/32."""
 

@@ -111,7 +111,7 @@ class GroupDecoder:
             for i, c in enumerate(self.own)
         }
         self.added = self.taken = 0
-        self.cross = {c: [0, 0, 0] for c in self.own}
+        self.cross = {c: [0] * 8 for c in self.own}
         if coding["coder"] == "tables":
             self.synthesise(len(self.tool))
             TableWindows(self, data, coding["predictor"], delta)
@@ -245,7 +245,7 @@ class GroupDecoder:
             if tool in (0, 2):
                 other = self.decode_wavelet(w, c, a, b, other)
             else:
-                self.cross[c] = [0, 0, 0]
+                self.cross[c] = [0] * 8
         for t in range(a, b):
             for c in self.own:
                 if self.tool[w][c] == 1:
@@ -253,7 +253,7 @@ class GroupDecoder:
 
     def cross_weights(self, w: int, c: int) -> list[int]:
         """Clause 7.8, first sentence."""
-        for j, r in enumerate(self.refs[c][:3]):
+        for j, r in enumerate(self.refs[c][:8]):
             allowed = r < c and (r < self.n_known or self.tool[w][r] in (0, 2))
             self.cross[c][j] = clamp(self.cross[c][j] + self.run.integer(CROSS), -4096, 4096) if allowed else 0
         return self.cross[c][:]
@@ -269,7 +269,7 @@ class GroupDecoder:
 
     def rebuild(self, w: int, c: int, a: int, q: list[int], cross: list[int], corrected: list[int] | None) -> None:
         """Clause 7.8, the samples."""
-        refs = self.refs[c][:3]
+        refs = self.refs[c][:8]
         residual = [(v + 32) >> 6 for v in inverse([v * STEPS[self.steps[w][c]] for v in q])]
         for i in range(len(q)):
             t = a + i

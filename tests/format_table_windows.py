@@ -58,7 +58,7 @@ class TableWindows:
                 if tool in (0, 2):
                     cross[w, c] = g.cross_weights(w, c)
                 else:
-                    g.cross[c] = [0, 0, 0]
+                    g.cross[c] = [0] * 8
         return levels, cross
 
     def wavelet(self, words: Words, w: int, c: int, a: int, b: int, other: list[int] | None) -> list[int]:
