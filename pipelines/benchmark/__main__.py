@@ -2,7 +2,7 @@
 
 Usage: python -m pipelines.benchmark [--data ../shared/data] [--databases mitdb,bonn] [--efforts thorough,default]
            [--figures TEXT] [--records 101,208] [--work build/benchmark] [--jobs N] [--seed 0] [--no-speed] [--no-peers]
-           [--short]
+           [--without WavPack] [--short]
 
 Resumable: finished rows stand in the work folder and are kept while what decides them stays the same. Databases of
 which all records are in go to docs/measured/benchmark-peers.jsonl (every codec) and benchmark.jsonl (the table).
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-speed", action="store_true", help="leave the speed table out")
     parser.add_argument("--no-peers", action="store_true", help="sanstream alone; nothing is written")
+    parser.add_argument("--without", default="", help="leave peers out whose names hold one of these texts")
     parser.add_argument("--short", action="store_true", help="a minute of simulated signals, checked, nothing written")
     options = parser.parse_args()
     if options.short:
@@ -45,6 +46,7 @@ def main() -> None:
         tuple(options.figures.split(",")),
         options.seed,
         peers=not options.no_peers,
+        without=tuple(t for t in options.without.split(",") if t),
     )
     asked = [d for d in options.databases.split(",") if d]
     unknown = [d for d in asked if d not in cases.DATABASES]

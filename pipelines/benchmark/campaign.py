@@ -36,6 +36,8 @@ class Options:
         Seconds kept of each record.
     peers : bool
         Measure the peers too.
+    without : tuple of str
+        Peers whose names hold one of these texts are left out.
     """
 
     data: Path
@@ -45,6 +47,7 @@ class Options:
     seed: int = 0
     most_s: float | None = None
     peers: bool = True
+    without: tuple[str, ...] = ()
 
 
 def measure(options: Options, tasks: list[tuple[str, str]], n_jobs: int = 1) -> list[Row]:
@@ -111,7 +114,8 @@ def _figure_rows(options: Options, rows: Rows, case: cases.Case, figure: cases.F
         "figure": figure.name,
         "n_samples": sum(s.samples.size for _, s in cases.segments(recording)),
     }
-    for peer in peers_of(figure) if options.peers else ():
+    peers = [p for p in peers_of(figure) if options.peers and not any(t in p.name for t in options.without)]
+    for peer in peers:
         who = {**common, "codec": peer.name, "effort": ""}
         name = f"{case.record} {figure.name} {peer.name}"
         decided = (*same, files_digest(sources_of(peer)))
