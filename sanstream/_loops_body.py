@@ -164,6 +164,42 @@ def _code_samples(mode, state, at, stream, rows, slots, body, filters, delta, ro
     return state, at
 
 
+@lean
+def _hold(body, plan, w, a, b, c):
+    """Fill a window of tool constant or sparse."""
+    for t in range(a, b):
+        level = plan.constant[w, c] + (body.san[c, t] if plan.tool[w, c] == SPARSE else 0)
+        body.y[c, t] = settled(level, body.limits[c])
+
+
+@lean
+def _note(body, a, b, c):
+    """Let predictors see a window that they did not code."""
+    base = body.columns[c, BASE]
+    shift = body.columns[c, SHIFT]
+    for t in range(a, b):
+        body.z[c, PAD + t] = bounded((body.y[c, t] - base) >> shift)
+
+
+@lean_entry
+def code_waveless(mode, state, at, stream, rows, slots, body, filters, plan, room):
+    """Do what :func:`code_body` does where no window is a wavelet's: a third of the compilation."""
+    n_windows, n_columns = plan.tool.shape
+    n = body.y.shape[1]
+    for w in range(n_windows):
+        a = w * body.window
+        b = min(n, a + body.window)
+        for c in range(body.n_known, n_columns):
+            if plan.tool[w, c] == SAMPLES:
+                state, at = _code_samples(
+                    mode, state, at, stream, rows, slots, body, filters, plan.delta[w, c], room, a, b, c
+                )
+            else:
+                _hold(body, plan, w, a, b, c)
+                _note(body, a, b, c)
+    return state, at
+
+
 @lean_entry
 def code_body(mode, state, at, stream, rows, slots, body, filters, plan, room):
     """Code all windows; returns the decoder's state and the place in the stream where it ended."""
@@ -175,22 +211,17 @@ def code_body(mode, state, at, stream, rows, slots, body, filters, plan, room):
         previous = -1
         for c in range(body.n_known, n_columns):
             tool = plan.tool[w, c]
-            if tool == WAVELET or tool == CORRECTED:
-                state, at = _code_wavelet(mode, state, at, stream, rows, slots, body, plan, room, w, a, b, c, previous)
-                previous = c
-            elif tool == SAMPLES:
+            if tool == SAMPLES:
                 state, at = _code_samples(
                     mode, state, at, stream, rows, slots, body, filters, plan.delta[w, c], room, a, b, c
                 )
+                continue
+            if tool == WAVELET or tool == CORRECTED:
+                state, at = _code_wavelet(mode, state, at, stream, rows, slots, body, plan, room, w, a, b, c, previous)
+                previous = c
             else:
-                for t in range(a, b):
-                    level = plan.constant[w, c] + (body.san[c, t] if tool == SPARSE else 0)
-                    body.y[c, t] = settled(level, body.limits[c])
-            if tool != SAMPLES:
-                base = body.columns[c, BASE]
-                shift = body.columns[c, SHIFT]
-                for t in range(a, b):
-                    body.z[c, PAD + t] = bounded((body.y[c, t] - base) >> shift)
+                _hold(body, plan, w, a, b, c)
+            _note(body, a, b, c)
     return state, at
 
 

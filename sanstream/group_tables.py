@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream._loops_activations import Kernels
-from sanstream._loops_body import N_TRACKS, Body, Filters, Room, code_body, code_levels
+from sanstream._loops_body import N_TRACKS, Body, Filters, Room, code_body, code_levels, code_waveless
 from sanstream._loops_coder import CODER_SIZE, DECODE, ENCODE, END, POS
-from sanstream._loops_group import CONSTANT, SPARSE, Layout, Plan, code_front
+from sanstream._loops_group import CONSTANT, CORRECTED, SPARSE, WAVELET, Layout, Plan, code_front
 from sanstream._loops_linear import LIMIT, N_TERMS, N_WEIGHTS, PAD, RIDGE_LIMIT, TERMS
 from sanstream._loops_models import SIMPLE_END
 from sanstream._loops_rans import LEAST, end_front, new_rows, write_words
@@ -94,7 +94,9 @@ def run_tables(
     filters = fresh_filters(y.shape[1], layout, shape, predictor, use_san)
     room = loop_room(layout, filters.cov.shape[1] + 2)
     first = 2 if mode == DECODE else 0
-    state, at = code_body(mode, state, first, stream, *new_rows(_SIZE, _COUNT), body, filters, plan, room)
+    wavelets = bool(((plan.tool[:, own] == WAVELET) | (plan.tool[:, own] == CORRECTED)).any())
+    code = code_body if wavelets else code_waveless
+    state, at = code(mode, state, first, stream, *new_rows(_SIZE, _COUNT), body, filters, plan, room)
     if mode == ENCODE:
         front = buffer[:begin].tobytes()
         if not words:
