@@ -221,9 +221,13 @@ def analyse_window(layout, s, plan, w, x, y, missing, san, kind, bound, tries, f
         q = plan.coefs[c, a:b]
         corrections = plan.corrections[c, a:b]
         if kind[w, c] == 1:
-            step, rmse, worst, _ = choose_wavelet(
-                x, missing, a, n, c, prediction, coefs, bound[w, c], q, values, scratch, low, high, gap, tries
-            )
+            step, rmse, worst = -1, 0.0, np.int64(0)
+            for tighter in range(4):  # a bound that rounding makes hard to meet is met by a smaller one
+                if step < 0:
+                    level = bound[w, c] * 0.6**tighter
+                    step, rmse, worst, _ = choose_wavelet(
+                        x, missing, a, n, c, prediction, coefs, level, q, values, scratch, low, high, gap, tries
+                    )
             if frugal and step >= 0 and q.any():
                 shape = np.zeros(n, np.int64)
                 for i in range(n):

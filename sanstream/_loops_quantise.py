@@ -268,9 +268,13 @@ def analyse_quick(body, plan, kind, bound, room, rest, spectrum, trials):
             delta = np.int64(0)
             corrections = plan.corrections[c, a:b]
             if kind[w, c] == 1:
-                step, total, worst = _within_rmse(
-                    x, missing, prediction, coefs, n, present, bound[w, c], limits, q, room, spectrum, trials
-                )
+                step, total, worst = -1, 0.0, np.int64(0)
+                for tighter in range(4):  # a bound that rounding makes hard to meet is met by a smaller one
+                    if step < 0:
+                        level = bound[w, c] * 0.6**tighter
+                        step, total, worst = _within_rmse(
+                            x, missing, prediction, coefs, n, present, level, limits, q, room, spectrum, trials
+                        )
             else:
                 delta = np.int64(bound[w, c])
                 step, total, worst = _within_maximum(

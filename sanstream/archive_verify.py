@@ -153,7 +153,8 @@ def _segment(stream: StreamReader, segment: SegmentEntry) -> Iterator[str]:
     coding, bank = stream.coding(segment), stream.bank(segment)
     crc, windows, n_samples = 0, 0, 0
     worst = np.zeros(coding.n_channels)
-    square = np.zeros(coding.n_channels)
+    square, present = np.zeros(coding.n_channels), np.zeros(coding.n_channels)
+    codes = np.array([np.iinfo(np.int64).max if m is None else m for m in coding.missing])
     for number in range(segment.n_blocks):
         payload = stream.blocks(segment, number, number + 1)[0]
         samples = decode_block(payload, number, coding, bank)
@@ -162,6 +163,7 @@ def _segment(stream: StreamReader, segment: SegmentEntry) -> Iterator[str]:
         windows += len(figures.rmse_adu)
         n_samples += len(samples)
         worst = np.maximum(worst, np.max(figures.max_error_adu, axis=0, initial=0))
+        present += np.count_nonzero(samples != codes, axis=0)
         square += np.sum(np.square(figures.rmse_adu), axis=0) * coding.window_samples
         if figures.n_samples != len(samples):
             yield f"block {number}: {len(samples)} samples, its header says {figures.n_samples}"
@@ -173,7 +175,7 @@ def _segment(stream: StreamReader, segment: SegmentEntry) -> Iterator[str]:
         yield "decodes to other samples than it was written with"
     for place, row in enumerate(segment.reached):
         reached = dict(zip(FIGURES, row, strict=True))
-        rms = (square[place] / max(1, n_samples)) ** 0.5
+        rms = (square[place] / max(1.0, present[place])) ** 0.5
         for name, found in (("max_error_adu", worst[place]), ("rmse_adu", rms)):
             if reached[name] > found * _ROUNDING:
                 label = segment.channels[place].label

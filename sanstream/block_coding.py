@@ -223,9 +223,18 @@ def _problem(coding: SegmentCoding) -> str:
             continue
         if isinstance(lattice, tuple) and not 1 << STEP_BITS <= lattice[0] < 1 << 62:
             return f"channel {channel} has a lattice of step {lattice[0]}, allowed 2^32 to 2^62"
+        if isinstance(lattice, tuple) and any(
+            abs(k * lattice[0] + more) >= 1 << 63
+            for k in (coding.digital_min[channel], coding.digital_max[channel])
+            for more in (0, lattice[1])
+        ):
+            return f"channel {channel} has a lattice {lattice} whose places leave 64 bits"
         low, high = coding.sample_range(channel)
         if not -(1 << 31) <= low <= high < (1 << 31):
             return f"channel {channel} has samples {low} ... {high} on its lattice, outside int32"
+    for code in coding.missing:
+        if code is not None and not -(1 << 31) <= code < (1 << 31):
+            return f"missing code {code} is not an int32"
     if not 1 <= coding.window_samples <= MAX_WINDOW_SAMPLES:
         return f"window of {coding.window_samples} samples, allowed 1 to {MAX_WINDOW_SAMPLES}"
     if coding.block_samples % coding.window_samples or not 1 <= coding.block_samples <= MAX_BLOCK_SAMPLES:

@@ -20,10 +20,15 @@ STEP_BITS = 32
 _MOST_LISTED = 1 << 14
 _MOST_BYTES = 1 << 13
 _MOST_VALUES = 1 << 16
-_LEAST_VALUES = 8
+_LEAST_VALUES = 2
+_LEAST_BITS = 512
+"""Bits that a lattice must promise to save before it is named."""
+_REACH = (1 << 31) - (1 << 17)
+"""Values beyond are left alone: places and sums stay within 64 bits."""
 _LOOK_SAMPLES = 4096
 _MOSTLY = 0.5
 """Where more than this share of the values in a short look have a neighbour, there is no lattice."""
+_MOST_DISTANCES = 400
 _MOST_PARTS = 16
 """Simple steps tried have denominators up to this."""
 
@@ -47,6 +52,9 @@ def find_lattice(x: npt.NDArray[np.integer]) -> Lattice | None:
             return None
     values = np.unique(x).astype(np.int64)
     if not _LEAST_VALUES <= len(values) <= _MOST_VALUES:
+        return None
+    saved = len(x) * float(np.log2((values[-1] - values[0] + 1) / len(values)))
+    if values[0] < -_REACH or values[-1] >= _REACH or saved < _LEAST_BITS:
         return None
     gaps = np.diff(values)
     common = int(np.gcd.reduce(gaps))
@@ -116,7 +124,7 @@ def _steps(far: npt.NDArray[np.int64], gaps: npt.NDArray[np.int64]) -> list[Frac
 def _step_between(far: npt.NDArray[np.int64], gaps: npt.NDArray[np.int64]) -> Fraction | None:
     """Simplest step that explains all gaps: a distance of k steps differs from k times the step by less than 1."""
     low, high = Fraction(int(gaps[0])), Fraction(int(gaps[0]) + 1)
-    for distance in (*gaps.tolist(), *far[1:].tolist()):
+    for distance in (*gaps[:_MOST_DISTANCES].tolist(), *far[1 : _MOST_DISTANCES + 1].tolist()):
         first, last = int((distance - 1) / high) + 1, -int(-(distance + 1) // low) - 1
         if last < first:
             return None
@@ -140,9 +148,9 @@ def _simplest(low: Fraction, high: Fraction) -> Fraction:
 def _placed(values: npt.NDArray[np.int64], step: Fraction) -> Lattice | None:
     """Give the lattice of this step an offset at which it yields every value; None where there is none."""
     q = round(step * (1 << STEP_BITS))
-    places = [round(Fraction(int(v - values[0])) / step) for v in values]
-    low = max((int(v) << STEP_BITS) - k * q for v, k in zip(values, places, strict=True))
-    high = min((int(v + 1) << STEP_BITS) - 1 - k * q for v, k in zip(values, places, strict=True))
+    k = np.rint((values - values[0]) / float(step)).astype(np.int64)
+    ends = k * q
+    low, high = int(((values << STEP_BITS) - ends).max()), int((((values + 1) << STEP_BITS) - 1 - ends).min())
     return (q, (low + high) >> 1) if low <= high and step >= 2 else None
 
 
@@ -170,6 +178,7 @@ def places(x: npt.NDArray[np.integer], lattice: Lattice) -> npt.NDArray[np.int64
     step, offset = lattice
     wide = x.astype(np.int64)
     guess = np.floor((wide - offset / (1 << STEP_BITS)) / (step / (1 << STEP_BITS))).astype(np.int64) - 1
+    guess = np.maximum(guess, 0)
     for _ in range(3):
         guess += (values_at(guess, lattice) < wide).astype(np.int64)
     return np.asarray(guess, np.int64)

@@ -21,13 +21,13 @@ from sanstream.block_coding import (
     PredictorShape,
     SegmentCoding,
 )
-from sanstream.block_lattice import find_lattices, on_lattices
+from sanstream.block_lattice import Lattice, find_lattices, on_lattices
 from sanstream.encode_effort import Effort, effort_named
 from sanstream.encode_groups import choose_groups
 from sanstream.encode_plan import Plan, encode_numbers
 from sanstream.encode_quick import quick_start
 from sanstream.encode_trial import Trial
-from sanstream.quality import BITS, LOSSLESS, SPARSE, Quality, parse_quality
+from sanstream.quality import BITS, LOSSLESS, MAX_ERROR, PRDN, SPARSE, Quality, parse_quality
 from sanstream.signal import Channel, IntSamples
 
 WINDOW_S = 10
@@ -71,7 +71,8 @@ def plan_segment(
     """
     spend = effort_named(effort)
     missing = tuple(c.missing for c in channels)
-    lattices = find_lattices(samples, missing, [q.kind == LOSSLESS for q in qualities])
+    lattices = find_lattices(samples, missing, [q.kind not in (SPARSE, BITS) for q in qualities])
+    qualities, lattices = _worth_loss(samples, channels, qualities, lattices)
     samples = on_lattices(samples, lattices, missing)
     banks = [bank] if bank is not None else list(named_banks().values()) or [blank_bank()]
     window, block = _sizes(rate, qualities, spend)
@@ -106,6 +107,26 @@ def plan_segment(
     coding = replace(plan.coding, window_samples=window, block_samples=block)
     other = quick_start(samples, _shaped(samples, replace(plan, coding=coding, effort=rival), rival))
     return other if Trial(samples, other).cost(other) < trial.cost(best) else best
+
+
+def _worth_loss(
+    samples: IntSamples, channels: Sequence[Channel], qualities: Sequence[Quality], lattices: tuple[Lattice | None, ...]
+) -> tuple[tuple[Quality, ...], tuple[Lattice | None, ...]]:
+    """Code a channel on a lattice without loss where its bound allows less than about a step; else drop the lattice."""
+    out: list[Quality] = list(qualities)
+    kept: list[Lattice | None] = list(lattices)
+    for c, lattice in enumerate(lattices):
+        if lattice is None or qualities[c].kind == LOSSLESS:
+            continue
+        present = samples[:, c] if channels[c].missing is None else samples[samples[:, c] != channels[c].missing, c]
+        step = float(np.median(np.diff(np.unique(present))))
+        kind, value = qualities[c].kind, qualities[c].value
+        error = value if kind == MAX_ERROR else 2 * value * (present.std() / 100 if kind == PRDN else 1)
+        if error < step:
+            out[c] = parse_quality("lossless", channels[c])
+        else:
+            kept[c] = None
+    return tuple(out), tuple(kept) if any(kept) else ()
 
 
 def _shaped(samples: IntSamples, plan: Plan, effort: Effort, number: int = 0, *, reorder: bool = False) -> Plan:

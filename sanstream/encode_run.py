@@ -37,6 +37,7 @@ from sanstream.quality import LOSSLESS, MAX_ERROR, PRDN, Quality
 from sanstream.quality import SPARSE as SPARSE_QUALITY
 
 _SLACK = 1e-9
+_LARGEST = 2.0**33  # beyond any int32 error
 _LEAST_RMSE = 0.29
 """Below the rounding noise of an integer (1/sqrt(12)) an RMSE bound leaves nothing to lose."""
 _PREDICTABLE_RMSE = 4.0
@@ -177,9 +178,10 @@ class GroupCoder:
             plan.tool[w, c] = SPARSE
             return
         if quality.kind == MAX_ERROR:
-            bounds.kind[w, c], bounds.bound[w, c], bounds.delta[w, c] = 2, quality.value, int(quality.value)
+            value = min(quality.value, _LARGEST)
+            bounds.kind[w, c], bounds.bound[w, c], bounds.delta[w, c] = 2, value, int(value)
             return
-        bound = quality.value * (deviation / 100.0 if quality.kind == PRDN else 1.0) * (1 - _SLACK)
+        bound = min(_LARGEST, quality.value * (deviation / 100.0 if quality.kind == PRDN else 1.0) * (1 - _SLACK))
         if bound >= _LEAST_RMSE:
             bounds.kind[w, c], bounds.bound[w, c] = 1, bound
             # uniform integer errors up to delta have a variance of ((2 delta + 1)^2 - 1) / 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from archive_cases import CONTAINERS, patient, tiny, write
 
 import sanstream
+from sanstream.archive import ArchiveWriter
 from sanstream.archive_annotations import pack_annotations, unpack_annotations
 from sanstream.archive_manifest import Manifest, catalog_bytes, open_json, seal_json
 from sanstream.archive_objects import LocalObjects
@@ -180,3 +182,16 @@ def test_a_sealed_manifest_without_its_fields_is_an_error() -> None:
         from sanstream.archive_manifest import read_catalog
 
         read_catalog(catalog_bytes("tar", []), "c")
+
+
+@pytest.mark.parametrize("effort", ["fast", "default"])
+def test_windows_that_are_wholly_missing_do_not_count(tmp_path: Path, effort: str) -> None:
+    whole = patient("a")
+    (segment,) = whole.streams[0].segments[:1]
+    x = segment.samples.copy()
+    x[len(x) // 2 :, 1] = segment.channels[1].missing
+    one = replace(whole.streams[0], segments=(replace(segment, samples=x),), n_samples=len(x))
+    with ArchiveWriter(tmp_path / "a") as writer:
+        writer.add(replace(whole, streams=(one,), annotations=()), ["prdn=5"], effort=effort)
+        writer.commit()
+    assert problems(tmp_path / "a", deep=True) == []

@@ -8,7 +8,7 @@ from codec_cases import EFFORTS, QUALITIES, channels_for, check, code, ecg, eeg,
 
 from sanstream import encode_run, encode_tables
 from sanstream.errors import BoundError
-from sanstream.quality import MAX_ERROR, RMSE, Quality
+from sanstream.quality import MAX_ERROR, PRDN, RMSE, Quality
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -91,3 +91,14 @@ def test_an_encoder_that_misses_its_bound_stops(effort: str, monkeypatch: pytest
     monkeypatch.setattr(encode_tables, "analyse_quick", quickly_spoilt)
     with pytest.raises(BoundError, match="the encoder missed a bound"):
         code(ecg(25), QUALITIES["prdn9"], effort=effort, rate=100)
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_a_loose_bound_costs_little(effort: str) -> None:
+    """Near the deviation of a window, where everything may be dropped, nothing is suddenly coded exactly."""
+    x = eeg(40, channels=1)
+    bits = []
+    for percent in (50, 90, 99, 101, 1e300):
+        quality = Quality(PRDN, percent)
+        bits.append(8 * sum(map(len, code(x, quality, effort=effort, rate=64).blocks)) / x.size)
+    assert max(bits[1:]) <= bits[0] + 0.5
