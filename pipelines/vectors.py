@@ -6,6 +6,7 @@ frozen: a decoder that disagrees with one of them is wrong.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -289,6 +290,7 @@ def vector(name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Write every vector and the trained bank; remove what is no vector any more."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     made = [vector(name) for name in VECTORS]
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in [*FOLDER.glob("*.json"), *FOLDER.glob("*.sanbank")]:

@@ -100,18 +100,24 @@ def _dead_zone(coefs, n, step, budget, isolated, q):
 
 
 @jit
-def choose_wavelet(x, missing, a, n, c, prediction, coefs, bound, q, values, scratch, lower, upper, absent, tries):
-    """Quantise one window so that its RMSE stays within ``bound``.
-
-    Returns (step index, RMSE, maximum error, cost proxy); step index -1 when no step reaches the bound.
-    """
+def _allowance(missing, a, n, c, bound):
+    """Return samples present, squared error allowed in all, and that of coefficients before rounding to integers."""
     present = 0
     for i in range(n):
         if not missing[a + i, c]:
             present += 1
     limit = bound * bound * present * (1 - _TINY)
     rounding = present / 12.0 if bound > 0.6 else 0.0
-    budget = max(limit - rounding, 0.3 * limit)
+    return present, limit, max(limit - rounding, 0.3 * limit)
+
+
+@jit
+def choose_wavelet(x, missing, a, n, c, prediction, coefs, bound, q, values, scratch, lower, upper, absent, tries):
+    """Quantise one window so that its RMSE stays within ``bound``.
+
+    Returns (step index, RMSE, maximum error, cost proxy); step index -1 when no step reaches the bound.
+    """
+    present, limit, budget = _allowance(missing, a, n, c, bound)
     zero = 0.0
     for i in range(n):
         v = coefs[i] / 64.0
@@ -157,13 +163,7 @@ def refine_wavelet(
 
     Returns (step index, RMSE, maximum error); step index -1 where nothing better was found.
     """
-    present = 0
-    for i in range(n):
-        if not missing[a + i, c]:
-            present += 1
-    limit = bound * bound * present * (1 - _TINY)
-    rounding = present / 12.0 if bound > 0.6 else 0.0
-    budget = max(limit - rounding, 0.3 * limit)
+    present, limit, budget = _allowance(missing, a, n, c, bound)
     for _ in range(3):
         step = choose_frugal(coefs, n, min(index + 2, 255), budget, q, shape, other, has_other, coder, model, weight)
         if step < 0:

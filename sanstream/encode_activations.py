@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sanstream._loops_activations import INDEX_LEAD, LIVE_BITS, Kernels, live_taps
+from sanstream._loops_activations import LIVE_BITS, Kernels, live_taps
 from sanstream._loops_choice import choose_activations
 from sanstream._loops_group import Plan
 from sanstream._loops_pruning import steady_amplitudes
-from sanstream.encode_effort import Effort
 
 _ACTIVATION_BITS = 10.0
 _AMPLITUDE_BITS = 3.0
@@ -25,7 +24,6 @@ def worthy_activations(
     level: npt.NDArray[np.int64],
     missing: npt.NDArray[np.uint8],
     steps: npt.NDArray[np.float64],
-    effort: Effort,
 ) -> Plan:
     """Drop activations that cost more than they save, and steady the amplitudes of the others.
 
@@ -38,28 +36,24 @@ def worthy_activations(
     missing : ndarray, same shape
     steps : ndarray, shape (n_own,)
         Quantiser step that each column's quality suggests, FRACTION fractional bits; 0 for none.
-    effort : Effort
 
     Returns
     -------
     Plan
     """
-    kernel, index, amplitude = plan.act_kernel.copy(), plan.act_index.copy(), plan.act_amp / 32.0
-    keep = np.zeros(len(kernel), np.uint8)
+    keep = np.zeros(len(plan.act_kernel), np.uint8)
     n_own = level.shape[1]
     taps = live_taps(kernels, n_own) / (1 << LIVE_BITS)
     choose_activations(
-        _bridged(level, missing), taps * 2.0 ** (kernels.shift[None, :, None] - 11), kernels.length, kernel, index,
-        amplitude, steps, _ACTIVATION_BITS + _AMPLITUDE_BITS * n_own, effort.reach, effort.passes, keep,
+        _bridged(level, missing), taps * 2.0 ** (kernels.shift[None, :, None] - 11), kernels.length, plan.act_kernel,
+        plan.act_index, plan.act_amp / 32.0, steps, _ACTIVATION_BITS + _AMPLITUDE_BITS * n_own, keep,
     )  # fmt: skip
-    kept = np.flatnonzero(keep)
-    kept = kept[np.argsort(index[kept], kind="stable")]
-    limit = 1 << 15
+    kept = keep.astype(bool)
     chosen = plan._replace(
-        n_act=np.array([len(kept)], np.int64),
-        act_kernel=kernel[kept],
-        act_index=np.maximum(index[kept], 1 - INDEX_LEAD),
-        act_amp=np.clip(np.round(amplitude[kept] * 32), -limit, limit).astype(np.int64),
+        n_act=np.array([kept.sum()], np.int64),
+        act_kernel=plan.act_kernel[kept],
+        act_index=plan.act_index[kept],
+        act_amp=plan.act_amp[kept],
     )
     steady_amplitudes(kernels, chosen, _STEADY * (steps / _STEP_OF_RMSE) ** 2)
     return chosen

@@ -30,8 +30,6 @@ class Effort:
         Try prediction against wavelet per window where either may win.
     n_trial_blocks : int
         Blocks encoded to compare banks and kernels.
-    passes, reach : int
-        Passes over the activations of a block, and samples that one may move from the second on.
     frugal : bool
         Weigh each coefficient's error against its bits by the decoder's models.
     coder : str
@@ -52,8 +50,6 @@ class Effort:
     n_rounds: int
     both_tools: bool
     n_trial_blocks: int
-    passes: int
-    reach: int
     frugal: bool = False
     coder: str = MIXING
     ahead: int = 0
@@ -62,15 +58,15 @@ class Effort:
 
 
 EFFORTS = {
-    "fast": Effort(((16, 6, 3),), 4096, 6, 60, 60, (), 0, 0, False, 0, 1, 0, False, TABLES, 2, 0),
-    "default": Effort(((24, 8, 4),), 2048, 8, 60, 60, (0.8,), 2, 3, True, 2, 1, 0, False, TABLES, 3, 8),
+    "fast": Effort(((16, 6, 3),), 4096, 6, 60, 60, (), 0, 0, False, 0, False, TABLES, 2, 0),
+    "default": Effort(((24, 8, 4),), 2048, 8, 60, 60, (0.8,), 2, 3, True, 2, False, TABLES, 3, 8),
     "thorough": Effort(
-        ((20, 12, 8), (6, 2, 24)), 32, 1, 60, 60, (0.4, 0.65, 0.8, 1.0), 8, 6, True, 4, 2, 0, True, rival="default"
+        ((20, 12, 8), (6, 2, 24)), 32, 1, 60, 60, (0.4, 0.65, 0.8, 1.0), 8, 6, True, 4, True, rival="default"
     ),
 }
 
 
-TRAINING = Effort(((16, 6, 2),), 64, 1, 60, 60, (0.8,), 4, 4, True, 2, 1, 0)
+TRAINING = Effort(((16, 6, 2),), 64, 1, 60, 60, (0.8,), 4, 4, True, 2)
 """What the priors of coder mixing are trained at: quicker than ``"thorough"``, with the same coder."""
 
 

@@ -231,7 +231,7 @@ class GroupCoder:
         if self.plan.n_act[0] and not any(self.qualities[c].kind == SPARSE_QUALITY for c in self.own):
             steps = np.array([self._suggested_step(c) for c in self.own])
             level, missing = (self.x - self.base)[:, self.place.n_known :], self.missing[:, self.place.n_known :]
-            self.plan = worthy_activations(self.plan, self.kernels, level, missing, steps, self.effort)
+            self.plan = worthy_activations(self.plan, self.kernels, level, missing, steps)
 
     # -- runs
 
