@@ -93,7 +93,7 @@ class ZarrWriter:
                 list(islice(source, per_shard)),
                 first_block=first,
                 n_samples=min(entry.n_samples - start, entry.shard_samples),
-                segment_id=coding.segment_id,
+                coding=coding,
             )
             self._put(f"{stream}/{entry.name}/c/{first // per_shard}/0", data)
             coded += len(data)
@@ -156,12 +156,15 @@ class ZarrReader:
         self._objects = objects
         self._manifest = manifest
         self._tables: dict[str, ShardTable] = {}
+        self._codings: dict[str, SegmentCoding] = {}
 
     def coding(self, stream: str, entry: SegmentEntry) -> SegmentCoding:
         """Return the segment's coding with its bank delta, which only the array's own metadata holds."""
         if not entry.has_delta:
             return entry.coding
         key = f"{stream}/{entry.name}/{_META}"
+        if key in self._codings:
+            return self._codings[key]
         data = read_checked(self._objects, self._manifest.name, key, self._manifest.objects)
         try:
             configuration = json.loads(data)["codecs"][0]["configuration"]
@@ -170,6 +173,7 @@ class ZarrReader:
             raise CorruptError(f"{self._manifest.name}/{key}: not the metadata of an array ({error!r})") from error
         if coding.to_dict() != {**entry.coding.to_dict(), "bank": coding.to_dict()["bank"]}:
             raise CorruptError(f"{self._manifest.name}/{key}: differs from the manifest")
+        self._codings[key] = coding
         return coding
 
     def blocks(self, stream: str, entry: SegmentEntry, first: int, stop: int) -> list[bytes]:
@@ -184,7 +188,7 @@ class ZarrReader:
         payloads: list[bytes] = []
         for shard in range(first // per_shard, -(-stop // per_shard)):
             key = f"{self._manifest.name}/{stream}/{entry.name}/c/{shard}/0"
-            table = self._table(key, shard * per_shard, entry)
+            table = self._table(key, shard * per_shard, entry, self.coding(stream, entry))
             low, high = max(first - table.first_block, 0), min(stop - table.first_block, len(table.lengths))
             offsets = table.offsets
             data = self._objects.read_range(key, offsets[low], offsets[high])
@@ -193,15 +197,14 @@ class ZarrReader:
             payloads += [data[offsets[i] - offsets[low] : offsets[i + 1] - offsets[low]] for i in range(low, high)]
         return payloads
 
-    def _table(self, key: str, first_block: int, entry: SegmentEntry) -> ShardTable:
+    def _table(self, key: str, first_block: int, entry: SegmentEntry, coding: SegmentCoding) -> ShardTable:
         if key in self._tables:
             return self._tables[key]
         step = entry.coding.block_samples
         table = read_table(
             self._objects.read_range(key, 0, table_bound(entry.shard_samples, step)),
-            segment_id=entry.coding.segment_id,
+            coding=coding,
             chunk_samples=entry.shard_samples,
-            block_samples=step,
         )
         expected = min(entry.n_samples - first_block * step, entry.shard_samples)
         if (table.first_block, table.n_samples) != (first_block, expected):

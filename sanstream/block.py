@@ -46,8 +46,7 @@ def _varint(value: int) -> bytes:
 
 
 def _checksum(body: bytes, number: int, coding: SegmentCoding) -> int:
-    seed = bytes.fromhex(coding.segment_id) + struct.pack("<Q", number)
-    return int(google_crc32c.extend(google_crc32c.value(seed), body))
+    return int(google_crc32c.extend(google_crc32c.value(coding.seal + struct.pack("<Q", number)), body))
 
 
 def write_block(number: int, coding: SegmentCoding, n_samples: int, gaps: Gaps, runs: Sequence[bytes]) -> bytes:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from sanstream.block_lattice import STEP_BITS, Lattice, values_at
-from sanstream.errors import InputError
+from sanstream.errors import InputError, UnsupportedError
 
+VERSION = 1
+"""Of the bitstream: what decoders give is fixed for ever."""
 MIXING, TABLES = "mixing", "tables"
 """Coders of samples."""
 MAX_DELTA_BYTES = 4096
@@ -69,7 +74,7 @@ class SegmentCoding:
     Parameters
     ----------
     segment_id : str
-        16 hex digits; seeds every block's checksum.
+        16 hex digits.
     rate : Fraction
         Samples per second.
     digital_min, digital_max : tuple of int
@@ -117,6 +122,12 @@ class SegmentCoding:
         """Number of channels."""
         return len(self.digital_min)
 
+    @cached_property
+    def seal(self) -> bytes:
+        """First 8 bytes of the SHA-256 of the coding's own text (FORMAT.md 3.5): what every checksum starts from."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).digest()[:8]
+
     def sample_range(self, channel: int) -> tuple[int, int]:
         """Least and largest sample of a channel."""
         ends = self.digital_min[channel], self.digital_max[channel]
@@ -135,6 +146,7 @@ class SegmentCoding:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values: the codec configuration."""
         return {
+            "version": VERSION,
             "segment_id": self.segment_id,
             "rate": str(self.rate),
             "digital_min": list(self.digital_min),
@@ -157,7 +169,13 @@ class SegmentCoding:
         ------
         InputError
             When a field is missing or outside FORMAT.md's limits.
+        UnsupportedError
+            When the blocks are of another version.
         """
+        version = data.get("version", 0) if isinstance(data, Mapping) else None
+        if version != VERSION and isinstance(version, int):
+            advice = "install a newer sanstream" if version > VERSION else "encode the recording anew"
+            raise UnsupportedError(f"blocks are of version {version}, this sanstream reads {VERSION}", hint=advice)
         try:
             return cls(
                 str(data["segment_id"]),
@@ -175,12 +193,18 @@ class SegmentCoding:
                 base64.b64decode(data["bank"]["delta"], validate=True),
                 _shape(data["predictor"]),
                 str(data["coder"]),
-                tuple(_lattice(v) for v in data.get("lattices", ())),
+                _lattices(data["lattices"]) if "lattices" in data else (),
             )
         except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:
             raise InputError(
                 f"segment coding is incomplete or malformed ({error})", hint="see FORMAT.md, clause 3"
             ) from None
+
+
+def _lattices(values: Any) -> tuple[Lattice | None, ...]:
+    if not values:
+        raise ValueError("lattices of no channel")
+    return tuple(_lattice(v) for v in values)
 
 
 def _lattice(value: Any) -> Lattice | None:

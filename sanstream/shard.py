@@ -9,7 +9,7 @@ Layout (little-endian; FORMAT.md clause 11)::
     10  4  number of samples per channel
     14  4  number of the first block, counted in the segment
     18  .  one length per block, `width` bytes each
-        4  CRC32C of the segment id (8 bytes) and everything above
+        4  CRC32C of the coding's seal (8 bytes) and everything above
         .  the blocks, one after another
 """
 
@@ -22,6 +22,7 @@ from itertools import accumulate
 
 import google_crc32c
 
+from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError, UnsupportedError
 
 MAGIC = b"SNSH"
@@ -88,7 +89,7 @@ def table_bound(chunk_samples: int, block_samples: int) -> int:
     return _HEADER.size + -(-chunk_samples // block_samples) * _WIDTHS[-1] + _CRC_BYTES
 
 
-def pack_shard(blocks: Sequence[bytes], *, first_block: int, n_samples: int, segment_id: str) -> bytes:
+def pack_shard(blocks: Sequence[bytes], *, first_block: int, n_samples: int, coding: SegmentCoding) -> bytes:
     """Join blocks behind their table.
 
     Parameters
@@ -99,8 +100,8 @@ def pack_shard(blocks: Sequence[bytes], *, first_block: int, n_samples: int, seg
         Number of the first in its segment.
     n_samples : int
         Samples per channel in all of them.
-    segment_id : str
-        Sixteen hex digits; seeds the table's checksum.
+    coding : SegmentCoding
+        Its seal starts the table's checksum.
 
     Returns
     -------
@@ -114,24 +115,24 @@ def pack_shard(blocks: Sequence[bytes], *, first_block: int, n_samples: int, seg
     longest = max(map(len, blocks), default=0)
     width = next((w for w in _WIDTHS if longest < 1 << (8 * w)), None)
     if width is None:
-        raise UnsupportedError(f"segment {segment_id}: a block has {longest} bytes, a shard holds less than 4 GiB each")
+        raise UnsupportedError(
+            f"segment {coding.segment_id}: a block has {longest} bytes, a shard holds less than 4 GiB each"
+        )
     head = _HEADER.pack(MAGIC, VERSION, width, len(blocks), n_samples, first_block)
     head += b"".join(len(b).to_bytes(width, "little") for b in blocks)
-    return b"".join([head, struct.pack("<I", _checksum(head, segment_id)), *blocks])
+    return b"".join([head, struct.pack("<I", _checksum(head, coding)), *blocks])
 
 
-def read_table(data: bytes, *, segment_id: str, chunk_samples: int, block_samples: int) -> ShardTable:
+def read_table(data: bytes, *, coding: SegmentCoding, chunk_samples: int) -> ShardTable:
     """Read and check a shard's table.
 
     Parameters
     ----------
     data : bytes
         The shard, or its first :func:`table_bound` bytes.
-    segment_id : str
+    coding : SegmentCoding
     chunk_samples : int
         Samples of a full shard of this segment.
-    block_samples : int
-        Samples of a full block.
 
     Returns
     -------
@@ -142,7 +143,7 @@ def read_table(data: bytes, *, segment_id: str, chunk_samples: int, block_sample
     CorruptError
         When anything in the table contradicts the rest. Sizes are checked before they are used.
     """
-    where = f"segment {segment_id}, shard table"
+    where = f"segment {coding.segment_id}, shard table"
     if len(data) < _HEADER.size + _CRC_BYTES:
         raise CorruptError(f"{where}: {len(data)} bytes, at least {_HEADER.size + _CRC_BYTES} expected")
     magic, version, width, n_blocks, n_samples, first_block = _HEADER.unpack_from(data)
@@ -150,16 +151,16 @@ def read_table(data: bytes, *, segment_id: str, chunk_samples: int, block_sample
         raise CorruptError(f"{where}: begins with {magic!r}, {MAGIC!r} expected")
     if width not in _WIDTHS:
         raise CorruptError(f"{where}: entries of {width} bytes, allowed are 2, 3 and 4")
-    if not 0 < n_samples <= chunk_samples or n_blocks != -(-n_samples // block_samples):
+    if not 0 < n_samples <= chunk_samples or n_blocks != coding.n_blocks(n_samples):
         raise CorruptError(
             f"{where}: {n_blocks} blocks for {n_samples} samples; a full shard has {chunk_samples} samples "
-            f"in blocks of {block_samples}"
+            f"in blocks of {coding.block_samples}"
         )
     end = _HEADER.size + n_blocks * width
     if len(data) < end + _CRC_BYTES:
         raise CorruptError(f"{where}: ends after {len(data)} bytes, {end + _CRC_BYTES} expected")
     (crc,) = struct.unpack_from("<I", data, end)
-    if crc != _checksum(bytes(data[:end]), segment_id):
+    if crc != _checksum(bytes(data[:end]), coding):
         raise CorruptError(f"{where}: checksum differs")
     if version != VERSION:
         raise UnsupportedError(
@@ -172,5 +173,5 @@ def read_table(data: bytes, *, segment_id: str, chunk_samples: int, block_sample
     return ShardTable(first_block, n_samples, lengths, end + _CRC_BYTES)
 
 
-def _checksum(head: bytes, segment_id: str) -> int:
-    return int(google_crc32c.value(bytes.fromhex(segment_id) + head))
+def _checksum(head: bytes, coding: SegmentCoding) -> int:
+    return int(google_crc32c.value(coding.seal + head))

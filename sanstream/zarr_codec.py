@@ -84,7 +84,7 @@ class SanstreamCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         data = chunk_data.to_bytes()
         out = np.full(chunk_spec.shape, chunk_spec.fill_value, dtype=_dtype(chunk_spec))
-        table = _check_table(data, chunk_spec.shape[0], self.coding)
+        table = read_table(data, coding=self.coding, chunk_samples=chunk_spec.shape[0])
         if len(data) != table.total_bytes:
             raise CorruptError(
                 f"segment {self.coding.segment_id}: shard has {len(data)} bytes, {table.total_bytes} expected"
@@ -108,7 +108,7 @@ class SanstreamCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         if head is None:
             return None
         prefix = head.to_bytes()
-        table = _check_table(prefix, chunk_samples, self.coding)
+        table = read_table(prefix, coding=self.coding, chunk_samples=chunk_samples)
         _check_place(byte_getter, table, chunk_samples // step, self.coding)
         wanted = [i for i in touched if i < len(table.lengths)]
         payloads = await _fetch(byte_getter, chunk_spec.prototype, prefix, table, wanted, self.coding)
@@ -155,12 +155,6 @@ def _find_bank(bank_id: str, inline: bytes) -> Bank:
     if bank.id != bank_id:
         raise CorruptError(f"bank {bank_id[:12]} in the codec's configuration is not what its name says")
     return bank
-
-
-def _check_table(data: bytes, chunk_samples: int, coding: SegmentCoding) -> ShardTable:
-    return read_table(
-        data, segment_id=coding.segment_id, chunk_samples=chunk_samples, block_samples=coding.block_samples
-    )
 
 
 def _check_place(byte_getter: ByteGetter, table: ShardTable, blocks_per_shard: int, coding: SegmentCoding) -> None:

@@ -121,7 +121,7 @@ def noise(n: int, *, bits: int, channels: int = 1, seed: int = 0) -> Samples:
     return rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (n, channels)).astype(np.int32)
 
 
-def sealed(body: bytes, number: int, segment_id: str = SEGMENT) -> bytes:
+def sealed(body: bytes, number: int, coding: SegmentCoding) -> bytes:
     """Put the right checksum before a block's body."""
-    seed = bytes.fromhex(segment_id) + struct.pack("<Q", number)
+    seed = coding.seal + struct.pack("<Q", number)
     return struct.pack("<I", google_crc32c.extend(google_crc32c.value(seed), body)) + body

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from typing import Any
 
 import google_crc32c
@@ -27,9 +29,22 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
+KEYS = (
+    "version segment_id rate digital_min digital_max missing window_samples block_samples coder predictor groups "
+    "lattices"
+).split()
+
+
+def seal(coding: dict[str, Any]) -> bytes:
+    """Clause 3.5."""
+    text = {k: coding[k] for k in KEYS if k in coding}
+    text["bank"] = {k: coding["bank"][k] for k in ("base", "delta")}
+    return hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode()).digest()[:8]
+
+
 def decode(payload: bytes, number: int, coding: dict[str, Any], bank: Bank) -> list[list[int]]:
     """Clause 4: samples by channel."""
-    seed = bytes.fromhex(coding["segment_id"]) + number.to_bytes(8, "little")
+    seed = seal(coding) + number.to_bytes(8, "little")
     assert int.from_bytes(payload[:4], "little") == google_crc32c.value(seed + payload[4:])
     flags, at = payload[4], 6
     n = coding["block_samples"]

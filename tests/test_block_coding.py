@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sanstream.block_coding import Group, PredictorShape, SegmentCoding
-from sanstream.errors import InputError
+from sanstream.errors import InputError, UnsupportedError
 
 SOUND: dict[str, Any] = {
+    "version": 1,
     "segment_id": "0123456789abcdef",
     "rate": "250",
     "digital_min": [-2048, 0, -(2**31)],
@@ -120,9 +121,37 @@ CHANGES: dict[str, Any] = {
     "groups not a list": {"groups": 7},
     "bank unnamed": {"bank": {"base": "", "delta": ""}},
     "bank elsewhere": {"bank": {"base": "../" * 21 + "x", "delta": ""}},
+    "lattices of no channel": {"lattices": []},
     "delta not base64": {"bank": {"base": "ab" * 32, "delta": "!"}},
     "delta too long": {"bank": {"base": "ab" * 32, "delta": "AAAA" * 1366}},
 }
+
+
+@pytest.mark.parametrize(("version", "advice"), [(2, "newer sanstream"), (0, "encode the recording anew")])
+def test_clause_13_another_version_is_refused_with_advice(version: int, advice: str) -> None:
+    with pytest.raises(UnsupportedError, match=advice):
+        SegmentCoding.from_dict({**SOUND, "version": version})
+
+
+def test_clause_13_a_coding_without_a_version_is_older_than_versions() -> None:
+    with pytest.raises(UnsupportedError, match="version 0"):
+        SegmentCoding.from_dict({k: v for k, v in SOUND.items() if k != "version"})
+
+
+def test_clause_3_5_the_seal_covers_every_field_and_nothing_else() -> None:
+    sound = SegmentCoding.from_dict(SOUND)
+    changes = [
+        {"segment_id": "0123456789abcdee"}, {"rate": "251"}, {"digital_min": [-2047, 0, -(2**31)]},
+        {"digital_max": [2046, 0, 2**31 - 1]}, {"missing": [-2048, None, 8]}, {"window_samples": 1500},
+        {"block_samples": 12500}, {"coder": "tables"}, {"predictor": [12, 4, 32, 0, 16]},
+        {"groups": [[[2, 0], -1, [[], []]], [[1], 0, [[2, 0]]]]}, {"bank": {"base": "ab" * 32, "delta": "AAED"}},
+        {"bank": {"base": "ac" * 32, "delta": "AAEC"}}, {"lattices": [None, None, [2**32, 0]]},
+    ]  # fmt: skip
+    changes[-1].update(digital_max=[2047, 0, 0], digital_min=[-2048, 0, 0])
+    seals = [SegmentCoding.from_dict({**SOUND, **change}).seal for change in changes]
+    assert len({sound.seal, *seals}) == len(changes) + 1
+    more = {**SOUND, "remark": 1, "bank": {**SOUND["bank"], "data": "AA=="}}
+    assert SegmentCoding.from_dict(more).seal == sound.seal
 
 
 @pytest.mark.parametrize("what", CHANGES)
@@ -131,7 +160,7 @@ def test_clause_2_what_a_coding_may_not_say(what: str) -> None:
         SegmentCoding.from_dict({**SOUND, **CHANGES[what]})
 
 
-@pytest.mark.parametrize("key", SOUND)
+@pytest.mark.parametrize("key", [k for k in SOUND if k != "version"])
 def test_clause_3_every_field_is_needed(key: str) -> None:
     with pytest.raises(InputError, match="incomplete"):
         SegmentCoding.from_dict({k: v for k, v in SOUND.items() if k != key})

@@ -40,7 +40,7 @@ def renumbered(coded: Coded) -> bytes:
     """The first block as if it were block 3."""
     body = bytearray(coded.blocks[0][4:])
     body[1] = 3
-    return sealed(bytes(body), 3)
+    return sealed(bytes(body), 3, coded.coding)
 
 
 def refused(payload: bytes, coded: Coded, number: int = 3) -> None:
@@ -85,7 +85,7 @@ def test_a_block_of_another_place_or_segment_is_refused() -> None:
     payload = renumbered(coded)
     refused(payload, coded, 4)
     refused(payload, coded, 259)  # the same low byte
-    refused(sealed(payload[4:], 3, "f" * 16), coded)
+    refused(sealed(payload[4:], 3, replace(coded.coding, segment_id="f" * 16)), coded)
 
 
 @each_block
@@ -103,13 +103,14 @@ def test_any_body_with_the_right_checksum_gives_values_in_range_or_an_error(name
         body = body[:cut]
     elif kind == "replace":
         body[cut:] = data.draw(st.binary(max_size=400))
-    assert_sound(coded, sealed(bytes(body), 3))
+    assert_sound(coded, sealed(bytes(body), 3, coded.coding))
 
 
 @settings(max_examples=600)
 @given(name=st.sampled_from(sorted(CODED)), body=st.binary(max_size=120))
 def test_random_bodies_with_the_right_checksum_never_crash(name: str, body: bytes) -> None:
-    assert_sound(CODED[name], sealed(bytes([body[0] & 3 if body else 0, 3]) + body[1:], 3))
+    coded = CODED[name]
+    assert_sound(coded, sealed(bytes([body[0] & 3 if body else 0, 3]) + body[1:], 3, coded.coding))
 
 
 def named(error: CorruptError) -> None:
@@ -149,7 +150,7 @@ def test_garbage_stays_in_range_at_every_width(body: bytes, bits: int) -> None:
     x[x == 0] = 1
     coded = code(x, effort="default", channels=channels_for(x, **limits))
     short = b"\xc8\x01"
-    assert_sound(coded, sealed(b"\x01\x03" + short + body, 3))
+    assert_sound(coded, sealed(b"\x01\x03" + short + body, 3, coded.coding))
 
 
 @pytest.mark.parametrize("body", [b"", bytes(20), bytes(range(256)) * 4], ids=["empty", "zeros", "rising"])
@@ -162,4 +163,4 @@ def test_a_few_bytes_that_claim_the_largest_block_are_refused_quickly(body: byte
         predictor=PredictorShape(15, 5, 8), bank_delta=b"",
     )  # fmt: skip
     with pytest.raises(CorruptError, match=NAMED):
-        decode.decode_block(sealed(b"\x00\x03" + body, 3), 3, coding, CODED["lossless"].bank)
+        decode.decode_block(sealed(b"\x00\x03" + body, 3, coding), 3, coding, CODED["lossless"].bank)

@@ -80,12 +80,12 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_clause_4_what_a_header_may_not_say(what: str) -> None:
     with pytest.raises(CorruptError, match=f"segment {SEGMENT}, block 5"):
-        read_block(sealed(BAD[what], 5), 5, coding_of())
+        read_block(sealed(BAD[what], 5, coding_of()), 5, coding_of())
 
 
 def test_clause_4_groups_may_not_be_longer_than_the_block() -> None:
     with pytest.raises(CorruptError, match="longer than the block"):
-        read_block(sealed(b"\x00\x05\x0a\x0a" + b"x" * 19, 5), 5, coding_of(n_groups=3))
+        read_block(sealed(b"\x00\x05\x0a\x0a" + b"x" * 19, 5, coding_of(n_groups=3)), 5, coding_of(n_groups=3))
 
 
 def test_clause_4_a_gap_in_a_channel_without_a_missing_code_is_corrupt() -> None:

@@ -59,6 +59,6 @@ def test_every_window_may_be_of_another_kind(effort: str) -> None:
 def test_clause_16_6_words_that_do_not_end_where_they_should_are_corrupt(change: bytes) -> None:
     coded = code(ecg(5), rate=100)
     body = coded.blocks[0][4:]
-    changed = sealed(body + change if change else body[:-2], 0)
+    changed = sealed(body + change if change else body[:-2], 0, coded.coding)
     with pytest.raises(CorruptError, match="words"):
         decode.decode_block(changed, 0, coded.coding, coded.bank)

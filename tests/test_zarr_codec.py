@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from zarr.registry import register_codec
 from zarr.storage import LocalStore
 
+from sanstream.block_coding import Group, PredictorShape, SegmentCoding
 from sanstream.encode import encode_blocks, plan_segment
-from sanstream.errors import CorruptError, UnsupportedError
+from sanstream.errors import CorruptError, InputError, UnsupportedError
 from sanstream.quality import choose_qualities
 from sanstream.shard import pack_shard, read_table, table_bound
 from sanstream.signal import Channel
@@ -59,7 +61,7 @@ def write_array(folder: Path, x: np.ndarray, blocks_per_shard: int = 4) -> Sanst
         n = min(len(x), (i + len(part)) * step) - i * step
         file = folder / "c" / str(i // blocks_per_shard) / "0"
         file.parent.mkdir(parents=True)
-        file.write_bytes(pack_shard(part, first_block=i, n_samples=n, segment_id=SEGMENT))
+        file.write_bytes(pack_shard(part, first_block=i, n_samples=n, coding=plan.coding))
     return codec
 
 
@@ -167,11 +169,32 @@ def test_the_whole_bank_may_stand_in_the_configuration(
     assert SanstreamCodec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
 
 
-PACKED = pack_shard([b"abc", b"defgh"], first_block=6, n_samples=150, segment_id=SEGMENT)
+CODING = SegmentCoding(
+    SEGMENT, RATE, (0,), (9,), (None,), 50, 100, (Group((0,)),), "ab" * 32, predictor=PredictorShape(8, 2, 32)
+)
+CHANGES: dict[str, Any] = {
+    "segment_id": "00112233445566ab", "rate": "11", "digital_max": [2047, 2047, 2046], "missing": [None, None, -9],
+    "predictor": [16, 6, 3, 0, 16], "coder": "mixing",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_changed_configuration_is_an_error_never_wrong_samples(tmp_path: Path, key: str) -> None:
+    write_array(tmp_path / "a", samples(1100))
+    file = tmp_path / "a" / "zarr.json"
+    meta = json.loads(file.read_text())
+    assert meta["codecs"][0]["configuration"][key] != CHANGES[key]
+    meta["codecs"][0]["configuration"][key] = CHANGES[key]
+    file.write_text(json.dumps(meta))
+    with pytest.raises((CorruptError, InputError)):
+        zarr.open_array(tmp_path / "a")[:5]
+
+
+PACKED = pack_shard([b"abc", b"defgh"], first_block=6, n_samples=150, coding=CODING)
 
 
 def test_table_says_where_each_block_lies() -> None:
-    table = read_table(PACKED, segment_id=SEGMENT, chunk_samples=400, block_samples=100)
+    table = read_table(PACKED, coding=CODING, chunk_samples=400)
     assert (table.first_block, table.n_samples, table.lengths) == (6, 150, (3, 5))
     assert [PACKED[a:b] for a, b in zip(table.offsets, table.offsets[1:], strict=False)] == [b"abc", b"defgh"]
     assert table.total_bytes == len(PACKED) == 18 + 2 * 2 + 4 + 8
@@ -179,9 +202,9 @@ def test_table_says_where_each_block_lies() -> None:
 
 @pytest.mark.parametrize(("size", "width"), [(65_535, 2), (65_536, 3), (2**24, 4)])
 def test_entries_are_as_wide_as_the_longest_block_needs(size: int, width: int) -> None:
-    packed = pack_shard([b"a", bytes(size)], first_block=0, n_samples=150, segment_id=SEGMENT)
+    packed = pack_shard([b"a", bytes(size)], first_block=0, n_samples=150, coding=CODING)
     assert packed[5] == width
-    assert read_table(packed, segment_id=SEGMENT, chunk_samples=400, block_samples=100).lengths == (1, size)
+    assert read_table(packed, coding=CODING, chunk_samples=400).lengths == (1, size)
 
 
 def test_every_bit_flip_in_a_table_is_an_error() -> None:
@@ -189,21 +212,21 @@ def test_every_bit_flip_in_a_table_is_an_error() -> None:
         broken = bytearray(PACKED)
         broken[bit // 8] ^= 1 << bit % 8
         with pytest.raises(CorruptError):
-            read_table(bytes(broken), segment_id=SEGMENT, chunk_samples=400, block_samples=100)
+            read_table(bytes(broken), coding=CODING, chunk_samples=400)
 
 
 def test_every_truncation_of_a_table_is_an_error() -> None:
     for length in range(18 + 4 + 4):
         with pytest.raises(CorruptError):
-            read_table(PACKED[:length], segment_id=SEGMENT, chunk_samples=400, block_samples=100)
+            read_table(PACKED[:length], coding=CODING, chunk_samples=400)
 
 
 def test_another_segments_table_is_an_error() -> None:
     with pytest.raises(CorruptError, match="checksum"):
-        read_table(PACKED, segment_id="ff" * 8, chunk_samples=400, block_samples=100)
+        read_table(PACKED, coding=replace(CODING, segment_id="ff" * 8), chunk_samples=400)
 
 
 def test_an_absurd_number_of_blocks_is_refused_before_it_is_used() -> None:
     absurd = struct.pack("<4sBBIII", b"SNSH", 0, 4, 2**32 - 1, 2**32 - 1, 0) + bytes(64)
     with pytest.raises(CorruptError, match="4294967295 blocks"):
-        read_table(absurd, segment_id=SEGMENT, chunk_samples=400, block_samples=100)
+        read_table(absurd, coding=CODING, chunk_samples=400)
