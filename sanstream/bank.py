@@ -16,23 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sanstream._loops_coder import SQUASH, STRETCH, STRETCH_MAX
-from sanstream._loops_models import N_SLOTS, N_WEIGHTS, blank_models
-from sanstream.errors import BankError, CorruptError
-
-Models = tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8], npt.NDArray[np.int32]]
+from sanstream._loops_models import blank_models
+from sanstream.bank_priors import Models, Rounding, pack_models, unpack_models
+from sanstream.errors import BankError, CorruptError, UnsupportedError
 
 MAX_BANK_BYTES = 1 << 22
 MAX_KERNELS = 16
 MAX_TAPS = 4096
 SUFFIX = ".sanbank"
-_MAGIC = b"SANB\x00"
+_MAGIC, _VERSION = b"SANB", 1
 _STORED, _XZ = b"\x00", b"\x01"
-_PROB_STEP = 44
-_LEAST_LEVEL = 3
-"""Contexts seen less than four times in training start untrained: they would cost more than they give."""
-_COUNTS = np.array([0, 1, 2, 4, 8, 14, 22, 30], dtype=np.uint8)
-_WEIGHT_SHIFT = 7
 _MAX_JSON = 1 << 16
 
 
@@ -84,34 +77,15 @@ class Bank:
         return tuple(k.uid for k in self.kernels)
 
 
-def pack_models(models: Models) -> bytes:
-    """Quantise trained models: 8-bit log-odds, 3-bit counts, 16-bit weights."""
-    prob, count, weight = models
-    odds = np.clip(np.round(STRETCH[prob >> 4] / _PROB_STEP), -127, 127).astype(np.int8)
-    confidence = (np.searchsorted(_COUNTS, count, side="right") - 1).astype(np.uint8)
-    confidence[confidence < _LEAST_LEVEL] = 0
-    odds[confidence == 0] = 0
-    return bytes(odds.tobytes() + confidence.tobytes() + _pack_weights(weight))
-
-
-def _pack_weights(weight: npt.NDArray[np.int32]) -> bytes:
-    start = blank_models()[2].astype(np.int64)
-    moved = np.clip((weight.astype(np.int64) - start) >> _WEIGHT_SHIFT, -(1 << 15), (1 << 15) - 1)
-    return bytes(moved.astype("<i2").tobytes())
-
-
-def _unpack_models(data: bytes) -> Models:
-    prob, count, weight = blank_models()
-    odds = np.frombuffer(data, np.int8, N_SLOTS).astype(np.int64)
-    level = np.frombuffer(data, np.uint8, N_SLOTS, N_SLOTS)
-    moved = np.frombuffer(data, "<i2", N_WEIGHTS, 2 * N_SLOTS).astype(np.int32)
-    used = level > 0
-    prob[used] = SQUASH[np.clip(odds[used] * _PROB_STEP, -STRETCH_MAX, STRETCH_MAX) + STRETCH_MAX].astype(np.uint16)
-    count[:] = _COUNTS[np.minimum(level, len(_COUNTS) - 1)]
-    return prob, count, weight + (moved << _WEIGHT_SHIFT)
-
-
-def write_bank(name: str, kernels: Sequence[Kernel], rate_hz: float, models: Models | None, notes: str = "") -> bytes:
+def write_bank(
+    name: str,
+    kernels: Sequence[Kernel],
+    rate_hz: float,
+    models: Models | None,
+    notes: str = "",
+    *,
+    rounding: Rounding | None = None,
+) -> bytes:
     """Assemble a bank's file.
 
     Parameters
@@ -124,23 +98,27 @@ def write_bank(name: str, kernels: Sequence[Kernel], rate_hz: float, models: Mod
         Trained probabilities, counts, weights; untrained when left out.
     notes : str
         How it was trained.
+    rounding : Rounding, optional
+        How finely the models are kept.
     """
+    rounding = rounding or Rounding()
     head = {
         "name": name,
         "rate_hz": rate_hz,
         "notes": notes,
         "kernels": [{"uid": k.uid, "n_taps": int(k.taps.shape[1]), "fiducial": k.fiducial} for k in kernels],
-        "models": models is not None,
+        "priors": None if models is None else rounding.to_dict(),
     }
     text = json.dumps(head, separators=(",", ":")).encode()
     body = struct.pack("<I", len(text)) + text
     body += b"".join(k.taps[:1].astype("<i2").tobytes() for k in kernels)
     if models is not None:
-        body += pack_models(models)
+        body += pack_models(models, rounding)
+    start = _MAGIC + bytes([_VERSION])
     if models is None:
-        return _MAGIC + _STORED + body  # the blank bank has one hash, whatever liblzma made it
+        return start + _STORED + body  # the blank bank has one hash, whatever liblzma made it
     packed = lzma.compress(body, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, preset=9 | lzma.PRESET_EXTREME)
-    return _MAGIC + _XZ + packed
+    return start + _XZ + packed
 
 
 def read_bank(data: bytes, where: str = "bank") -> Bank:
@@ -155,12 +133,20 @@ def read_bank(data: bytes, where: str = "bank") -> Bank:
     Raises
     ------
     CorruptError
-        When the bytes are no bank of this version.
+        When the bytes are no bank.
+    UnsupportedError
+        When they are one of another version.
     """
-    if data[: len(_MAGIC)] != _MAGIC or len(data) > MAX_BANK_BYTES:
-        raise CorruptError(f"{where}: not a bank file of version 0", hint="restore it from a copy of the archive")
+    start = len(_MAGIC) + 1
+    if data[: len(_MAGIC)] != _MAGIC or not start < len(data) <= MAX_BANK_BYTES:
+        raise CorruptError(f"{where}: not a bank file", hint="restore it from a copy of the archive")
+    if data[start - 1] != _VERSION:
+        advice = "install a newer sanstream" if data[start - 1] > _VERSION else "train it anew"
+        raise UnsupportedError(
+            f"{where}: bank file of version {data[start - 1]}, this sanstream reads {_VERSION}", hint=advice
+        )
     try:
-        body = _unpack_body(data[len(_MAGIC) :])
+        body = _unpack_body(data[start:])
         (n,) = struct.unpack_from("<I", body)
         head = json.loads(body[4 : 4 + min(n, _MAX_JSON)])
         return _parse(data, head, body[4 + n :])
@@ -192,10 +178,11 @@ def _parse(data: bytes, head: dict[str, Any], rest: bytes) -> Bank:
         taps = np.frombuffer(rest, "<i2", n).reshape(1, n)
         kernels.append(Kernel(str(item["uid"]), taps, int(item["fiducial"])))
         rest = rest[2 * n :]
-    expected = 2 * N_SLOTS + 2 * N_WEIGHTS if head["models"] else 0
-    if len(rest) != expected:
-        raise ValueError(f"{len(rest)} bytes of models, {expected} expected")
-    models = _unpack_models(rest) if head["models"] else blank_models()
+    models = blank_models()
+    if head["priors"] is not None:
+        models = unpack_models(rest, Rounding.from_dict(head["priors"]))
+    elif rest:
+        raise ValueError(f"{len(rest)} bytes after the kernels")
     digest = hashlib.sha256(data).hexdigest()
     return Bank(digest, str(head["name"]), bytes(data), tuple(kernels), float(head["rate_hz"]), models)
 

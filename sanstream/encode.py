@@ -106,7 +106,8 @@ def plan_segment(
     window, block = _sizes(rate, qualities, rival)
     coding = replace(plan.coding, window_samples=window, block_samples=block)
     other = quick_start(samples, _shaped(samples, replace(plan, coding=coding, effort=rival), rival))
-    return other if Trial(samples, other).cost(other) < trial.cost(best) else best
+    same = other.coding.block_samples == best.coding.block_samples  # then both are weighed on the same blocks
+    return other if (trial if same else Trial(samples, other)).rival_cost(other) < trial.rival_cost(best) else best
 
 
 def _worth_loss(

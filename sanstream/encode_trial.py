@@ -35,8 +35,15 @@ class Trial:
         self.numbers = sorted(set(np.linspace(0, whole - 1, plan.effort.n_trial_blocks + 2).round().astype(int)[1:-1]))
         self._size: dict[tuple[str, bytes, PredictorShape, tuple[Group, ...]], float] = {}
 
+    def rival_cost(self, plan: Plan) -> float:
+        """Return :meth:`cost` of the plan as it will be encoded, so that plans of different coders may be compared."""
+        return self._extrapolated(plan, sum(map(len, encode_numbers(self.samples, plan, self.numbers))))
+
+    def _extrapolated(self, plan: Plan, total: float) -> float:
+        return total * self.n_blocks / max(1, len(self.numbers)) + 4 / 3 * len(plan.coding.bank_delta)
+
     def cost(self, plan: Plan) -> float:
-        """Return the segment's size in bytes, extrapolated from the trial blocks.
+        """Return the segment's size in bytes, extrapolated from the trial blocks, coded less carefully than in earnest.
 
         Where a channel is ``sparse``, bytes say little: there it is the mean phi of the trial windows.
         """
@@ -47,8 +54,7 @@ class Trial:
             if any(q.kind == SPARSE for q in plan.qualities):
                 self._size[key] = self._phi(plan, payloads)
                 return self._size[key]
-            total = sum(map(len, payloads))
-            self._size[key] = total * self.n_blocks / max(1, len(self.numbers)) + 4 / 3 * len(plan.coding.bank_delta)
+            self._size[key] = self._extrapolated(plan, sum(map(len, payloads)))
         return self._size[key]
 
     def _phi(self, plan: Plan, payloads: Sequence[bytes]) -> float:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from sanstream._loops_activations import Kernels
 from sanstream._loops_group import N_CROSS, Layout, Plan
 from sanstream._loops_samples import MAX_REGRESSORS, new_predictor
-from sanstream.bank import Bank, Kernel, Models
+from sanstream.bank import Bank, Kernel
 from sanstream.bank_delta import Delta, read_delta
+from sanstream.bank_priors import Models
 from sanstream.block_coding import MAX_REFERENCES, SegmentCoding, ancestry
 from sanstream.errors import CorruptError
 

@@ -17,7 +17,7 @@ from sanstream._loops_rans import LEAST, end_front, new_rows, write_words
 from sanstream._loops_samples import BASE, N_REFS, REFS, SAN_REACH, SHIFT, START
 from sanstream._loops_tables import first_counts
 from sanstream._loops_wavelet import MAX_LEVELS
-from sanstream.bank import Models
+from sanstream.bank_priors import Models
 from sanstream.block_coding import PredictorShape
 from sanstream.errors import CorruptError
 from sanstream.group_run import Synthesis

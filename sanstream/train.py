@@ -18,10 +18,17 @@ from sanstream.encode import plan_segment
 from sanstream.encode_block import find_gaps, group_coders
 from sanstream.encode_effort import TRAINING, Effort
 from sanstream.encode_plan import Plan, activations_of
+from sanstream.encode_run import GroupCoder
 from sanstream.errors import InputError
-from sanstream.group_state import Decoded, LoopModels, adapted_models, fresh_models
+from sanstream.group_state import Decoded, adapted_models, fresh_models
 from sanstream.quality import choose_qualities
 from sanstream.signal import SIGNAL, Channel, Recording
+from sanstream.train_priors import keep
+
+_ASIDE = 5
+"""One block of so many is kept aside: it decides how finely priors are kept."""
+_ARCHIVE_S = 86_400.0
+"""A bank should make an archive of one stream's day smallest, itself counted."""
 
 
 @dataclass(frozen=True)
@@ -101,21 +108,30 @@ def train_bank(
             total = plan.coding.n_blocks(len(example.samples))
             wanted = min(total, n_blocks)
             work += [(coded, plan, int(n)) for n in rng.choice(total, wanted, replace=False)]
+    order = rng.permutation(len(work))
+    aside = [coder for i in order[::_ASIDE] for coder in _decided(*work[int(i)])]
     models = fresh_models(blank_models())
-    for i in rng.permutation(len(work)):
-        _replay(*work[int(i)], models)
-    return read_bank(write_bank(name, kernels, rate_hz, adapted_models(models), notes))
+    for place, i in enumerate(order):
+        if place % _ASIDE:
+            for coder in _decided(*work[int(i)]):
+                coder.train(models)
+    seconds = sum(coder.n / float(coder.coding.rate) for coder in aside if coder.number == 0)
+    kept = keep(adapted_models(models), aside, share=_ARCHIVE_S / max(1.0, seconds))
+    return read_bank(write_bank(name, kernels, rate_hz, kept.models, notes, rounding=kept.rounding))
 
 
-def _replay(example: Example, plan: Plan, number: int, models: LoopModels) -> None:
+def _decided(example: Example, plan: Plan, number: int) -> list[GroupCoder]:
+    """Return the coders of one block's groups, all decisions made."""
     size = plan.coding.block_samples
     part = example.samples[number * size : (number + 1) * size]
     (activated,) = activations_of(example.samples, plan, [number])
     gaps = find_gaps(part, plan.coding)
     done: dict[int, Decoded] = {}
+    coders = []
     for coder in group_coders(part, gaps, plan.coding, plan.bank, plan.effort, plan.qualities, activated, done):
         done[coder.number] = coder.code()
-        coder.train(models)
+        coders.append(coder)
+    return coders
 
 
 def train_kernels(

@@ -151,9 +151,16 @@ class Bank:
     models: Models
 
 
+TABLES = (
+    [(25, 160), (8, 8), (16, 8), (16, 16)]
+    + [(n, 16) for n in (832, 832, 832, 832, 416, 832, 512, 512)]
+    + [(n, 32) for n in (256, 1024, 1024, 512, 512, 1024, 1024, 512)]
+)
+
+
 def read_bank(data: bytes) -> Bank:
     """Clauses 6.2 and 6.3."""
-    assert data[:5] == b"SANB\x00"
+    assert data[:5] == b"SANB\x01"
     body = data[6:] if data[5] == 0 else lzma.decompress(data[6:], format=lzma.FORMAT_XZ)
     n = int.from_bytes(body[:4], "little")
     head, at = json.loads(body[4 : 4 + n]), 4 + n
@@ -163,15 +170,22 @@ def read_bank(data: bytes) -> Bank:
         kernels.append(Kernel(item["uid"], item["fiducial"], [taps]))
         at += 2 * len(taps)
     models = Models()
-    if head["models"]:
-        odds = struct.unpack_from(f"<{N_SLOTS}b", body, at)
-        level = struct.unpack_from(f"<{N_SLOTS}B", body, at + N_SLOTS)
-        moved = struct.unpack_from(f"<{N_WEIGHTS}h", body, at + 2 * N_SLOTS)
-        for s in range(N_SLOTS):
-            if level[s]:
-                models.prob[s] = SQUASH[clamp(44 * odds[s], -2815, 2815)]
-                models.count[s] = (0, 1, 2, 4, 8, 14, 22, 30)[min(level[s], 7)]
-        models.weight = [w + 128 * m for w, m in zip(models.weight, moved, strict=True)]
+    priors = head["priors"]
+    if priors is not None:
+        levels = body[at : at + N_SLOTS]
+        odds = iter(struct.unpack_from(f"<{N_SLOTS - levels.count(0)}b", body, at + N_SLOTS))
+        place = first = 0
+        for contexts, nodes in TABLES:
+            for node in range(nodes):
+                for context in range(contexts):
+                    level, slot = levels[place], first + context * nodes + node
+                    place += 1
+                    if level:
+                        models.prob[slot] = SQUASH[clamp(priors["step"] * next(odds), -2815, 2815)]
+                        models.count[slot] = priors["counts"][level - 1]
+            first += contexts * nodes
+        moved = struct.unpack(f"<{N_WEIGHTS}h", body[-2 * N_WEIGHTS :])
+        models.weight = [w + (m << priors["weight_shift"]) for w, m in zip(models.weight, moved, strict=True)]
     return Bank(kernels, models)
 
 

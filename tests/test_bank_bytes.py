@@ -13,10 +13,11 @@ from codec_cases import code, ecg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sanstream._loops_models import N_SLOTS, N_WEIGHTS
 from sanstream.bank import Kernel, read_bank, write_bank
 from sanstream.bank_delta import Delta, read_delta, write_delta
 from sanstream.decode import decode_block, read_figures, read_records
-from sanstream.errors import CorruptError
+from sanstream.errors import CorruptError, UnsupportedError
 
 KERNELS = (
     Kernel("00000001", np.arange(-20, 20, dtype=np.int16)[None], 7),
@@ -40,7 +41,7 @@ def test_clause_6_every_bit_flip_and_truncation_of_a_bank_is_refused_or_has_anot
         changed[bit // 8] ^= 1 << (bit % 8)
         try:
             found = read_bank(bytes(changed)).id
-        except CorruptError:
+        except (CorruptError, UnsupportedError):
             continue
         assert found != own
     for n in range(len(SMALL)):
@@ -50,27 +51,38 @@ def test_clause_6_every_bit_flip_and_truncation_of_a_bank_is_refused_or_has_anot
 
 def packed(head: object, rest: bytes = b"") -> bytes:
     text = json.dumps(head).encode()
-    return b"SANB\x00\x00" + struct.pack("<I", len(text)) + text + rest
+    return b"SANB\x01\x00" + struct.pack("<I", len(text)) + text + rest
 
 
-SOUND = {"name": "x", "rate_hz": 1.0, "notes": "", "models": False, "kernels": []}
+PRIORS = {"step": 132, "counts": [6, 30], "weight_shift": 9}
+SOUND = {"name": "x", "rate_hz": 1.0, "notes": "", "priors": None, "kernels": []}
 BAD = {
     "a list": packed([]),
     "no name": packed({k: v for k, v in SOUND.items() if k != "name"}),
     "kernel without taps": packed({**SOUND, "kernels": [{"uid": "0" * 8, "n_taps": 9, "fiducial": 0}]}),
     "kernel too long": packed({**SOUND, "kernels": [{"uid": "0" * 8, "n_taps": 5000, "fiducial": 0}]}, bytes(10000)),
-    "models cut": packed({**SOUND, "models": True}, bytes(1000)),
-    "another version": b"SANB\x01" + SMALL[5:],
+    "models cut": packed({**SOUND, "priors": PRIORS}, bytes(1000)),
+    "models and more": packed({**SOUND, "priors": PRIORS}, bytes(N_SLOTS + 2 * N_WEIGHTS + 1)),
+    "a level without a count": packed({**SOUND, "priors": PRIORS}, b"\3" + bytes(N_SLOTS + 2 * N_WEIGHTS)),
+    "bytes after the kernels": packed(SOUND, b"\0"),
+    "priors of step 0": packed({**SOUND, "priors": {**PRIORS, "step": 0}}, bytes(N_SLOTS + 2 * N_WEIGHTS)),
+    "counts that fall": packed({**SOUND, "priors": {**PRIORS, "counts": [30, 6]}}, bytes(N_SLOTS + 2 * N_WEIGHTS)),
     "too many kernels": packed({**SOUND, "kernels": [{"uid": "0" * 8, "n_taps": 1, "fiducial": 0}] * 17}, bytes(34)),
     "an endless fiducial": packed({**SOUND, "kernels": [{"uid": "0" * 8, "n_taps": 1, "fiducial": 1e999}]}, bytes(2)),
-    "text that ends early": b"SANB\x00\x00\xff\x00\x00\x00{}",
-    "unknown method": b"SANB\x00\x02" + SMALL[6:],
-    "cut stream": b"SANB\x00\x01" + lzma.compress(SMALL[6:])[:-3],
-    "bytes behind a stream": b"SANB\x00\x01" + lzma.compress(SMALL[6:]) + b"\0",
+    "text that ends early": b"SANB\x01\x00\xff\x00\x00\x00{}",
+    "unknown method": b"SANB\x01\x02" + SMALL[6:],
+    "cut stream": b"SANB\x01\x01" + lzma.compress(SMALL[6:])[:-3],
+    "bytes behind a stream": b"SANB\x01\x01" + lzma.compress(SMALL[6:]) + b"\0",
     "bytes behind": SMALL + b"\0",
-    "a bomb": b"SANB\x00\x01" + lzma.compress(bytes(1 << 25)),
+    "a bomb": b"SANB\x01\x01" + lzma.compress(bytes(1 << 25)),
     "empty": b"",
 }
+
+
+@pytest.mark.parametrize(("version", "advice"), [(b"\x00", "train it anew"), (b"\x02", "newer sanstream")])
+def test_clause_13_a_bank_of_another_version_is_refused_with_advice(version: bytes, advice: str) -> None:
+    with pytest.raises(UnsupportedError, match=advice):
+        read_bank(b"SANB" + version + SMALL[5:])
 
 
 @pytest.mark.parametrize("what", BAD)

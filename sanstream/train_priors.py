@@ -1,0 +1,114 @@
+"""Priors that repay their bytes: pruned and rounded by what blocks aside then cost, and learned again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sanstream.bank import read_bank, write_bank
+from sanstream.bank_priors import Models, Rounding
+from sanstream.encode_run import GroupCoder
+from sanstream.group_state import adapted_models, fresh_models
+
+STEPS = (132, 200, 264, 330)
+LEASTS = (12, 30, 60, 120)
+COUNTS = (6, 10, 16)
+N_RETRAININGS = 3
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of trained models.
+
+    Parameters
+    ----------
+    models : Models
+        As a decoder will read them.
+    rounding : Rounding
+    n_bytes : int
+        A bank's, with these and no kernels.
+    bits : float
+        What the blocks aside cost with them.
+    """
+
+    models: Models
+    rounding: Rounding
+    n_bytes: int
+    bits: float
+
+
+def learn(blocks: Sequence[GroupCoder], models: Models) -> Models:
+    """Let models adapt to decided blocks, one after the other."""
+    adapting = fresh_models(models)
+    for block in blocks:
+        block.train(adapting)
+    return adapted_models(adapting)
+
+
+def cost(blocks: Sequence[GroupCoder], models: Models) -> float:
+    """Bits of decided blocks that each start from ``models``."""
+    return sum(block.train(fresh_models(models)) for block in blocks)
+
+
+def keep(models: Models, blocks: Sequence[GroupCoder], *, share: float) -> Kept:
+    """Prune and round trained models so that bank and archive together are smallest, then retrain what is left.
+
+    The granularity of log-odds, the count that slots start with and how often a slot must have been seen are chosen
+    one after the other (the published pruning recipe: prune, then retrain what is left, with the rounding in place).
+
+    Parameters
+    ----------
+    models : Models
+        Trained.
+    blocks : sequence of GroupCoder
+        Decided blocks, of which the training saw none.
+    share : float
+        Blocks of an archive that pays for the bank, per block given.
+
+    Returns
+    -------
+    Kept
+    """
+    tried: dict[tuple[int, int, int], Kept] = {}
+
+    def at(step: int, count: int, least: int) -> float:
+        key = step, count, least
+        if key not in tried:
+            tried[key] = _kept(_pruned(models, least), Rounding(step, (count,), 9), blocks)
+        return tried[key].n_bytes * 8 + tried[key].bits * share
+
+    step, count, least = STEPS[0], COUNTS[1], LEASTS[1]
+    step = min(STEPS, key=lambda s: at(s, count, least))
+    least = min(LEASTS, key=lambda n: at(step, count, n))
+    count = min(COUNTS, key=lambda c: at(step, c, least))
+    best = tried[step, count, least]
+    for _ in range(N_RETRAININGS):
+        again = _kept(_with_moved_weights(best.models, blocks), best.rounding, blocks)
+        if again.bits * share + again.n_bytes * 8 >= best.bits * share + best.n_bytes * 8:
+            break
+        best = again
+    return best
+
+
+def _pruned(models: Models, least: int) -> Models:
+    """Forget what slots seen fewer than ``least`` times learned."""
+    prob, count, weight = models
+    return prob, np.where(count >= least, count, 0).astype(np.uint8), weight
+
+
+def _kept(models: Models, rounding: Rounding, blocks: Sequence[GroupCoder]) -> Kept:
+    bank = read_bank(write_bank("", (), 0.0, models, rounding=rounding))
+    return Kept(bank.models, rounding, len(bank.data), cost(blocks, bank.models))
+
+
+def _with_moved_weights(models: Models, blocks: Sequence[GroupCoder]) -> Models:
+    """Move the mixing weights to where blocks that start from these very priors take them, on average."""
+    prob, count, weight = models
+    moved = np.zeros(len(weight))
+    for block in blocks:
+        adapting = fresh_models(models)
+        block.train(adapting)
+        moved += adapting[1].astype(np.int64) - weight
+    return prob, count, (weight + np.round(moved / max(1, len(blocks)))).astype(np.int32)
