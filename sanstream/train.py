@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sanstream._loops_models import blank_models
 from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
+from sanstream.bank_priors import Models
 from sanstream.block_lattice import on_lattices
 from sanstream.encode import plan_segment
 from sanstream.encode_block import find_gaps, group_coders
@@ -25,6 +26,8 @@ from sanstream.quality import choose_qualities
 from sanstream.signal import SIGNAL, Channel, Recording
 from sanstream.train_priors import keep
 
+QUALITIES = ("lossless", "prdn=2", "prdn=5", "prdn=9", "max-error=4adu")
+"""What priors are trained at."""
 _ASIDE = 5
 """One block of so many is kept aside: it decides how finely priors are kept."""
 _ARCHIVE_S = 86_400.0
@@ -66,7 +69,7 @@ def train_bank(
     name: str,
     examples: Sequence[Example],
     *,
-    qualities: Sequence[str] = ("lossless", "prdn=2", "prdn=5", "prdn=9", "max-error=4adu"),
+    qualities: Sequence[str] = QUALITIES,
     n_blocks: int = 6,
     effort: Effort = TRAINING,
     kernels: Sequence[Kernel] = (),
@@ -96,6 +99,30 @@ def train_bank(
     Bank
     """
     start = read_bank(write_bank(name, kernels, rate_hz, None)) if kernels else blank_bank()
+    models, aside = learned(examples, start, qualities=qualities, n_blocks=n_blocks, effort=effort, seed=seed)
+    seconds = sum(coder.n / float(coder.coding.rate) for coder in aside if coder.number == 0)
+    kept = keep(models, aside, share=_ARCHIVE_S / max(1.0, seconds))
+    return read_bank(write_bank(name, kernels, rate_hz, kept.models, notes, rounding=kept.rounding))
+
+
+def learned(
+    examples: Sequence[Example],
+    start: Bank,
+    *,
+    qualities: Sequence[str] = QUALITIES,
+    n_blocks: int = 6,
+    effort: Effort = TRAINING,
+    seed: int = 0,
+) -> tuple[Models, list[GroupCoder]]:
+    """Let untrained models learn from four blocks of five; parameters as in :func:`train_bank`.
+
+    Returns
+    -------
+    models : Models
+        Neither pruned nor rounded.
+    aside : list of GroupCoder
+        Every fifth block, decided, which the models have not seen.
+    """
     work: list[tuple[Example, Plan, int]] = []
     rng = np.random.default_rng(seed)
     for example in examples:
@@ -115,9 +142,7 @@ def train_bank(
         if place % _ASIDE:
             for coder in _decided(*work[int(i)]):
                 coder.train(models)
-    seconds = sum(coder.n / float(coder.coding.rate) for coder in aside if coder.number == 0)
-    kept = keep(adapted_models(models), aside, share=_ARCHIVE_S / max(1.0, seconds))
-    return read_bank(write_bank(name, kernels, rate_hz, kept.models, notes, rounding=kept.rounding))
+    return adapted_models(models), aside
 
 
 def _decided(example: Example, plan: Plan, number: int) -> list[GroupCoder]:

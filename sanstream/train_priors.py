@@ -10,7 +10,7 @@ import numpy as np
 from sanstream.bank import read_bank, write_bank
 from sanstream.bank_priors import Models, Rounding
 from sanstream.encode_run import GroupCoder
-from sanstream.group_state import adapted_models, fresh_models
+from sanstream.group_state import fresh_models
 
 STEPS = (132, 200, 264, 330)
 LEASTS = (12, 30, 60, 120)
@@ -37,14 +37,6 @@ class Kept:
     rounding: Rounding
     n_bytes: int
     bits: float
-
-
-def learn(blocks: Sequence[GroupCoder], models: Models) -> Models:
-    """Let models adapt to decided blocks, one after the other."""
-    adapting = fresh_models(models)
-    for block in blocks:
-        block.train(adapting)
-    return adapted_models(adapting)
 
 
 def cost(blocks: Sequence[GroupCoder], models: Models) -> float:

@@ -8,9 +8,11 @@ import pytest
 from conftest import Run, beats, make_recording
 
 from sanstream import formats
-from sanstream.bank import read_bank
+from sanstream._loops_models import blank_models
+from sanstream.bank import blank_bank, read_bank
 from sanstream.errors import InputError
-from sanstream.train import examples_of, train_on
+from sanstream.train import examples_of, learned, train_on
+from sanstream.train_priors import cost, keep
 
 
 def test_a_trained_bank_serves_an_archive(run: Run, tmp_path: Path) -> None:
@@ -33,3 +35,13 @@ def test_too_little_to_learn_from_is_refused() -> None:
     assert examples_of(short) == []
     with pytest.raises(InputError, match="no recording of beats has ten seconds of signal; give longer recordings"):
         train_on("x", [short])
+
+
+def test_priors_are_kept_as_finely_as_they_repay() -> None:
+    examples = examples_of(make_recording(beats(40_000)))
+    models, aside = learned(examples, blank_bank(), qualities=("lossless", "prdn=9"), n_blocks=3)
+    assert len(aside) == 2
+    dear, cheap = keep(models, aside, share=1e6), keep(models, aside, share=1e-6)
+    assert cheap.n_bytes < dear.n_bytes
+    assert dear.bits < cheap.bits
+    assert dear.bits < cost(aside, blank_models())
