@@ -8,41 +8,45 @@ from __future__ import annotations
 
 import numpy as np
 
-from sanstream._jit import entry, jit
+from sanstream._jit import entry, lean
 
 
-@jit
-def _is_extremum(row, y, x, across):
+@lean
+def _is_extremum(rows, r, y, x, across):
     """Valley not above zero, or peak above zero, along x and, in images, along y too."""
-    h, w = row.shape
-    v = row[y, x]
-    right = row[y, x + 1] if x + 1 < w else v
-    left = row[y, x - 1] if x > 0 else v
-    valley = v <= 0 and right > v and v <= left
-    peak = v > 0 and right <= v and v > left
-    if across and (valley or peak):
-        below = row[y + 1, x] if y + 1 < h else v
-        above = row[y - 1, x] if y > 0 else v
-        valley = valley and below > v and v <= above
-        peak = peak and below <= v and v > above
-    return valley or peak
+    h, w = rows.shape[1], rows.shape[2]
+    v = rows[r, y, x]
+    right = rows[r, y, x + 1] if x + 1 < w else v
+    left = rows[r, y, x - 1] if x > 0 else v
+    if v > 0:
+        if right > v or v <= left:
+            return False
+    elif not (v <= 0 and right > v and v <= left):
+        return False
+    if not across:
+        return True
+    below = rows[r, y + 1, x] if y + 1 < h else v
+    above = rows[r, y - 1, x] if y > 0 else v
+    if v > 0:
+        return below <= v and v > above
+    return below > v and v <= above
 
 
-@jit
-def _keep_greedily(strength, place, count, distance, across, taken, mask):
-    """Keep places in rising order of ``strength`` (negated magnitudes), lower place first among equals."""
-    h, w = mask.shape
-    taken[:] = 0
-    # a stable sort: equal strengths stay in the order of their places
-    for i in np.argsort(strength[:count], kind="mergesort"):
+@lean
+def _keep_greedily(order, place, distance, across, r, taken, mask):
+    """Keep places in the given order, each dropping others within ``distance``."""
+    h, w = mask.shape[1], mask.shape[2]
+    for y in range(h):
+        for x in range(w):
+            taken[y, x] = 0
+    reach = distance if across else 0
+    for i in order:
         y, x = place[i] // w, place[i] % w
-        if taken[y, x]:
-            continue
-        mask[y, x] = True
-        reach = distance if across else 0
-        for j in range(max(0, y - reach), min(h, y + reach + 1)):
-            for k in range(max(0, x - distance), min(w, x + distance + 1)):
-                taken[j, k] = 1
+        if taken[y, x] == 0:
+            mask[r, y, x] = True
+            for j in range(max(0, y - reach), min(h, y + reach + 1)):
+                for k in range(max(0, x - distance), min(w, x + distance + 1)):
+                    taken[j, k] = 1
 
 
 @entry
@@ -56,11 +60,13 @@ def mark_extrema(rows, distance, across, mask):
         count = 0
         for y in range(h):
             for x in range(w):
-                if _is_extremum(rows[r], y, x, across):
+                if _is_extremum(rows, r, y, x, across):
                     strength[count] = -abs(rows[r, y, x])
                     place[count] = y * w + x
                     count += 1
-        _keep_greedily(strength, place, count, distance[r], across, taken, mask[r])
+        # a stable sort: equal strengths stay in the order of their places
+        order = np.argsort(strength[:count], kind="mergesort")
+        _keep_greedily(order, place, distance[r], across, r, taken, mask)
 
 
 @entry
@@ -79,7 +85,8 @@ def mark_strongest(rows, candidates, distance, across, mask):
                     strength[count] = -rows[r, y, x]
                     place[count] = y * w + x
                     count += 1
-        _keep_greedily(strength, place, count, distance[r], across, taken, mask[r])
+        order = np.argsort(strength[:count], kind="mergesort")
+        _keep_greedily(order, place, distance[r], across, r, taken, mask)
 
 
 @entry
