@@ -12,24 +12,28 @@ from sanstream._jit import entry, lean
 
 
 @lean
-def _is_extremum(rows, r, y, x, across):
-    """Valley not above zero, or peak above zero, along x and, in images, along y too."""
+def _find_extrema(rows, r, y, across, strength, place, count):
+    """Add the extrema of line ``y`` to the list and return its length: negated magnitudes and places.
+
+    Valleys not above zero and peaks above zero, along x and, in images, along y too. Without branches, which noise
+    would have the processor guess wrong: every place is written, and the list grows where it was an extremum.
+    """
     h, w = rows.shape[1], rows.shape[2]
-    v = rows[r, y, x]
-    right = rows[r, y, x + 1] if x + 1 < w else v
-    left = rows[r, y, x - 1] if x > 0 else v
-    if v > 0:
-        if right > v or v <= left:
-            return False
-    elif not (v <= 0 and right > v and v <= left):
-        return False
-    if not across:
-        return True
-    below = rows[r, y + 1, x] if y + 1 < h else v
-    above = rows[r, y - 1, x] if y > 0 else v
-    if v > 0:
-        return below <= v and v > above
-    return below > v and v <= above
+    left = v = rows[r, y, 0]
+    for x in range(w):
+        right = rows[r, y, x + 1] if x + 1 < w else v
+        valley = (v <= 0) & (right > v) & (v <= left)
+        peak = (v > 0) & (right <= v) & (v > left)
+        if across:
+            below = rows[r, y + 1, x] if y + 1 < h else v
+            above = rows[r, y - 1, x] if y > 0 else v
+            valley &= (below > v) & (v <= above)
+            peak &= (below <= v) & (v > above)
+        strength[count] = -abs(v)
+        place[count] = y * w + x
+        count += 1 if valley | peak else 0
+        left, v = v, right
+    return count
 
 
 @lean
@@ -53,17 +57,14 @@ def _keep_greedily(order, place, distance, across, r, taken, mask):
 def mark_extrema(rows, distance, across, mask):
     """Mark extrema in falling order of magnitude, each dropping others within the row's ``distance``."""
     n_rows, h, w = rows.shape
-    strength = np.empty(h * w, rows.dtype)
-    place = np.empty(h * w, np.int64)
+    # one more than there are places, because every place is written before it is known to count
+    strength = np.empty(h * w + 1, rows.dtype)
+    place = np.empty(h * w + 1, np.int64)
     taken = np.empty((h, w), np.uint8)
     for r in range(n_rows):
         count = 0
-        for y in range(h):
-            for x in range(w):
-                if _is_extremum(rows, r, y, x, across):
-                    strength[count] = -abs(rows[r, y, x])
-                    place[count] = y * w + x
-                    count += 1
+        for y in range(h if w > 0 else 0):
+            count = _find_extrema(rows, r, y, across, strength, place, count)
         # a stable sort: equal strengths stay in the order of their places
         order = np.argsort(strength[:count], kind="mergesort")
         _keep_greedily(order, place, distance[r], across, r, taken, mask)
