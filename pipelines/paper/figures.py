@@ -80,6 +80,7 @@ def _kernel(ax: Any, taps: Array, colour: str) -> None:
         ax.set_yticks([])
         return
     ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlim(-0.5, taps.shape[-1] - 0.5)
     for one in np.atleast_2d(taps):
         ax.plot(one, color=colour, linewidth=1.2, marker="." if one.size < 12 else "")
     ax.axhline(0, color=_SOFT, linewidth=0.5)

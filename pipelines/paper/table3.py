@@ -131,6 +131,7 @@ def seeds_of(runs: Iterable[Result], raw: Iterable[Result], i: int, *, printed: 
             "rl": run["best"]["rl"][i],
             "phi": run["best"][f"phi{tail}"][i],
             "acc_delta": run["accuracy"][i] - base["accuracy"],
+            "phi_amortised": run["best"]["phi_amortised"][i],
         }
         for run, base in zip(runs, raw, strict=True)
     ]
