@@ -1,21 +1,26 @@
-"""The five sparse activations in one dimension, batched, on any device.
+"""The five sparse activations in one and two dimensions, batched, on any device.
 
-All take similarities ``s`` of shape (batch, kernels, n) and return the same shape with exact zeros
-where nothing fired; gradients flow through the kept values. Ties go to the lower index.
+All take similarities ``s`` of shape (..., n), for images (..., h, w), and return the same shape with exact zeros
+where nothing fired; gradients flow through the kept values. Ties go to the lower index (in images, row by row).
+The CPU runs compiled loops, other devices parallel forms of the same definitions.
 Definitions: Bizopoulos & Koutsouris, arXiv 1907.06592, and the authors' code for the sign gate of
-extrema (san.md section 2).
+extrema and for images (san.md section 2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from sanstream._loops_extrema import mark_extrema, mark_largest, mark_pools
 from sanstream.errors import InputError
-from sanstream.san.suppression import suppress
+from sanstream.san.suppression import PerRow, as_rows, by_parameter, per_row, suppress, suppress_in_rounds
 
 NAMES = ("identity", "relu", "topk_absolutes", "extrema_pool", "extrema")
 BORDER_TOLERANCE = 3
@@ -38,65 +43,103 @@ def _masked(s: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, s, torch.zeros_like(s))
 
 
-def topk_absolutes(s: Tensor, k: int) -> Tensor:
+def _marked(s: Tensor, parameter: PerRow, n_dims: int, mark: Callable[..., Any], *flags: bool) -> Tensor:
+    """Run a compiled loop over the rows of ``s``; gives its mask."""
+    rows = as_rows(s.detach(), n_dims).contiguous()
+    mask = np.zeros(rows.shape, dtype=np.bool_)
+    mark(rows.numpy(), per_row(parameter, s, n_dims), *flags, mask)
+    return torch.from_numpy(mask).reshape(s.shape)
+
+
+def topk_absolutes(s: Tensor, k: PerRow, *, n_dims: int = 1) -> Tensor:
     """Keep the ``k`` values of largest magnitude of every row, signed.
 
     Parameters
     ----------
-    s : Tensor, shape (batch, kernels, n)
-    k : int
-        The paper takes ``n // m``; more than n keeps all.
+    s : Tensor, shape (..., n) or (..., h, w)
+    k : int, or integers that broadcast to the leading axes
+        The paper takes ``floor(n / m) ** n_dims``; more than a row has keeps all.
+    n_dims : 1 or 2
     """
-    magnitude = s.detach().abs()
-    order = torch.sort(magnitude, dim=-1, descending=True, stable=True).indices[..., : max(k, 0)]
-    mask = torch.zeros(s.shape, dtype=torch.bool, device=s.device).scatter_(-1, order, True)
-    return _masked(s, mask)
+    if s.device.type == "cpu":
+        return _masked(s, _marked(s, k, n_dims, mark_largest))
+    return _masked(s, topk_mask(s, k, n_dims=n_dims))
 
 
-def extrema_pool(s: Tensor, size: int) -> Tensor:
-    """Keep the signed value of largest magnitude of each pool of ``size`` samples.
+def topk_mask(s: Tensor, k: PerRow, *, n_dims: int = 1) -> Tensor:
+    """Mark what :func:`topk_absolutes` keeps, on any device."""
+    magnitude = as_rows(s.detach(), n_dims).abs().flatten(1)
+    counts = torch.from_numpy(per_row(k, s, n_dims)).to(s.device).clamp(0, magnitude.shape[1])[:, None]
+    falling = magnitude.sort(dim=1, descending=True).values
+    least = falling.gather(1, (counts - 1).clamp_min(0))
+    more, equal = magnitude > least, magnitude == least
+    # torch.topk may return any of several equal values; here they are taken from the front
+    mask = more | (equal & (equal.cumsum(dim=1) <= counts - more.sum(dim=1, keepdim=True)))
+    return (mask & (counts > 0)).reshape(s.shape)
+
+
+def extrema_pool(s: Tensor, size: PerRow, *, n_dims: int = 1) -> Tensor:
+    """Keep the signed value of largest magnitude of each pool of ``size`` samples, or ``size`` x ``size`` pixels.
 
     Parameters
     ----------
-    s : Tensor, shape (batch, kernels, n)
-    size : int
-        Pools do not overlap; the last ``n mod size`` samples never fire.
+    s : Tensor, shape (..., n) or (..., h, w)
+    size : int, or integers that broadcast to the leading axes
+        Pools do not overlap; what is left at the far ends (``n mod size``) never fires.
+    n_dims : 1 or 2
     """
-    n = s.shape[-1]
-    pools = n // size
-    mask = torch.zeros(s.shape, dtype=torch.bool, device=s.device)
-    if pools:
-        magnitude = s.detach()[..., : pools * size].abs().reshape(*s.shape[:-1], pools, size)
+    if s.device.type == "cpu":
+        return _masked(s, _marked(s, size, n_dims, mark_pools, n_dims == 2))
+    return _masked(s, pool_mask(s, size, n_dims=n_dims))
+
+
+def pool_mask(s: Tensor, size: PerRow, *, n_dims: int = 1) -> Tensor:
+    """Mark what :func:`extrema_pool` keeps, on any device."""
+
+    def mark(rows: Tensor, wide: int) -> Tensor:
+        tall = wide if n_dims == 2 else 1
+        count, down, along = len(rows), rows.shape[1] // tall, rows.shape[2] // wide
+        mask = torch.zeros(rows.shape, dtype=torch.bool, device=rows.device)
+        if not down * along:
+            return mask
+        pools = rows[:, : down * tall, : along * wide].reshape(count, down, tall, along, wide)
+        magnitude = pools.transpose(2, 3).flatten(3).abs()
         # argmax may return any of several equal maxima on CUDA; this returns the first everywhere
         top = magnitude == magnitude.amax(dim=-1, keepdim=True)
-        first = top & (top.cumsum(dim=-1) == 1)
-        mask[..., : pools * size] = first.reshape(*s.shape[:-1], pools * size)
-    return _masked(s, mask)
+        first = (top & (top.cumsum(dim=-1) == 1)).reshape(count, down, along, tall, wide)
+        mask[:, : down * tall, : along * wide] = first.transpose(2, 3).reshape(count, down * tall, along * wide)
+        return mask
+
+    return by_parameter(as_rows(s.detach(), n_dims), per_row(size, s, n_dims), mark).reshape(s.shape)
 
 
-def extrema_candidates(s: Tensor) -> Tensor:
-    """Mark valleys not above zero and peaks above zero, (batch, kernels, n) bool.
+def extrema_candidates(s: Tensor, *, n_dims: int = 1) -> Tensor:
+    """Mark valleys not above zero and peaks above zero, bool of the shape of ``s``.
 
     With ``f[t] = s[t+1] - s[t]`` (0 at the end) and ``b[t] = s[t] - s[t-1]`` (0 at the start):
-    valley ``f > 0, b <= 0, s <= 0``; peak ``f <= 0, b > 0, s > 0``.
+    valley ``f > 0, b <= 0, s <= 0``; peak ``f <= 0, b > 0, s > 0``. In images along x and along y.
     """
-    step = s[..., 1:] - s[..., :-1]
-    forward = torch.nn.functional.pad(step, (0, 1))
-    backward = torch.nn.functional.pad(step, (1, 0))
-    valley = (forward > 0) & (backward <= 0) & (s <= 0)
-    peak = (forward <= 0) & (backward > 0) & (s > 0)
+    valley, peak = s <= 0, s > 0
+    for axis in range(-n_dims, 0):
+        along = s.transpose(axis, -1)
+        step = along[..., 1:] - along[..., :-1]
+        forward = functional.pad(step, (0, 1)).transpose(axis, -1)
+        backward = functional.pad(step, (1, 0)).transpose(axis, -1)
+        valley = valley & (forward > 0) & (backward <= 0)
+        peak = peak & (forward <= 0) & (backward > 0)
     return valley | peak
 
 
-def extrema(s: Tensor, distance: int | Sequence[int], *, compete: bool = False) -> Tensor:
+def extrema(s: Tensor, distance: PerRow, *, n_dims: int = 1, compete: bool = False) -> Tensor:
     """Keep extrema in falling order of magnitude, each dropping others within ``distance``.
 
     Parameters
     ----------
-    s : Tensor, shape (batch, kernels, n)
-    distance : int or one per kernel
-        Minimum extrema distance ``med``; a kept extremum drops every other with ``|dt| <= med``.
-        The paper takes ``max(1, m - tolerance)``.
+    s : Tensor, shape (..., kernels, n) or (..., kernels, h, w)
+    distance : int, one per kernel, or integers that broadcast to the leading axes
+        Minimum extrema distance ``med``; a kept extremum drops every other with ``|dt| <= med``, in images with
+        ``|dx| <= med`` and ``|dy| <= med``. The paper takes ``max(1, m - tolerance)``.
+    n_dims : 1 or 2
     compete : bool
         Kernels compete for territory: candidates of all kernels are suppressed together (the
         largest distance applies), so at one place only the kernel of largest ``|s|`` fires. Equal
@@ -104,44 +147,57 @@ def extrema(s: Tensor, distance: int | Sequence[int], *, compete: bool = False) 
 
     Returns
     -------
-    Tensor, shape (batch, kernels, n)
+    Tensor, shape of ``s``
+
+    Raises
+    ------
+    InputError
+        When there are distances for another number of kernels.
     """
-    kernels = s.shape[-2]
-    distances = [distance] * kernels if isinstance(distance, int) else list(distance)
-    if len(distances) != kernels:
-        raise InputError(f"extrema got {len(distances)} distances for {kernels} kernels")
+    given = np.shape(distance)
+    if given and given[-1] != s.shape[-1 - n_dims]:
+        raise InputError(f"extrema got {given[-1]} distances for {s.shape[-1 - n_dims]} kernels")
+    if compete and s.shape[-1 - n_dims] > 1:
+        return _masked(s, _compete(s.detach(), distance, n_dims))
+    if s.device.type == "cpu":
+        return _masked(s, _marked(s, distance, n_dims, mark_extrema, n_dims == 2))
+    return _masked(s, extrema_mask(s, distance, n_dims=n_dims))
+
+
+def extrema_mask(s: Tensor, distance: PerRow, *, n_dims: int = 1) -> Tensor:
+    """Mark what :func:`extrema` keeps, in parallel rounds on any device."""
     values = s.detach()
-    magnitude, candidates = values.abs(), extrema_candidates(values)
-    if compete and kernels > 1:
-        return _masked(s, _compete(magnitude, candidates, max(distances)))
-    if len(set(distances)) == 1:
-        return _masked(s, suppress(magnitude, candidates, distances[0]))
-    rows = [suppress(magnitude[..., k, :], candidates[..., k, :], d) for k, d in enumerate(distances)]
-    return _masked(s, torch.stack(rows, dim=-2))
+    return suppress_in_rounds(values.abs(), extrema_candidates(values, n_dims=n_dims), distance, n_dims=n_dims)
 
 
-def _compete(magnitude: Tensor, candidates: Tensor, distance: int) -> Tensor:
+def _compete(s: Tensor, distance: PerRow, n_dims: int) -> Tensor:
     """Suppress across kernels: the best kernel of each place stands for it."""
-    strength = torch.where(candidates, magnitude, torch.full_like(magnitude, -1.0))
-    best = strength.amax(dim=-2, keepdim=True)
+    kernel = -1 - n_dims
+    lead = s.shape[: s.ndim - n_dims]
+    widest = torch.from_numpy(per_row(distance, s, n_dims)).reshape(lead).amax(dim=-1)
+    candidates = extrema_candidates(s, n_dims=n_dims)
+    strength = torch.where(candidates, s.abs(), torch.full_like(s, -1.0))
+    best = strength.amax(dim=kernel, keepdim=True)
     top = (strength == best) & candidates
-    first = top & (top.cumsum(dim=-2) == 1)
-    kept = suppress(best.squeeze(-2), candidates.any(dim=-2), distance)
-    return first & kept.unsqueeze(-2)
+    first = top & (top.cumsum(dim=kernel) == 1)
+    kept = suppress(best.squeeze(kernel), candidates.any(dim=kernel), widest, n_dims=n_dims)
+    return first & kept.unsqueeze(kernel)
 
 
-def minimum_extrema_distance(kernel_samples: int, tolerance: int = BORDER_TOLERANCE) -> int:
-    """``med = max(1, m - tolerance)`` (san.md section 2)."""
-    return max(1, kernel_samples - tolerance)
+def minimum_extrema_distance(kernel_samples: int, tolerance: int = BORDER_TOLERANCE, *, reach: float = 1.0) -> int:
+    """``med = max(1, m - tolerance)`` (san.md section 2), times ``reach`` while it is annealed."""
+    return max(1, round(reach * max(1, kernel_samples - tolerance)))
 
 
 def make_activation(
     name: str,
     *,
     n_samples: int,
-    kernel_samples: Sequence[int],
+    kernel_samples: Sequence[int] | Sequence[Sequence[int]],
+    n_dims: int = 1,
     tolerance: int = BORDER_TOLERANCE,
     compete: bool = False,
+    reach: float = 1.0,
 ) -> Activation:
     """Build an activation with the paper's parameters for windows of ``n_samples``.
 
@@ -150,12 +206,17 @@ def make_activation(
     name : str
         One of :data:`NAMES`.
     n_samples : int
-    kernel_samples : sequence of int
-        Taps of each kernel, which set ``k``, the pool and the extrema distance kernel by kernel.
+        n; the shorter side of images.
+    kernel_samples : sequence of int, or one such sequence per model
+        Taps m of each kernel (m x m in images), which set ``k``, the pool and the extrema distance kernel by
+        kernel. Similarities then have the axes (..., kernels, n), or (..., models, kernels, n).
+    n_dims : 1 or 2
     tolerance : int
         Border tolerance of extrema, in samples.
     compete : bool
         Territory competition between kernels; for extrema only.
+    reach : float
+        Multiple of the minimum extrema distance (1 but while training anneals it).
 
     Raises
     ------
@@ -170,20 +231,10 @@ def make_activation(
         return identity
     if name == "relu":
         return relu
+    sizes = np.asarray(kernel_samples, dtype=np.int64)
     if name == "extrema":
-        distances = [minimum_extrema_distance(m, tolerance) for m in kernel_samples]
-        return partial(extrema, distance=distances, compete=compete)
+        one = np.vectorize(partial(minimum_extrema_distance, tolerance=tolerance, reach=reach), otypes=[np.int64])
+        return partial(extrema, distance=one(sizes), n_dims=n_dims, compete=compete)
     if name == "topk_absolutes":
-        return _per_kernel(topk_absolutes, [n_samples // m for m in kernel_samples])
-    return _per_kernel(extrema_pool, list(kernel_samples))
-
-
-def _per_kernel(function: Callable[[Tensor, int], Tensor], parameters: list[int]) -> Activation:
-    """Apply ``function`` to each kernel's row with its own parameter, or at once when all agree."""
-
-    def apply(s: Tensor) -> Tensor:
-        if len(set(parameters)) == 1:
-            return function(s, parameters[0])
-        return torch.stack([function(s[..., k, :], p) for k, p in enumerate(parameters)], dim=-2)
-
-    return apply
+        return partial(topk_absolutes, k=(n_samples // sizes) ** n_dims, n_dims=n_dims)
+    return partial(extrema_pool, size=sizes, n_dims=n_dims)
