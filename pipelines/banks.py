@@ -160,7 +160,8 @@ def main() -> None:
         for name, make in list(variants.items())[: 3 if options.quick else None]:
             bank = make()
             key = {"variant": name, "bank": bank.id, "quick": options.quick}
-            rows.append({"bank": name, **runs.get(key, lambda b=bank, s=same: measured(b, test, plans if s else None))})
+            result = runs.get(key, partial(measured, bank, test, plans if same else None))
+            rows.append({"bank": name, **result})
     write_measured("banks-quick" if options.quick else "banks", rows)
 
 
