@@ -1,17 +1,19 @@
 """Write the golden blocks of tests/vectors: one per feature of FORMAT.md, small enough to read.
 
-Usage: ``python -m pipelines.vectors`` from the repository's root. After version 0 the files are
-frozen: a decoder that disagrees with one of them is wrong.
+Usage: ``python -m pipelines.vectors`` from the repository's root writes vectors that are not there yet. The others are
+frozen (FORMAT.md clause 14): a decoder that disagrees with one of them is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,13 +215,37 @@ def _mixed_tools() -> Made:
     return x, replace(coding, groups=groups), asked, blank_bank(), choice
 
 
+def _unequal() -> Made:
+    """Kernels of unequal lengths, one of which overhangs the block's start."""
+    x = ecg(1000)[7:]
+    coding, choice = with_kernels(x)
+    beat, wave = choice.kernels
+    kernels = (replace(beat, taps=beat.taps[:, 6:30], fiducial=8), wave)
+    delta = write_delta(Delta(False, kernels, choice.shifts), 1)
+    return (
+        x,
+        replace(coding, bank_delta=delta),
+        (Quality(PRDN, 9.0),),
+        blank_bank(),
+        KernelChoice(kernels, choice.shifts),
+    )
+
+
+def _long_window() -> Made:
+    """One window of twelve levels; large coefficients and a short second window."""
+    x = ecg(36_000) * 20
+    return _plain(x, Quality(PRDN, 20.0), window_samples=33_000, block_samples=66_000)
+
+
 def _references(n: int = 3) -> tuple[Group, ...]:
-    return (Group(tuple(range(n)), -1, ((), (0,), (0, 1))[:n]),)
+    return (Group(tuple(range(n)), -1, tuple(tuple(range(c)) for c in range(n))),)
 
 
 VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
     "a_wavelet": ("8", lambda: _plain(ecg(1000), Quality(PRDN, 5.0))),
     "a_cross_weights": ("7.8", lambda: _plain(ecg(500, 3), Quality(PRDN, 5.0), groups=_references())),
+    "a_many_references": ("7.8", lambda: _plain(eeg(250, 11), Quality(PRDN, 9.0), groups=_references(11))),
+    "a_long_window": ("8.1", _long_window),
     "b_lossless": ("9", lambda: _plain(ecg(700, 2), Quality(LOSSLESS))),
     "b_references": ("9.2", lambda: _plain(eeg(350, 3), Quality(LOSSLESS), groups=_references())),
     "b_within_1": ("9", lambda: _plain(ecg(500), Quality(RMSE, 1.0))),
@@ -229,6 +255,7 @@ VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
     "e_sparse": ("7.7", lambda: _with_kernels(ecg(1000), Quality(SPARSE))),
     "kernels": ("7.4", lambda: _with_kernels(ecg(1000, 2), Quality(PRDN, 9.0))),
     "kernels_follow": ("7.4.1", _following),
+    "kernels_unequal": ("7.4", _unequal),
     "kernels_lossless": ("9.2", lambda: _with_kernels(ecg(500, 2), Quality(LOSSLESS), with_weights=True)),
     "bank_priors": ("6.3", _bank),
     "gaps": ("4.4", _gaps),
@@ -246,6 +273,7 @@ VECTORS: dict[str, tuple[str, Callable[[], Made]]] = {
     "t_groups": ("18", lambda: _tables(_groups())),
     "t_groups_kernels": ("17", lambda: _tables(_groups_and_kernels())),
     "t_kernels": ("18", lambda: _tables(_with_kernels(ecg(500, 2), Quality(LOSSLESS), with_weights=True))),
+    "t_lattices": ("3.4", lambda: _tables(_lattices())),
     "t_lossless": ("18", lambda: _tables(_plain(ecg(1000, 2), Quality(LOSSLESS), groups=_references(2)), taps=0)),
     "t_mixed_tools": ("16", lambda: _tables(_mixed_tools(), taps=16)),
     "t_range_32_bit": ("17", lambda: _tables(_wide(32))),
@@ -289,19 +317,23 @@ def vector(name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write every vector and the trained bank; remove what is no vector any more."""
+    """Write the vectors that are not there, and name them in SHA256SUMS."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    made = [vector(name) for name in VECTORS]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for old in [*FOLDER.glob("*.json"), *FOLDER.glob("*.sanbank")]:
-        old.unlink()
-    (FOLDER / f"{TRAINED}.sanbank").write_bytes(trained_bank().data)
-    for one in made:
-        text = json.dumps(one, separators=(",", ":")) + "\n"
-        (FOLDER / f"{one['name']}.json").write_text(text, encoding="ascii")
-        print(
-            f"{one['name']}: {len(one['payload']) // 2} bytes, {len(one['records']['index'])} records", file=sys.stderr
-        )
+    files: dict[str, Callable[[], bytes]] = {f"{TRAINED}.sanbank": lambda: trained_bank().data}
+    files |= {f"{name}.json": partial(_written, name) for name in VECTORS}
+    for name, make in files.items():
+        file = FOLDER / name
+        if not file.is_file():
+            file.write_bytes(make())
+            sums = FOLDER / "SHA256SUMS"
+            known = sums.read_text(encoding="ascii") if sums.is_file() else ""
+            sums.write_text(f"{known}{hashlib.sha256(file.read_bytes()).hexdigest()}  {name}\n", encoding="ascii")
+            print(f"{name}: {file.stat().st_size} bytes", file=sys.stderr)
+
+
+def _written(name: str) -> bytes:
+    return (json.dumps(vector(name), separators=(",", ":")) + "\n").encode("ascii")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from sanstream.decode import decode_block, read_figures, read_records
 
 FOLDER = Path(__file__).parent / "vectors"
 NAMES = (
-    "a_cross_weights a_wavelet b_long b_lossless b_references b_within_1 bank_priors c_corrections d_constant "
-    "e_sparse gaps groups groups_kernels kernels kernels_follow kernels_lossless lattices rails range_24_bit "
-    "range_32_bit range_edges short "
-    "t_constant t_corrections t_gaps t_groups t_groups_kernels t_kernels t_lossless t_mixed_tools t_range_32_bit "
+    "a_cross_weights a_long_window a_many_references a_wavelet b_long b_lossless b_references b_within_1 "
+    "bank_priors c_corrections d_constant e_sparse gaps groups groups_kernels kernels kernels_follow "
+    "kernels_lossless kernels_unequal lattices rails range_24_bit range_32_bit range_edges short t_constant "
+    "t_corrections t_gaps t_groups t_groups_kernels t_kernels t_lattices t_lossless t_mixed_tools t_range_32_bit "
     "t_wavelet t_within_1 "
 ).split()
+N_FIRST, FIRST = 38, "8331941e8e89f9a209c2e63345a11493178f998f2bc84caf1340ef22b7c12587"
+"""The vectors that version 1 was frozen with."""
 each_vector = pytest.mark.parametrize("name", NAMES)
 
 
@@ -37,6 +40,15 @@ def load(name: str) -> tuple[dict[str, Any], bytes, SegmentCoding, Bank]:
 
 def test_the_vectors_are_these() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.json")) == NAMES
+
+
+def test_clause_14_the_vectors_are_frozen() -> None:
+    sums = dict(reversed(line.split("  ")) for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
+    files = [path for path in FOLDER.iterdir() if path.name != "SHA256SUMS"]
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files} == sums
+    # the list itself: lines may be added at its end, none may change
+    first = "".join(line + "\n" for line in (FOLDER / "SHA256SUMS").read_text().splitlines()[:N_FIRST])
+    assert hashlib.sha256(first.encode()).hexdigest() == FIRST
 
 
 @each_vector
