@@ -142,8 +142,27 @@ def record_row(name: str, source: str, counts: Counts, why: Row, bits: float) ->
     }
 
 
-def summary_row(source: str, counted_records: Iterable[dict[str, Counts]], bits: float | None, note: str) -> Row:
-    """Make the gross row of one source over records."""
+def summary_row(
+    source: str,
+    counted_records: Iterable[dict[str, Counts]],
+    *,
+    bits: float | None = None,
+    lost: int | None = None,
+    note: str = "",
+) -> Row:
+    """Make the gross row of one source over records.
+
+    Parameters
+    ----------
+    source : str
+    counted_records : iterable of dict
+        What :func:`counted` gave for each record.
+    bits : float, optional
+        Mean bits per sample of the records.
+    lost : int, optional
+        Missed beats for which there is no candidate.
+    note : str
+    """
     own = list(counted_records)
     sums = {part: gross(c[part] for c in own) for part in ("all", "later", "no flutter")}
     whole = sums["all"]
@@ -153,6 +172,7 @@ def summary_row(source: str, counted_records: Iterable[dict[str, Counts]], bits:
         "records": len(own),
         "beats": whole.found + whole.missed,
         "missed": whole.missed,
+        "no activation": lost,
         "extra": whole.extra,
         "sensitivity": round(whole.sensitivity, 5),
         "predictivity": round(whole.predictivity, 5),

@@ -145,24 +145,24 @@ def judged(own: list[Item], fold: int, seed: int, epochs: int = 3) -> dict[str, 
 def rows_of(own: list[Item], results: dict[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Make the rows of every record, of the source that its other folds chose, and of all sources in sum."""
     best = {fold: max(r["learning"], key=r["learning"].__getitem__) for fold, r in results.items()}
-    rows, sums, bits = [], {}, {}  # type: ignore[var-annotated]
+    rows: list[dict[str, Any]] = []
+    sums: dict[str, list[tuple[dict[str, beat_scores.Counts], float, int]]] = {CHOSEN: []}
     for item in own:
         detected = np.array(results[item.fold]["detected"][item.source][item.name], np.int64)
-        counts = beat_rows.counted(detected, item.truth)
-        rate = item.records.bits_per_sample
-        for source in (item.source, CHOSEN) if item.source == best[item.fold] else (item.source,):
-            sums.setdefault(source, []).append(counts)
-            bits.setdefault(source, []).append(rate)
+        counts, rate = beat_rows.counted(detected, item.truth), item.records.bits_per_sample
+        places = np.round(item.candidates.time).astype(np.int64)
+        why = beat_rows.causes(detected, places, item.truth)
+        sums.setdefault(item.source, []).append((counts, rate, why["no activation"]))
         if item.source == best[item.fold]:
-            places = np.round(item.candidates.time).astype(np.int64)
-            why = beat_rows.causes(detected, places, item.truth)
+            sums[CHOSEN].append((counts, rate, why["no activation"]))
             rows.append(beat_rows.record_row(item.name, item.source, counts["all"], why, rate))
     lines = []
-    for source in sorted(sums, key=lambda s: s != CHOSEN):
+    for source, parts in sums.items():
         note = "records alone"
         if source == CHOSEN:
             note = "records alone; " + ", ".join(f"fold {f}: {s}" for f, s in sorted(best.items()))
-        lines.append(beat_rows.summary_row(source, sums[source], float(np.mean(bits[source])), note))
+        bits, lost = float(np.mean([p[1] for p in parts])), sum(p[2] for p in parts)
+        lines.append(beat_rows.summary_row(source, [p[0] for p in parts], bits=bits, lost=lost, note=note))
     return rows, lines
 
 
@@ -182,7 +182,7 @@ def peer_line(work: Work, own: list[Item], rows: Rows) -> dict[str, Any] | None:
         except ImportError:
             return None
         counted.append(beat_rows.counted(np.array(row["detected"], np.int64), item.truth))
-    return beat_rows.summary_row(PEER, counted, None, "raw samples of the first lead, nothing learned")
+    return beat_rows.summary_row(PEER, counted, note="raw samples of the first lead, nothing learned")
 
 
 def run(work: Work, sources: list[str], *, peer: bool) -> None:
