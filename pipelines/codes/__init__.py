@@ -1,0 +1,1 @@
+"""Codes used directly, without decoding: python -m pipelines.codes.NAME."""
