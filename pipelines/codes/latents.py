@@ -14,7 +14,7 @@ from torch.nn import functional
 
 STRIDE = 32
 """Samples that a step of latents stands for."""
-BATCH = 32
+BATCH = 16
 
 Ints = npt.NDArray[np.int64]
 
@@ -41,7 +41,7 @@ class Autoencoder(nn.Module):
             *(nn.ConvTranspose1d(width, half, 12, 4, padding=4), nn.GELU()),
             nn.ConvTranspose1d(half, 1, 20, 4, padding=8),
         )
-        self.scale = nn.Parameter(torch.full((STRIDE,), 2.0).log())
+        self.scale = nn.Parameter(torch.full((STRIDE,), 0.3).log())
         self.mean_free = math.log(4.0)
 
     def bits(self, noisy: Tensor) -> Tensor:
@@ -113,12 +113,13 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Autoencoder().to(device)
-        optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
-        log_lambda, rates, errors = math.log(0.5 / goal), [], []
+        groups = [{"params": [*model.encoder.parameters(), *model.decoder.parameters()]}, {"params": [model.scale]}]
+        optimiser = torch.optim.Adam(groups)
+        log_lambda, rates, errors = math.log(0.2 / goal), [], []
         for step in range(n_steps):
             done = step / n_steps
-            for group in optimiser.param_groups:
-                group["lr"] = 2e-3 * min(1.0, 20 * done + 0.02) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+            for group, rate in zip(optimiser.param_groups, (3e-3, 3e-2), strict=True):
+                group["lr"] = rate * min(1.0, 20 * done + 0.02) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
             x = _draw(signals, n_samples, rng).to(device)
             latents = model.encode(x)
             noisy = latents + torch.rand_like(latents) - 0.5
@@ -130,8 +131,8 @@ def train(
             optimiser.step()
             rates.append(float(rate.detach()))
             errors.append(float(error.detach()))
-            if done > 0.1:
-                log_lambda += 0.01 * max(-1.0, min(1.0, (errors[-1] - goal) / goal))
+            if done > 0.4:
+                log_lambda += 0.005 * max(-1.0, min(1.0, (errors[-1] - goal) / goal))
     last = slice(-max(1, n_steps // 10), None)
     return _as_held(model, float(np.mean(rates[last])), 100 * math.sqrt(float(np.mean(errors[last]))))
 
