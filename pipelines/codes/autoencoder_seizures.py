@@ -53,11 +53,16 @@ def seizure_rows(options: argparse.Namespace, runs: Runs) -> list[Row]:
 def _run(data: Segments, n_steps: int, seed: int, device: str) -> dict[str, Any]:
     """Train one autoencoder on the training segments, code the test segments, classify latents."""
     scaled, scale = zip(*(_scaled(x) for x in data.x), strict=True)
-    whole = [torch.nn.functional.pad(x[:, None], (0, -x.shape[1] % latents.STRIDE), mode="replicate")[:, 0] for x in scaled]
+    whole = [
+        torch.nn.functional.pad(x[:, None], (0, -x.shape[1] % latents.STRIDE), mode="replicate")[:, 0] for x in scaled
+    ]
     n = whole[0].shape[1]
     own = latents.train(list(whole[0]), prdn=PRDN, n_samples=n, n_steps=n_steps, seed=seed, device=device)
     rounded = [latents.quantised(own.model, x.to(device), 1.0) for x in whole]
-    inputs = [torch.cat([r, s.to(device)[..., None].expand(-1, -1, r.shape[2])], dim=1) for r, s in zip(rounded, scale, strict=True)]
+    inputs = [
+        torch.cat([r, s.to(device)[..., None].expand(-1, -1, r.shape[2])], dim=1)
+        for r, s in zip(rounded, scale, strict=True)
+    ]
     labels = [y.to(device) for y in data.y]
     judge = judged(inputs, labels, seed=seed, make=latent_cnn)
     values = [r.transpose(1, 2).reshape(-1, latents.STRIDE).cpu().long().numpy() for r in rounded]

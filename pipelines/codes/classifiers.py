@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipelines.paper.bonn import N_CLASSES
 from pipelines.paper.classifier import Accuracy, Labelled, classify
 
-N_EPOCHS, LEARNING_RATE, DECAY = 12, 0.004, 0.01
+N_EPOCHS, LEARNING_RATE, DECAY = 10, 0.004, 0.01
 
 
 class _Pooled(nn.Module):
@@ -66,6 +66,4 @@ def judged(
     if make is None:
         make = partial(small_cnn if inputs[0].ndim == 3 else small_mlp, inputs[0].shape[1])
     sides = [Labelled(x, y) for x, y in zip(inputs, labels, strict=True)]
-    return classify(
-        make, *sides, seed=seed, n_epochs=n_epochs, learning_rate=LEARNING_RATE, decay=DECAY, choose=True
-    )
+    return classify(make, *sides, seed=seed, n_epochs=n_epochs, learning_rate=LEARNING_RATE, decay=DECAY, choose=True)

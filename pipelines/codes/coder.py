@@ -1,7 +1,7 @@
 """Entropy coding of quantised latents to real bytes: lanes of range asymmetric numeral systems with adapting tables.
 
-A lane is a latent channel; all lanes take a step at a time, which numpy does at once. Each symbol is coded by the row of
-its lane and of what the step before held. Rows start from counts of the training records and are made anew from
+A lane is a latent channel; all lanes take a step at a time, which numpy does at once. Each symbol is coded by the row
+of its lane and of what the step before held. Rows start from counts of the training records and are made anew from
 what has been coded every :data:`RENEW` steps, the same way on both sides.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,17 @@ from torch.nn import functional
 STRIDE = 32
 """Samples that a step of latents stands for."""
 BATCH = 16
+FINENESS = 4.0
+"""Latents at the start, per deviation of the signal."""
 
 Ints = npt.NDArray[np.int64]
 
 
 class Autoencoder(nn.Module):
-    """Three convolutions down, three transposed ones up; as many latents as samples, so that rounding decides.
+    """Three convolutions down, three transposed ones up, each beside a linear path; rounding decides what is kept.
+
+    There are as many latents as samples. The linear paths start as a lapped cosine transform (MDCT, sine window), the
+    others at zero: training starts from a transform codec, and in minutes gets further than from noise.
 
     Parameters
     ----------
@@ -41,12 +47,26 @@ class Autoencoder(nn.Module):
             *(nn.ConvTranspose1d(width, half, 12, 4, padding=4), nn.GELU()),
             nn.ConvTranspose1d(half, 1, 20, 4, padding=8),
         )
-        self.scale = nn.Parameter(torch.full((STRIDE,), 0.3).log())
-        self.mean_free = math.log(4.0)
+        self.analysis = nn.Conv1d(1, STRIDE, 2 * STRIDE, STRIDE, padding=STRIDE // 2, bias=False)
+        self.synthesis = nn.ConvTranspose1d(STRIDE, 1, 2 * STRIDE, STRIDE, padding=STRIDE // 2, bias=False)
+        with torch.no_grad():
+            for linear in (self.analysis, self.synthesis):
+                linear.weight.copy_(lapped_cosines()[:, None])
+            for last in (self.encoder[-1], self.decoder[-1]):
+                for parameter in last.parameters():
+                    parameter.zero_()
+        start = torch.tensor([math.log(0.3), 0.5, 0.5])
+        self.scale = nn.Parameter(start[:, None, None].repeat(1, STRIDE, 1))
 
     def bits(self, noisy: Tensor) -> Tensor:
-        """Ideal bits of latents (batch, STRIDE, steps) by a Laplace density a channel, for training alone."""
-        scale = self.scale.exp()[:, None].clamp_min(0.02)
+        """Ideal bits of latents (batch, STRIDE, steps), for training alone.
+
+        A Laplace density, its scale a channel's own and by what the coder looks at too: the channel's last magnitude
+        and the mean of all.
+        """
+        last = functional.pad(noisy.detach().abs(), (1, -1))
+        log_scale = self.scale[0] + self.scale[1] * last.log1p() + self.scale[2] * last.mean(1, keepdim=True).log1p()
+        scale = log_scale.exp().clamp_min(0.02)
 
         def below(v: Tensor) -> Tensor:
             return torch.where(v < 0, 0.5 * (v.clamp(max=0) / scale).exp(), 1 - 0.5 * (-v.clamp(min=0) / scale).exp())
@@ -58,11 +78,21 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents (batch, STRIDE, n / STRIDE) of signals (batch, n), n a multiple of STRIDE."""
-        return self.encoder(x[:, None]) * math.exp(self.mean_free)
+        latents: Tensor = FINENESS * (self.analysis(x[:, None]) + self.encoder(x[:, None]))
+        return latents
 
     def decode(self, latents: Tensor) -> Tensor:
         """Signals (batch, n) of latents."""
-        return self.decoder(latents * math.exp(-self.mean_free))[:, 0]
+        scaled = latents / FINENESS
+        signals: Tensor = (self.synthesis(scaled) + self.decoder(scaled))[:, 0]
+        return signals
+
+
+def lapped_cosines() -> Tensor:
+    """Orthogonal lapped cosines, (STRIDE, 2 STRIDE): sine-windowed MDCT (Princen, Johnson & Bradley, 1987)."""
+    t, k = torch.arange(2 * STRIDE) + 0.5, torch.arange(STRIDE)[:, None] + 0.5
+    window = torch.sin(math.pi / (2 * STRIDE) * t)
+    return math.sqrt(2 / STRIDE) * window * torch.cos(math.pi / STRIDE * (t + STRIDE / 2) * k)
 
 
 @dataclass(frozen=True)
@@ -86,7 +116,13 @@ class Trained:
 
 
 def train(
-    signals: list[Tensor], *, prdn: float, n_samples: int = 2048, n_steps: int = 3000, seed: int = 0, device: str = "cpu"
+    signals: list[Tensor],
+    *,
+    prdn: float,
+    n_samples: int = 2048,
+    n_steps: int = 3000,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> Trained:
     """Learn to reach a PRDN in few bits.
 
@@ -113,20 +149,21 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Autoencoder().to(device)
-        groups = [{"params": [*model.encoder.parameters(), *model.decoder.parameters()]}, {"params": [model.scale]}]
+        groups = [{"params": [w for name, w in model.named_parameters() if name != "scale"]}, {"params": [model.scale]}]
         optimiser = torch.optim.Adam(groups)
         log_lambda, rates, errors = math.log(0.2 / goal), [], []
         for step in range(n_steps):
             done = step / n_steps
-            for group, rate in zip(optimiser.param_groups, (3e-3, 3e-2), strict=True):
-                group["lr"] = rate * min(1.0, 20 * done + 0.02) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+            for group, most in zip(optimiser.param_groups, (3e-3, 3e-2), strict=True):
+                group["lr"] = most * min(1.0, 20 * done + 0.02) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
             x = _draw(signals, n_samples, rng).to(device)
             latents = model.encode(x)
             noisy = latents + torch.rand_like(latents) - 0.5
             rate = model.bits(noisy).sum() / x.numel()
             error = (model.decode(noisy) - x).pow(2).mean()
             optimiser.zero_grad()
-            (rate + math.exp(log_lambda) * error).backward()
+            loss: Any = rate + math.exp(log_lambda) * error
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             rates.append(float(rate.detach()))
@@ -147,9 +184,10 @@ def _draw(signals: list[Tensor], n_samples: int, rng: np.random.Generator) -> Te
 def _as_held(model: Autoencoder, rate: float, prdn: float) -> Trained:
     held = copy.deepcopy(model).eval()
     with torch.no_grad():
-        for weights in held.decoder.parameters():
+        kept = [*held.synthesis.parameters(), *held.decoder.parameters()]
+        for weights in kept:
             weights.copy_(weights.half().float())
-    count = sum(w.numel() for w in held.decoder.parameters())
+    count = sum(w.numel() for w in kept)
     return Trained(held, 2 * count, rate, prdn)
 
 

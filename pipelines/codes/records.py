@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,8 @@ def _pieces(x: Tensor, count: int, length: int, rng: torch.Generator) -> Tensor:
 
 
 def _unit(kernels: Tensor) -> Tensor:
-    return kernels / kernels.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    norm: Tensor = kernels.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    return kernels / norm
 
 
 def _fitted(x: Tensor, kernels: Tensor, chosen: Activations) -> Tensor:
@@ -92,9 +94,11 @@ def _fitted(x: Tensor, kernels: Tensor, chosen: Activations) -> Tensor:
     for _ in range(_STEPS):
         descent.zero_grad()
         left = x - synthesize(chosen, moving[:, None], len(x), x.shape[1])[:, 0]
-        left.pow(2).mean().backward()
+        loss: Any = left.pow(2).mean()
+        loss.backward()
         descent.step()
-    return _unit(moving.detach())
+    fitted: Tensor = moving.detach()
+    return _unit(fitted)
 
 
 def record(x: Tensor, kernels: Tensor, *, stop: int | None = None) -> Records:
@@ -147,7 +151,12 @@ def as_features(records: Records) -> Tensor:
 
     count = added(torch.ones_like(height))
     peak = as_map(records)[:, :-1].abs().amax(dim=2).reshape(-1)
-    kernelwise = [count, (added(height**2) + 1e-4).log(), (peak + 1e-2).log(), added(height.sign()) / count.clamp_min(1)]
+    kernelwise = [
+        count,
+        (added(height**2) + 1e-4).log(),
+        (peak + 1e-2).log(),
+        added(height.sign()) / count.clamp_min(1),
+    ]
     order = torch.argsort(a.window * 4096 + a.index + 1024, stable=True)
     window, index, strength = a.window[order], a.index[order], height.abs()[order]
     same = window[1:] == window[:-1]

@@ -1,9 +1,10 @@
-"""How many inputs pass through k tanh units: the largest n for which an n-k-n network learns "input i fires output i+1".
+"""How many inputs pass k tanh units: the largest n for which an n-k-n network learns "input i fires output i+1".
 
-Usage: python -m pipelines.paper.bottleneck [--work work/bottleneck] [--steps 6000] [--restarts 16] [--device cpu] [--quick]
+Usage: python -m pipelines.paper.bottleneck [--work work/bottleneck] [--steps 4000] [--restarts 8] [--device cpu]
+           [--quick]
 
-n rises by a tenth at a time until two sizes in a row fail; restarts train as one batch. Success: some restart gives every
-input its output as the argmax. Resumable; rows go to docs/measured/bottleneck.jsonl.
+n rises by a tenth at a time until two sizes in a row fail; restarts train as one batch. Success: some restart gives
+every input its output as the argmax. Resumable; rows go to docs/measured/bottleneck.jsonl.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def attempt(
         for _ in range(CHECK_EVERY):
             descent.zero_grad()
             # a sum over restarts leaves each its own gradient, as if it were alone
-            loss = functional.cross_entropy(_logits(weights).reshape(-1, n), wanted.repeat(n_restarts), reduction="sum")
+            loss: Any = functional.cross_entropy(
+                _logits(weights).reshape(-1, n), wanted.repeat(n_restarts), reduction="sum"
+            )
             (loss / n).backward()
             descent.step()
         step += CHECK_EVERY
@@ -70,14 +73,15 @@ def attempt(
 
 
 def _logits(weights: list[Tensor]) -> Tensor:
-    """Outputs (restarts, n, n) of all one-hot inputs: the first layer (with its bias) is a row an input."""
+    """Give outputs (restarts, n, n) of all one-hot inputs: the first layer, its bias included, is a row an input."""
     hidden, out, bias = weights
     return torch.tanh(hidden) @ out.transpose(1, 2) + bias
 
 
 def largest(k: int, optimiser: str, runs: Runs, **budget: Any) -> Row:
     """Raise n until it fails twice in a row."""
-    n, reached, failed = FIRST[k], 0, []
+    n, reached = FIRST[k], 0
+    failed: list[tuple[int, float]] = []
     while len(failed) < FAILURES:
         key = {"k": k, "optimiser": optimiser, "n": n, **budget}
         found = runs.get(key, partial(attempt, n, k, optimiser, **budget))
@@ -103,8 +107,8 @@ def main() -> None:
     """Search every k with both optimisers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / "work" / "bottleneck")
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--restarts", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--restarts", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true", help="k = 2, 300 steps, 4 restarts; writes into --work")

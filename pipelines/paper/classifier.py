@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -128,5 +129,6 @@ def _epoch(model: nn.Module, optimiser: torch.optim.Optimizer, data: Labelled) -
     for batch in torch.split(torch.randperm(len(data.y)), BATCH):
         rows = batch.to(data.x.device)
         optimiser.zero_grad()
-        functional.cross_entropy(model(data.x[rows]), data.y[rows]).backward()
+        loss: Any = functional.cross_entropy(model(data.x[rows]), data.y[rows])
+        loss.backward()
         optimiser.step()

@@ -1,8 +1,9 @@
 """Table II of the SAN paper again: phi and classification on the UCI epilepsy set, made from the Bonn recordings.
 
-Usage: python -m pipelines.paper.table2 [--data ../shared/data] [--work work/table2] [--seeds 5] [--device cpu] [--quick]
+Usage: python -m pipelines.paper.table2 [--data ../shared/data] [--work work/table2] [--seeds 3] [--device cpu]
+           [--quick]
 
-Resumable: finished runs stand in the work folder. Rows go to docs/measured/table2.jsonl (every printed row beside ours),
+Resumable: finished runs stand in the work folder. Rows go to docs/measured/table2.jsonl (printed rows beside ours),
 table2-accuracy.jsonl (both splits) and table2.csv in the published columns; pictures to docs/paper/.
 """
 
@@ -122,9 +123,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--work", type=Path, default=ROOT / "work" / "table2")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="one seed and epoch, a tenth of the set; writes into --work")
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed and epoch, a tenth of the set; writes into --work"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     whole = bonn.load(options.data)
