@@ -34,6 +34,8 @@ ASKED = (20.0, 9.0)
 SIDE_BYTES = 16
 """Mean, deviation, gain and length of a record, four bytes each."""
 _BISECTIONS, _MOST_GAIN = 9, 16.0
+_CLOSE = 0.995
+"""Share of the PRDN asked for at which a step is coarse enough."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,10 @@ def coded(lead: Lead, own: Held, prdn: float, device: str) -> dict[str, Any]:
     reached = at(high) <= prdn
     for _ in range(_BISECTIONS if reached else 0):
         middle = float(np.sqrt(low * high))
-        low, high = (low, middle) if at(middle) <= prdn else (middle, high)
+        found_prdn = at(middle)
+        low, high = (low, middle) if found_prdn <= prdn else (middle, high)
+        if _CLOSE * prdn <= found_prdn <= prdn:
+            break
     values = steps(latents.quantised(model, x, high))
     data = coder.encode(values, own.prior)
     back = torch.from_numpy(coder.decode(data, own.prior).T.astype(np.float32))[None].to(device)

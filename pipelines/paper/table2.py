@@ -3,8 +3,8 @@
 Usage: python -m pipelines.paper.table2 [--data ../shared/data] [--work work/table2] [--seeds 3] [--device cpu]
            [--quick]
 
-Resumable: finished runs stand in the work folder. Rows go to docs/measured/table2.jsonl (printed rows beside ours),
-table2-accuracy.jsonl (both splits) and table2.csv in the published columns; pictures to docs/paper/.
+Resumable: finished runs stand in the work folder. Rows go to docs/measured/paper-table2.jsonl (printed rows beside
+ours) and paper-table2-accuracy.jsonl (both splits); table2.csv, in the published columns, and pictures to docs/paper/.
 """
 
 from __future__ import annotations
@@ -137,16 +137,17 @@ def main() -> None:
     name = "quick.jsonl" if options.quick else "runs.jsonl"
     table = Table(whole, Runs(options.work / name), seeds, options.device, 1 if options.quick else N_EPOCHS)
     measured = options.work if options.quick else MEASURED
+    pictures = options.work if options.quick else ROOT / "docs" / "paper"
     rows = phi_rows(table)
-    write_measured("table2", rows, folder=measured)
-    write_measured("table2-accuracy", accuracy_rows(table), folder=measured)
+    write_measured("paper-table2", rows, folder=measured)
+    write_measured("paper-table2-accuracy", accuracy_rows(table), folder=measured)
     own = [
         published_columns(table.of(SEGMENTS, a, m), dataset="uci-epilepsy", activation=a)
         for m in SIZES
         for a in ACTIVATIONS
     ]
-    write_csv(measured / "table2.csv", own)
-    table2_figures.draw(table, measured if options.quick else ROOT / "docs" / "paper")
+    write_csv(pictures / "table2.csv", own)
+    table2_figures.draw(table, pictures)
 
 
 if __name__ == "__main__":
