@@ -43,7 +43,7 @@ class Choice:
     stop: int | None
 
 
-CHOICES = (Choice(8, 16, None), Choice(8, 32, None), Choice(8, 32, 24), Choice(16, 32, None))
+CHOICES = (Choice(8, 32, None), Choice(8, 32, 24), Choice(2, 16, 40), Choice(2, 16, 56))
 MAP, FEATURES = "records, sparse map and CNN", "records, counts and intervals and MLP"
 RAW, DECODED = "raw signals, CNN", "reconstructions, CNN"
 RAW_PUBLISHED, DECODED_PUBLISHED = "raw signals, published CNN", "reconstructions, published CNN"
@@ -185,7 +185,8 @@ def main() -> None:
     runs = Runs(options.work / "runs.jsonl")
 
     def find(what: str, choice: Choice, seed: int) -> dict[str, Any]:
-        key = {"what": what, **asdict(choice), "seed": seed, "segments": len(codes.data.x[0])}
+        coding = {} if what in (RAW, RAW_PUBLISHED) else asdict(choice)
+        key = {"what": what, **coding, "seed": seed, "segments": len(codes.data.x[0])}
         return runs.get(key, partial(codes.run, what, choice, seed))
 
     what, choice, compared = choose(find)
