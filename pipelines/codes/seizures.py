@@ -3,8 +3,8 @@
 Usage: python -m pipelines.codes.seizures [--data ../shared/data] [--work work/seizures] [--seeds 3] [--device cpu]
            [--quick]
 
-Kernels and classifier: those of greatest validation accuracy from records (seed 0), among CHOICES; the test part is
-looked at with these alone. Resumable. Rows go to docs/measured/seizures.jsonl and seizures-choices.jsonl.
+Codings: of CHOICES, for each way of reading, that of greatest validation accuracy (seed 0); the test part is looked at
+with these alone. Resumable. Rows go to docs/measured/seizures.jsonl and seizures-choices.jsonl.
 """
 
 from __future__ import annotations
@@ -123,33 +123,39 @@ class Codes:
         }
 
 
-def choose(find: Callable[[str, Choice, int], dict[str, Any]]) -> tuple[str, Choice, list[Row]]:
-    """Return what reads records best on validation, how they are coded, and all that was compared."""
-    rows, best = [], (-1.0, MAP, CHOICES[0])
+Find = Callable[[str, Choice, int], dict[str, Any]]
+
+
+def choose(find: Find) -> tuple[dict[str, Choice], list[Row]]:
+    """Return the coding of greatest validation accuracy (first of equals) for each way of reading, and all tried."""
+    rows: list[Row] = []
+    best: dict[str, tuple[float, Choice]] = {}
     for choice in CHOICES:
-        for what in (FEATURES, MAP):
+        for what in (FEATURES, MAP, DECODED):
             found = find(what, choice, 0)
             rows.append(
                 {
                     "kernels": choice.n_kernels,
                     "samples each": choice.kernel_samples,
                     "activations": "least φ" if choice.stop is None else choice.stop,
-                    "read by": what.removeprefix("records, "),
+                    "read": what,
                     "validation accuracy %": 100 * found["validation"],
                     "numbers a segment": found["numbers"],
                     "RL": found["rl"],
                     "φ": found["phi"],
                 }
             )
-            best = max(best, (found["validation"], what, choice), key=lambda b: b[0])
-    return best[1], best[2], rows
+            if what not in best or found["validation"] > best[what][0]:
+                best[what] = (found["validation"], choice)
+    return {what: choice for what, (_, choice) in best.items()}, rows
 
 
-def test_rows(find: Callable[[str, Choice, int], dict[str, Any]], choice: Choice, seeds: Sequence[int]) -> list[Row]:
-    """Return test accuracies of all that is compared, at the chosen coding."""
+def test_rows(find: Find, chosen: dict[str, Choice], seeds: Sequence[int]) -> list[Row]:
+    """Return test accuracies of all that is compared, each from its chosen coding."""
     rows: list[Row] = []
     raw: dict[bool, float] = {}
     for what in (RAW, DECODED, MAP, FEATURES, RAW_PUBLISHED, DECODED_PUBLISHED):
+        choice = chosen[DECODED if what == DECODED_PUBLISHED or what not in chosen else what]
         found = [find(what, choice, seed) for seed in seeds]
         mean, deviation = mean_sd([100 * f["test"] for f in found])
         raw.setdefault("published" in what, mean)
@@ -157,6 +163,7 @@ def test_rows(find: Callable[[str, Choice, int], dict[str, Any]], choice: Choice
         rows.append(
             {
                 "classified": what,
+                "kernels × samples": f"{choice.n_kernels} × {choice.kernel_samples}" if coded else None,
                 "accuracy %": mean,
                 "± sd": deviation,
                 "below raw": raw["published" in what] - mean,
@@ -189,13 +196,11 @@ def main() -> None:
         key = {"what": what, **coding, "seed": seed, "segments": len(codes.data.x[0])}
         return runs.get(key, partial(codes.run, what, choice, seed))
 
-    what, choice, compared = choose(find)
+    chosen, compared = choose(find)
     folder = options.work if options.quick else MEASURED
     write_measured("seizures-choices", compared, folder=folder)
-    rows = test_rows(find, choice, range(1 if options.quick else options.seeds))
-    for row in rows:
-        row["_chosen"] = {"records read by": what, **asdict(choice)}
-    write_measured("seizures", rows, folder=folder)
+    seeds = range(1 if options.quick else options.seeds)
+    write_measured("seizures", test_rows(find, chosen, seeds), folder=folder)
 
 
 if __name__ == "__main__":
