@@ -43,7 +43,13 @@ class Choice:
     stop: int | None
 
 
-CHOICES = (Choice(8, 32, None), Choice(8, 32, 24), Choice(2, 16, 40), Choice(2, 16, 56))
+CHOICES = (
+    Choice(8, 32, None),
+    Choice(8, 32, 24),
+    Choice(8, 32, 40),
+    Choice(2, 16, 40),
+    Choice(2, 16, 56),
+)
 MAP, FEATURES = "records, sparse map and CNN", "records, counts and intervals and MLP"
 RAW, DECODED = "raw signals, CNN", "reconstructions, CNN"
 RAW_PUBLISHED, DECODED_PUBLISHED = "raw signals, published CNN", "reconstructions, published CNN"
