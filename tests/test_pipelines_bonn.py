@@ -16,7 +16,7 @@ from pipelines.codes.classifiers import judged
 from pipelines.codes.records import as_features, as_map, decoded, learn_kernels, record
 from pipelines.codes.seizures import CHOICES, DECODED, FEATURES, MAP, choose
 from pipelines.paper import bonn, bottleneck
-from pipelines.paper.classifier import Labelled, classify, published_cnn
+from pipelines.paper.bonn_classifier import Labelled, classify, published_cnn
 from pipelines.paper.published import UCI, read_published
 from pipelines.paper.runs import Runs
 from pipelines.paper.table2 import RECORDINGS, SEGMENTS, Table, accuracy_rows

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.paper.bonn import N_CLASSES
-from pipelines.paper.classifier import Accuracy, Labelled, classify
+from pipelines.paper.bonn_classifier import Accuracy, Labelled, classify
 
 N_EPOCHS, LEARNING_RATE, DECAY = 10, 0.004, 0.01
 

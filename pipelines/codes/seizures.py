@@ -22,7 +22,7 @@ from torch import Tensor
 from pipelines.codes.classifiers import DECAY, LEARNING_RATE, N_EPOCHS, compressed, judged
 from pipelines.codes.records import Records, as_features, as_map, decoded, learn_kernels, record
 from pipelines.codes.segments import Segments, load
-from pipelines.paper.classifier import Labelled, classify, published_cnn
+from pipelines.paper.bonn_classifier import Labelled, classify, published_cnn
 from pipelines.paper.report import MEASURED, ROOT, Row, mean_sd, write_measured
 from pipelines.paper.runs import Runs
 

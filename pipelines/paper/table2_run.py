@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipelines.paper.bonn import Part, Split
-from pipelines.paper.classifier import BATCH, LEARNING_RATE, Labelled, classify, published_cnn
+from pipelines.paper.bonn_classifier import BATCH, LEARNING_RATE, Labelled, classify, published_cnn
 from sanstream.san.model import San
 
 N_KERNELS, TOLERANCE, N_EPOCHS = 2, 2, 5
