@@ -8,59 +8,66 @@ from __future__ import annotations
 
 import numpy as np
 
-from sanstream._jit import entry, jit
+from sanstream._jit import entry, lean
 
 
-@jit
-def _is_extremum(row, y, x, across):
-    """Valley not above zero, or peak above zero, along x and, in images, along y too."""
-    h, w = row.shape
-    v = row[y, x]
-    right = row[y, x + 1] if x + 1 < w else v
-    left = row[y, x - 1] if x > 0 else v
-    valley = v <= 0 and right > v and v <= left
-    peak = v > 0 and right <= v and v > left
-    if across and (valley or peak):
-        below = row[y + 1, x] if y + 1 < h else v
-        above = row[y - 1, x] if y > 0 else v
-        valley = valley and below > v and v <= above
-        peak = peak and below <= v and v > above
-    return valley or peak
+@lean
+def _find_extrema(rows, r, y, across, strength, place, count):
+    """Add the extrema of line ``y`` to the list and return its length: negated magnitudes and places.
+
+    Valleys not above zero and peaks above zero, along x and, in images, along y too. Without branches, which noise
+    would have the processor guess wrong: every place is written, and the list grows where it was an extremum.
+    """
+    h, w = rows.shape[1], rows.shape[2]
+    left = v = rows[r, y, 0]
+    for x in range(w):
+        right = rows[r, y, x + 1] if x + 1 < w else v
+        valley = (v <= 0) & (right > v) & (v <= left)
+        peak = (v > 0) & (right <= v) & (v > left)
+        if across:
+            below = rows[r, y + 1, x] if y + 1 < h else v
+            above = rows[r, y - 1, x] if y > 0 else v
+            valley &= (below > v) & (v <= above)
+            peak &= (below <= v) & (v > above)
+        strength[count] = -abs(v)
+        place[count] = y * w + x
+        count += 1 if valley | peak else 0
+        left, v = v, right
+    return count
 
 
-@jit
-def _keep_greedily(strength, place, count, distance, across, taken, mask):
-    """Keep places in rising order of ``strength`` (negated magnitudes), lower place first among equals."""
-    h, w = mask.shape
-    taken[:] = 0
-    # a stable sort: equal strengths stay in the order of their places
-    for i in np.argsort(strength[:count], kind="mergesort"):
+@lean
+def _keep_greedily(order, place, distance, across, r, taken, mask):
+    """Keep places in the given order, each dropping others within ``distance``."""
+    h, w = mask.shape[1], mask.shape[2]
+    for y in range(h):
+        for x in range(w):
+            taken[y, x] = 0
+    reach = distance if across else 0
+    for i in order:
         y, x = place[i] // w, place[i] % w
-        if taken[y, x]:
-            continue
-        mask[y, x] = True
-        reach = distance if across else 0
-        for j in range(max(0, y - reach), min(h, y + reach + 1)):
-            for k in range(max(0, x - distance), min(w, x + distance + 1)):
-                taken[j, k] = 1
+        if taken[y, x] == 0:
+            mask[r, y, x] = True
+            for j in range(max(0, y - reach), min(h, y + reach + 1)):
+                for k in range(max(0, x - distance), min(w, x + distance + 1)):
+                    taken[j, k] = 1
 
 
 @entry
 def mark_extrema(rows, distance, across, mask):
     """Mark extrema in falling order of magnitude, each dropping others within the row's ``distance``."""
     n_rows, h, w = rows.shape
-    strength = np.empty(h * w, rows.dtype)
-    place = np.empty(h * w, np.int64)
+    # one more than there are places, because every place is written before it is known to count
+    strength = np.empty(h * w + 1, rows.dtype)
+    place = np.empty(h * w + 1, np.int64)
     taken = np.empty((h, w), np.uint8)
     for r in range(n_rows):
         count = 0
-        for y in range(h):
-            for x in range(w):
-                if _is_extremum(rows[r], y, x, across):
-                    strength[count] = -abs(rows[r, y, x])
-                    place[count] = y * w + x
-                    count += 1
-        _keep_greedily(strength, place, count, distance[r], across, taken, mask[r])
+        for y in range(h if w > 0 else 0):
+            count = _find_extrema(rows, r, y, across, strength, place, count)
+        # a stable sort: equal strengths stay in the order of their places
+        order = np.argsort(strength[:count], kind="mergesort")
+        _keep_greedily(order, place, distance[r], across, r, taken, mask)
 
 
 @entry
@@ -79,7 +86,8 @@ def mark_strongest(rows, candidates, distance, across, mask):
                     strength[count] = -rows[r, y, x]
                     place[count] = y * w + x
                     count += 1
-        _keep_greedily(strength, place, count, distance[r], across, taken, mask[r])
+        order = np.argsort(strength[:count], kind="mergesort")
+        _keep_greedily(order, place, distance[r], across, r, taken, mask)
 
 
 @entry

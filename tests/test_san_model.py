@@ -75,7 +75,7 @@ def test_phi_counts_numbers_and_shows_its_parts() -> None:
 
 
 def test_phi_agrees_with_quality_example_by_example() -> None:
-    x = torch.randn(4, 200)
+    x = torch.from_numpy(normalise_windows(torch.randn(4, 200)))
     x[3] = 0.0
     net = San([9], activation="extrema")
     with torch.no_grad():

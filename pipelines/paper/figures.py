@@ -79,6 +79,8 @@ def _kernel(ax: Any, taps: Array, colour: str) -> None:
         ax.set_xticks([])
         ax.set_yticks([])
         return
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlim(-0.5, taps.shape[-1] - 0.5)
     for one in np.atleast_2d(taps):
         ax.plot(one, color=colour, linewidth=1.2, marker="." if one.size < 12 else "")
     ax.axhline(0, color=_SOFT, linewidth=0.5)
@@ -192,7 +194,9 @@ def draw_clouds(clouds: Mapping[str, Sequence[Mapping[str, Any]]], file: Path, *
         for radius in (0.25, 0.5, 1.0, 2.0):
             angle = np.linspace(0, np.pi / 2, 90)
             ax.plot(radius * np.cos(angle), radius * np.sin(angle), color=_SOFT, linewidth=0.5, zorder=0)
-        ax.set_xlim(0, 1.05 * max(p["cr_inverse"] for p in points))
+        # most models lie below 0.3, identity at D + 1
+        ax.set_xscale("log")
+        ax.set_xlim(0.02, 6)
         ax.set_ylim(0, 1.15)
         ax.set_title(name, fontsize=9, color=_INK)
         ax.set_xlabel("CR⁻¹", fontsize=8, color=_INK)

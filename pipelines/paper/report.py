@@ -36,7 +36,7 @@ def beside(published: Published | None, seeds: Sequence[Mapping[str, Any]], **na
         None where the paper has no such row.
     seeds : sequence of mapping
         One a seed, with ``m``, ``cr_inverse``, ``rl``, ``phi`` and, where there is a classifier, ``acc_delta``
-        in percentage points.
+        in percentage points; ``phi_amortised``, where given, has W shared by all test examples.
     **names
         First columns of the row: dataset, activation, decoder, how the row was selected.
 
@@ -57,6 +57,8 @@ def beside(published: Published | None, seeds: Sequence[Mapping[str, Any]], **na
         row |= {f"{label} published": printed, label: mean}
         if key in ("phi", "acc_delta"):
             row |= {f"{label} ± sd": deviation, f"{label} difference": None if printed is None else mean - printed}
+    if "phi_amortised" in seeds[0]:
+        row["φ, W shared"] = mean_sd([float(s["phi_amortised"]) for s in seeds])[0]
     return row | {"seeds": len(seeds)}
 
 

@@ -47,7 +47,7 @@ def _marked(s: Tensor, parameter: PerRow, n_dims: int, mark: Callable[..., Any],
     """Run a compiled loop over the rows of ``s``; gives its mask."""
     rows = as_rows(s.detach(), n_dims).contiguous()
     mask = np.zeros(rows.shape, dtype=np.bool_)
-    mark(rows.numpy(), np.array(per_row(parameter, s, n_dims), dtype=np.int64), *flags, mask)
+    mark(rows.numpy(), per_row(parameter, s, n_dims), *flags, mask)
     return torch.from_numpy(mask).reshape(s.shape)
 
 
@@ -69,7 +69,7 @@ def topk_absolutes(s: Tensor, k: PerRow, *, n_dims: int = 1) -> Tensor:
 def topk_mask(s: Tensor, k: PerRow, *, n_dims: int = 1) -> Tensor:
     """Mark what :func:`topk_absolutes` keeps, on any device."""
     magnitude = as_rows(s.detach(), n_dims).abs().flatten(1)
-    counts = torch.tensor(per_row(k, s, n_dims), device=s.device).clamp(0, magnitude.shape[1])[:, None]
+    counts = torch.from_numpy(per_row(k, s, n_dims)).to(s.device).clamp(0, magnitude.shape[1])[:, None]
     falling = magnitude.sort(dim=1, descending=True).values
     least = falling.gather(1, (counts - 1).clamp_min(0))
     more, equal = magnitude > least, magnitude == least
@@ -174,7 +174,7 @@ def _compete(s: Tensor, distance: PerRow, n_dims: int) -> Tensor:
     """Suppress across kernels: the best kernel of each place stands for it."""
     kernel = -1 - n_dims
     lead = s.shape[: s.ndim - n_dims]
-    widest = torch.tensor(per_row(distance, s, n_dims)).reshape(lead).amax(dim=-1)
+    widest = torch.from_numpy(per_row(distance, s, n_dims)).reshape(lead).amax(dim=-1)
     candidates = extrema_candidates(s, n_dims=n_dims)
     strength = torch.where(candidates, s.abs(), torch.full_like(s, -1.0))
     best = strength.amax(dim=kernel, keepdim=True)

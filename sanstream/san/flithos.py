@@ -78,21 +78,23 @@ class FlithosMean:
     n_examples: int
 
 
-def relative_losses(x: Tensor, reconstruction: Tensor) -> Tensor:
-    """RL of each window, ``mean|x^ - x| / mean|x - mean x|``; 0 for an exact window.
+def relative_losses(x: Tensor, reconstruction: Tensor, *, n_dims: int = 1) -> Tensor:
+    """RL of each example, ``mean|x^ - x| / mean|x|`` of normalised x; 0 for an exact one, 1 for predicting zero.
 
     Parameters
     ----------
-    x, reconstruction : Tensor, shape (batch, n)
+    x, reconstruction : Tensor, shape (..., n) or (..., h, w)
+        Leading axes broadcast.
+    n_dims : 1 or 2
 
     Returns
     -------
-    Tensor, shape (batch,), float64
-        Agrees with :func:`sanstream.quality.relative_loss`; infinite where a constant window is missed.
+    Tensor, shape (...), float64
+        Infinite where an example of zeros is missed.
     """
-    a, b = x.to(torch.float64), reconstruction.to(torch.float64)
-    error = (b - a).abs().mean(dim=-1)
-    size = (a - a.mean(dim=-1, keepdim=True)).abs().mean(dim=-1)
+    axes = tuple(range(-n_dims, 0))
+    error = (reconstruction - x).abs().mean(dim=axes, dtype=torch.float64)
+    size = x.abs().mean(dim=axes, dtype=torch.float64).expand(error.shape)
     return torch.where(error == 0, torch.zeros_like(error), error / size)
 
 
@@ -103,9 +105,9 @@ def flithos(
 
     Parameters
     ----------
-    x, reconstruction : Tensor, shape (batch, n)
-        Normalised windows.
-    activations : Tensor, shape (batch, kernels, n)
+    x, reconstruction : Tensor, shape (batch, n) or (batch, h, w)
+        Normalised windows; their axes decide D.
+    activations : Tensor, shape (batch, kernels, n) or (batch, kernels, h, w)
         Non-zeros are counted exactly.
     n_weights : int
         W.
@@ -116,10 +118,63 @@ def flithos(
     -------
     list of Flithos, one per example
     """
+    n_dims = x.ndim - 1
     counts = (activations != 0).flatten(1).sum(dim=1).tolist()
-    losses = relative_losses(x, reconstruction).tolist()
+    losses = relative_losses(x, reconstruction, n_dims=n_dims).tolist()
     share = len(counts) if n_windows is None else n_windows
-    return [Flithos(n_weights, a, x.shape[-1], rl, share) for a, rl in zip(counts, losses, strict=True)]
+    return [Flithos(n_weights, a, x[0].numel(), rl, share, n_dims) for a, rl in zip(counts, losses, strict=True)]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What several models did with several examples, before W is counted.
+
+    Parameters
+    ----------
+    counts : Tensor, shape (n_examples, n_models), float64
+        A, exact non-zero activations.
+    losses : Tensor, shape (n_examples, n_models), float64
+        RL.
+    n_samples, n_dims : int
+        n and D.
+    """
+
+    counts: Tensor
+    losses: Tensor
+    n_samples: int
+    n_dims: int = 1
+
+
+def flithos_means(
+    examples: Examples, n_weights: Sequence[int], *, n_windows: int | None = None
+) -> tuple[FlithosMean, ...]:
+    """Average over examples, model by model; the same as :func:`flithos_mean` of each model's examples.
+
+    Parameters
+    ----------
+    examples : Examples
+    n_weights : sequence of int
+        W of each model. The published code counts q m instead of q m^2 numbers in kernels of images; give that
+        to compare with Table III.
+    n_windows : int, optional
+        T, windows that share the kernels; the number of examples when not given.
+    """
+    numbers, n = (examples.n_dims + 1) * examples.counts, examples.n_samples
+    weights = torch.tensor(n_weights, dtype=torch.float64)
+    share = len(numbers) if n_windows is None else n_windows
+    ratio = (weights + numbers) / n
+    columns = {
+        "cr_inverse": ratio,
+        "rl": examples.losses,
+        "phi": torch.hypot(ratio, examples.losses),
+        "phi_amortised": torch.hypot((weights / share + numbers) / n, examples.losses),
+        "n_activations": examples.counts,
+    }
+    means = {name: column.mean(dim=0).tolist() for name, column in columns.items()}
+    return tuple(
+        FlithosMean(**{name: values[i] for name, values in means.items()}, n_examples=len(numbers))
+        for i in range(len(n_weights))
+    )
 
 
 def flithos_mean(examples: Sequence[Flithos]) -> FlithosMean:

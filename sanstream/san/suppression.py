@@ -61,20 +61,20 @@ def as_rows(values: Tensor, n_dims: int) -> Tensor:
     return values.reshape(-1, *((1, *shape) if n_dims == 1 else shape))
 
 
-def per_row(parameter: PerRow, values: Tensor, n_dims: int) -> list[int]:
+def per_row(parameter: PerRow, values: Tensor, n_dims: int) -> npt.NDArray[np.int64]:
     """Broadcast a parameter to the axes before the signal's, one value a row of :func:`as_rows`."""
     lead = values.shape[: values.ndim - n_dims]
     given = parameter.cpu().numpy() if isinstance(parameter, Tensor) else np.asarray(parameter, dtype=np.int64)
-    return [int(v) for v in np.broadcast_to(given, lead).reshape(-1)]
+    return np.ascontiguousarray(np.broadcast_to(given, lead), dtype=np.int64).reshape(-1)
 
 
-def by_parameter(rows: Tensor, parameters: list[int], mark: Callable[[Tensor, int], Tensor]) -> Tensor:
+def by_parameter(rows: Tensor, parameters: npt.NDArray[np.int64], mark: Callable[[Tensor, int], Tensor]) -> Tensor:
     """Apply ``mark`` to all rows of the same parameter at once; gives a boolean mask of the rows' shape."""
-    values = set(parameters)
+    values = np.unique(parameters).tolist()
     if len(values) == 1:
-        return mark(rows, parameters[0])
+        return mark(rows, values[0])
     mask = torch.zeros(rows.shape, dtype=torch.bool, device=rows.device)
-    own = torch.tensor(parameters, device=rows.device)
+    own = torch.from_numpy(parameters).to(rows.device)
     for value in values:
         mine = own == value
         mask[mine] = mark(rows[mine], value)
@@ -105,8 +105,7 @@ def suppress(strength: Tensor, candidates: Tensor, distance: PerRow, *, n_dims: 
     rows = as_rows(strength.detach(), n_dims).contiguous()
     mask = np.zeros(rows.shape, dtype=np.bool_)
     asked = as_rows(candidates, n_dims).contiguous().numpy()
-    distances = np.array(per_row(distance, strength, n_dims), dtype=np.int64)
-    mark_strongest(rows.numpy(), asked, distances, n_dims == 2, mask)
+    mark_strongest(rows.numpy(), asked, per_row(distance, strength, n_dims), n_dims == 2, mask)
     return torch.from_numpy(mask).reshape(strength.shape)
 
 
