@@ -19,7 +19,7 @@ def draw(window, residual, kernels, sizes, chosen, amplitude, count):
 
 @jit
 def weighted_system(window, weight, kernels, sizes, chosen, count, matrix, target):
-    """Normal equations of the chosen atoms under a weight (h, w) of each sample."""
+    """Fill in the normal equations of the chosen atoms under a weight (h, w) of each sample."""
     h, w = window.shape
     for a in range(count):
         k, y, x = chosen[a, 0], chosen[a, 1], chosen[a, 2]

@@ -160,10 +160,10 @@ def absolute(residual):
 
 @jit
 def objective(count, error, rule):
-    """What is made small: see ``sanstream.san.encoders``; ``error`` is the sum of absolute residuals.
+    """Value what is made small: see ``sanstream.san.encoders``; ``error`` is the sum of absolute residuals.
 
-    ``rule``: kind (0 phi, 1 bits, 2 as many as allowed), numbers (or bits) an activation costs, numbers paid beforehand,
-    sum of absolute samples (for bits: a quantiser step in every sample), samples.
+    ``rule``: kind (0 phi, 1 bits, 2 as many as allowed), numbers (or bits) an activation costs, numbers paid
+    beforehand, sum of absolute samples (for bits: a quantiser step in every sample), samples.
     """
     loss = error / rule[3] if rule[3] > 0.0 else 0.0
     if rule[0] == 0.0:
@@ -247,9 +247,7 @@ def pursue_one(window, kernels, sizes, table, inverse, inner, orthogonal, rule, 
                 factor = np.zeros((size, size))
             target[slot] = inner[kernel, i, j]
             for a in range(count):
-                value = gram(
-                    kernels, sizes, table, kernel, y, x, chosen[a, 0], chosen[a, 1], chosen[a, 2], h, w
-                )
+                value = gram(kernels, sizes, table, kernel, y, x, chosen[a, 0], chosen[a, 1], chosen[a, 2], h, w)
                 matrix[slot, a] = value
                 matrix[a, slot] = value
                 # what the window gave is what the residual gives and what the others took

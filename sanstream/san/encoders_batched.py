@@ -55,7 +55,7 @@ class _Batch:
         return torch.stack([kernel, row - left[..., 0], column - left[..., 1]], dim=-1)
 
     def value(self, counts: Tensor, error: Tensor) -> Tensor:
-        """What is made small, (b,); see ``_loops_greedy.objective``."""
+        """Value what is made small, (b,); see ``_loops_greedy.objective``."""
         kind, cost, paid, size, n = self.rules.unbind(dim=1)
         loss = torch.where(size > 0, error / torch.where(size > 0, size, 1.0), 0.0)
         bits = counts * cost + n * torch.log2(1.0 + 2.0 * math.e * loss)
@@ -78,7 +78,9 @@ def encode_batched(x: Tensor, taps: Tensor, sizes: Tensor, rules: Tensor, plan: 
         batch = _Batch(x[some], empty.taps, sizes, rules[some], inverse)
         found, tried = _pursue(batch, plan, limit)
         if plan.sweeps:
-            found = _drop(batch, Found(found.chosen, found.amplitude, tried), plan, plan.patience + tried - found.counts)
+            found = _drop(
+                batch, Found(found.chosen, found.amplitude, tried), plan, plan.patience + tried - found.counts
+            )
         elif plan.turns >= 0:
             found = _fit(batch, found, plan.turns)
         for _ in range(plan.sweeps):
@@ -110,7 +112,7 @@ def _used(found: Found) -> Tensor:
 
 
 def _residual(batch: _Batch, found: Found) -> Tensor:
-    """What the activations leave, (b, n)."""
+    """Take the activations out of the windows, (b, n)."""
     amplitude = torch.where(_used(found), found.amplitude, 0.0)
     return batch.x.flatten(1) - (amplitude[:, None] @ batch.atoms(found.chosen))[:, 0]
 

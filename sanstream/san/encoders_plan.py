@@ -71,8 +71,9 @@ def frame(windows: Tensor, kernels: Sequence[Tensor] | Tensor) -> tuple[Tensor, 
     dims = windows.ndim - 1
     parts = list(kernels)
     if dims not in (1, 2) or windows.numel() == 0 or not parts or any(k.ndim != dims or k.numel() == 0 for k in parts):
+        shapes = [tuple(k.shape) for k in parts]
         raise InputError(
-            f"cannot encode windows of shape {tuple(windows.shape)} by kernels of shapes {[tuple(k.shape) for k in parts]}",
+            f"cannot encode windows of shape {tuple(windows.shape)} by kernels of shapes {shapes}",
             hint="windows (B, n) go with kernels (m,), windows (B, h, w) with kernels (a, b); at least one of each",
         )
     planes = [k.reshape(-1, k.shape[-1]) for k in parts]
