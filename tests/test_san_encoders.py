@@ -110,15 +110,19 @@ def test_phi_decides_for_the_least_phi_of_the_whole_path(compiled: bool) -> None
 
 
 def test_bits_decide_for_the_fewest_bits_of_the_whole_path() -> None:
-    x, price, step = signals(), 5.0, 0.1
-    path = [pursue(x, KERNELS, stop=count) for count in range(16)]
-    n = x.shape[1]
+    atoms, _ = all_atoms(KERNELS, 60)
+    rng = np.random.default_rng(0)
+    weight = rng.exponential(size=(3, len(atoms))) * (rng.random((3, len(atoms))) < 0.08)
+    x, step = torch.from_numpy(weight @ atoms + 0.02 * rng.normal(size=(3, 60))), 0.1
+    path = [pursue(x, KERNELS, stop=count) for count in range(31)]
     error = np.array([(f.reconstruction - x).abs().mean(dim=1).numpy() for f in path])
-    bits = price * np.arange(16)[:, None] + n * np.log2(1 + 2 * np.e * error / step)
-    found = pursue(x, KERNELS, stop=ByBits(price, step, patience=16), max_activations=15)
-    assert found.n_activations.tolist() == bits.argmin(axis=0).tolist()
-    dear = pursue(x, KERNELS, stop=ByBits(1.5 * price, step, patience=16), max_activations=15)
-    assert 0 < int(dear.n_activations.sum()) < int(found.n_activations.sum())
+    counts = []
+    for price in (4.0, 12.0):
+        bits = price * np.arange(31)[:, None] + 60 * np.log2(1 + 2 * np.e * error / step)
+        found = pursue(x, KERNELS, stop=ByBits(price, step, patience=31), max_activations=30)
+        assert found.n_activations.tolist() == bits.argmin(axis=0).tolist()
+        counts.append(int(found.n_activations.sum()))
+    assert 0 < counts[1] < counts[0] < 90
 
 
 def test_an_activation_that_costs_more_numbers_is_chosen_less() -> None:
