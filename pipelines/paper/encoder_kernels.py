@@ -68,7 +68,6 @@ SIGNALS = (
     Kernels("one of 20", free=(20,)),
     Kernels("two of 8 and 24", free=(8, 24)),
     Kernels("prototype of 3 at scales", numbers=(3,), scales=_SCALES),
-    Kernels("prototype of 6 at scales", numbers=(6,), scales=_SCALES),
     Kernels("grown from a prototype of 4", numbers=(4,), scales=_SCALES, births=((5, (12, 48, 192)),)),
     Kernels("four of 8, 16, 32, 64", free=(8, 16, 32, 64), shared=True),
     Kernels("prototype of 6 at scales", numbers=(6,), scales=_SCALES, shared=True),
@@ -90,7 +89,7 @@ SEGMENTS = (
 IMAGES = (
     Kernels("one of 3 × 3", free=(3,)),
     Kernels("prototype of 3 × 3 at scales", numbers=(3,), scales=(5, 7, 9)),
-    Kernels("12 of 3 × 3 to 8 × 8", free=(3, 4, 5, 6, 7, 8) * 2, shared=True),
+    Kernels("six of 3 × 3 to 5 × 5", free=(3, 4, 5) * 2, shared=True),
     Kernels("Gaussian at scales", numbers=(3,), scales=(5, 7, 9), learned=False),
 )
 
