@@ -94,7 +94,7 @@ def _spread(values: list[float]) -> float | None:
 
 
 def summary(runs: list[Row]) -> list[Row]:
-    """Make the table of encoders x kernels, means over seeds; sd is that of the last encoder's phi."""
+    """Make the table of encoders x kernels, means over seeds; the last phi, and its sd, is that of the sweeps."""
     out: list[Row] = []
     for group in _groups(runs, ("fixed", "learned", "learned shared")):
         first = group[0]
@@ -102,10 +102,11 @@ def summary(runs: list[Row]) -> list[Row]:
         row: Row = {"database": first["database"], "kernels": first["name"], "T": first["T"]}
         row["W"] = mean(r["W"] for r in group) if first["W"] else 0
         for name in ENCODERS:
+            if name == BEST:
+                continue
             values = [r["encoders"][name]["phi"] for r in group if name in r["encoders"]]
             row[f"φ {name}"] = mean(values) if values else None
-        if last != BEST:
-            row[f"φ {BEST}"] = first["encoders"][last]["phi"]
+        row["φ"] = mean(r["encoders"][last]["phi"] for r in group)
         row["sd"] = _spread([r["encoders"][last]["phi"] for r in group])
         for column, key in (("A", "A"), ("CR⁻¹", "cost"), ("RL", "rl")):
             row[column] = mean(r["encoders"][last][key] for r in group)
@@ -115,7 +116,7 @@ def summary(runs: list[Row]) -> list[Row]:
         out.append(row | {k: v for k, v in first.items() if k.startswith("_")} | {"_table": first["table"]})
     for table in ("learned", "learned shared"):
         for database in dict.fromkeys(row["database"] for row in out):
-            own = [r for r in out if r["database"] == database and r["_table"] == table]
+            own = [r for r in out if r["database"] == database and r["_table"] == table and r["W"]]
             if own:
                 min(own, key=lambda r: float(r["φ validation"]))["chosen"] = "by validation"
     return out
