@@ -214,8 +214,11 @@ def test_a_bottleneck_is_learned_or_not_and_the_search_says_where(tmp_path: Path
     learned = bottleneck.attempt(6, 2, "Adam", n_steps=1500, n_restarts=4)
     assert learned["right"] == 1
     assert bottleneck.attempt(40, 1, "Adam", n_steps=50, n_restarts=1)["right"] < 1
-    row = bottleneck.largest(2, "Adam", Runs(tmp_path / "runs.jsonl"), n_steps=100, n_restarts=2, seed=0, device="cpu")
+    budget = {"n_steps": 100, "n_restarts": 2, "seed": 0, "device": "cpu"}
+    runs = Runs(tmp_path / "runs.jsonl")
+    row = bottleneck.largest(2, "Adam", runs, most=100, **budget)
     assert row["largest n learned"] < row["next n tried"]
+    assert bottleneck.largest(2, "Adam", runs, most=5, **budget)["next n tried"] is None
 
 
 @pytest.mark.shared

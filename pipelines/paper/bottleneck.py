@@ -3,8 +3,8 @@
 Usage: python -m pipelines.paper.bottleneck [--work work/bottleneck] [--steps 4000] [--restarts 8] [--device cpu]
            [--quick]
 
-n rises by a tenth at a time until two sizes in a row fail; restarts train as one batch. Success: some restart gives
-every input its output as the argmax. Resumable; rows go to docs/measured/bottleneck.jsonl.
+n rises by a tenth at a time until two sizes in a row fail or it passes --most; restarts train as one batch. Success:
+some restart gives every input its output as the argmax. Resumable; rows go to docs/measured/bottleneck.jsonl.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ def _logits(weights: list[Tensor]) -> Tensor:
     return torch.tanh(hidden) @ out.transpose(1, 2) + bias
 
 
-def largest(k: int, optimiser: str, runs: Runs, **budget: Any) -> Row:
-    """Raise n until it fails twice in a row."""
+def largest(k: int, optimiser: str, runs: Runs, *, most: int, **budget: Any) -> Row:
+    """Raise n until it fails twice in a row, or passes ``most``; then no next n is given."""
     n, reached = FIRST[k], 0
     failed: list[tuple[int, float]] = []
-    while len(failed) < FAILURES:
+    while len(failed) < FAILURES and n <= most:
         key = {"k": k, "optimiser": optimiser, "n": n, **budget}
         found = runs.get(key, partial(attempt, n, k, optimiser, **budget))
         if found["right"] == 1:
@@ -90,14 +90,14 @@ def largest(k: int, optimiser: str, runs: Runs, **budget: Any) -> Row:
         else:
             failed.append((n, found["right"]))
         n = max(n + 1, round(1.1 * n))
-    first, share = failed[0]
+    first, share = failed[0] if failed else (None, None)
     return {
         "k": k,
         "optimiser": optimiser,
         "largest n learned": reached,
         "reported elsewhere": REPORTED[k],
         "next n tried": first,
-        "of it right %": round(100 * share, 1),
+        "of it right %": None if share is None else round(100 * share, 1),
         "steps": budget["n_steps"],
         "restarts": budget["n_restarts"],
     }
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "work" / "bottleneck")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--restarts", type=int, default=8)
+    parser.add_argument("--most", type=int, default=460, help="largest n tried")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true", help="k = 2, 300 steps, 4 restarts; writes into --work")
@@ -118,7 +119,11 @@ def main() -> None:
     if options.quick:
         budget |= {"n_steps": 300, "n_restarts": 4}
     runs = Runs(options.work / "runs.jsonl")
-    rows = [largest(k, name, runs, **budget) for k in (REPORTED if not options.quick else (2,)) for name in OPTIMISERS]
+    rows = [
+        largest(k, name, runs, most=options.most, **budget)
+        for k in (REPORTED if not options.quick else (2,))
+        for name in OPTIMISERS
+    ]
     file = write_measured("bottleneck", rows, seed=options.seed, folder=options.work if options.quick else MEASURED)
     print(file.read_text(encoding="utf-8"), end="")
 
