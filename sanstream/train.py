@@ -24,12 +24,14 @@ from sanstream.errors import InputError
 from sanstream.group_state import Decoded, adapted_models, fresh_models
 from sanstream.quality import choose_qualities
 from sanstream.signal import SIGNAL, Channel, Recording
-from sanstream.train_priors import keep
+from sanstream.train_priors import Aside, keep
 
 QUALITIES = ("lossless", "prdn=2", "prdn=5", "prdn=9", "max-error=4adu")
 """What priors are trained at."""
 _ASIDE = 5
 """One block of so many is kept aside: it decides how finely priors are kept."""
+_STRIP_S = 10.0
+"""Length of the short recordings for which priors matter most."""
 _ARCHIVE_S = 86_400.0
 """A bank should make an archive of one stream's day smallest, itself counted."""
 
@@ -100,8 +102,7 @@ def train_bank(
     """
     start = read_bank(write_bank(name, kernels, rate_hz, None)) if kernels else blank_bank()
     models, aside = learned(examples, start, qualities=qualities, n_blocks=n_blocks, effort=effort, seed=seed)
-    seconds = sum(coder.n / float(coder.coding.rate) for coder in aside if coder.number == 0)
-    kept = keep(models, aside, share=_ARCHIVE_S / max(1.0, seconds))
+    kept = keep(models, aside, archive_s=_ARCHIVE_S)
     return read_bank(write_bank(name, kernels, rate_hz, kept.models, notes, rounding=kept.rounding))
 
 
@@ -113,15 +114,15 @@ def learned(
     n_blocks: int = 6,
     effort: Effort = TRAINING,
     seed: int = 0,
-) -> tuple[Models, list[GroupCoder]]:
+) -> tuple[Models, list[Aside]]:
     """Let untrained models learn from four blocks of five; parameters as in :func:`train_bank`.
 
     Returns
     -------
     models : Models
         Neither pruned nor rounded.
-    aside : list of GroupCoder
-        Every fifth block, decided, which the models have not seen.
+    aside : list of Aside
+        Every fifth block, decided, which the models have not seen; and its first ten seconds as a block of their own.
     """
     work: list[tuple[Example, Plan, int]] = []
     rng = np.random.default_rng(seed)
@@ -136,20 +137,25 @@ def learned(
             wanted = min(total, n_blocks)
             work += [(coded, plan, int(n)) for n in rng.choice(total, wanted, replace=False)]
     order = rng.permutation(len(work))
-    aside = [coder for i in order[::_ASIDE] for coder in _decided(*work[int(i)])]
+    aside: list[Aside] = []
+    for i in order[::_ASIDE]:
+        example, plan, number = work[int(i)]
+        whole = _decided(example, plan, number, plan.coding.block_samples)
+        strip = _decided(example, plan, number, min(whole[0].n, round(_STRIP_S * float(example.rate))))
+        aside += [Aside(coder) for coder in whole] + [Aside(coder, whole[0].n / strip[0].n) for coder in strip]
     models = fresh_models(blank_models())
     for place, i in enumerate(order):
         if place % _ASIDE:
-            for coder in _decided(*work[int(i)]):
+            for coder in _decided(*work[int(i)], work[int(i)][1].coding.block_samples):
                 coder.train(models)
     return adapted_models(models), aside
 
 
-def _decided(example: Example, plan: Plan, number: int) -> list[GroupCoder]:
-    """Return the coders of one block's groups, all decisions made."""
-    size = plan.coding.block_samples
-    part = example.samples[number * size : (number + 1) * size]
-    (activated,) = activations_of(example.samples, plan, [number])
+def _decided(example: Example, plan: Plan, number: int, n_samples: int) -> list[GroupCoder]:
+    """Return the coders of the groups of a block's first samples, all decisions made."""
+    start = number * plan.coding.block_samples
+    part = example.samples[start : start + n_samples]
+    (activated,) = activations_of(part, plan, [0])
     gaps = find_gaps(part, plan.coding)
     done: dict[int, Decoded] = {}
     coders = []

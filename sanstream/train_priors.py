@@ -39,12 +39,32 @@ class Kept:
     bits: float
 
 
-def cost(blocks: Sequence[GroupCoder], models: Models) -> float:
-    """Bits of decided blocks that each start from ``models``."""
-    return sum(block.train(fresh_models(models)) for block in blocks)
+@dataclass(frozen=True)
+class Aside:
+    """A decided block that training did not see.
+
+    Parameters
+    ----------
+    block : GroupCoder
+    weight : float
+        How often it counts: short blocks stand for as much signal as long ones.
+    """
+
+    block: GroupCoder
+    weight: float = 1.0
+
+    @property
+    def seconds(self) -> float:
+        """Signal that it stands for; 0 for groups after the first, which share their block's time."""
+        return self.weight * self.block.n / float(self.block.coding.rate) if self.block.number == 0 else 0.0
 
 
-def keep(models: Models, blocks: Sequence[GroupCoder], *, share: float) -> Kept:
+def cost(blocks: Sequence[Aside], models: Models) -> float:
+    """Bits of decided blocks that each start from ``models``, times their weights."""
+    return sum(aside.weight * aside.block.train(fresh_models(models)) for aside in blocks)
+
+
+def keep(models: Models, blocks: Sequence[Aside], *, archive_s: float) -> Kept:
     """Prune and round trained models so that bank and archive together are smallest, then retrain what is left.
 
     The granularity of log-odds, the count that slots start with and how often a slot must have been seen are chosen
@@ -54,16 +74,16 @@ def keep(models: Models, blocks: Sequence[GroupCoder], *, share: float) -> Kept:
     ----------
     models : Models
         Trained.
-    blocks : sequence of GroupCoder
-        Decided blocks, of which the training saw none.
-    share : float
-        Blocks of an archive that pays for the bank, per block given.
+    blocks : sequence of Aside
+    archive_s : float
+        Seconds of the archive that pays for the bank.
 
     Returns
     -------
     Kept
     """
     tried: dict[tuple[int, int, int], Kept] = {}
+    share = archive_s / max(1.0, sum(aside.seconds for aside in blocks))
 
     def at(step: int, count: int, least: int) -> float:
         key = step, count, least
@@ -90,17 +110,18 @@ def _pruned(models: Models, least: int) -> Models:
     return prob, np.where(count >= least, count, 0).astype(np.uint8), weight
 
 
-def _kept(models: Models, rounding: Rounding, blocks: Sequence[GroupCoder]) -> Kept:
+def _kept(models: Models, rounding: Rounding, blocks: Sequence[Aside]) -> Kept:
     bank = read_bank(write_bank("", (), 0.0, models, rounding=rounding))
     return Kept(bank.models, rounding, len(bank.data), cost(blocks, bank.models))
 
 
-def _with_moved_weights(models: Models, blocks: Sequence[GroupCoder]) -> Models:
+def _with_moved_weights(models: Models, blocks: Sequence[Aside]) -> Models:
     """Move the mixing weights to where blocks that start from these very priors take them, on average."""
     prob, count, weight = models
     moved = np.zeros(len(weight))
-    for block in blocks:
+    for aside in blocks:
         adapting = fresh_models(models)
-        block.train(adapting)
-        moved += adapting[1].astype(np.int64) - weight
-    return prob, count, (weight + np.round(moved / max(1, len(blocks)))).astype(np.int32)
+        aside.block.train(adapting)
+        moved += aside.weight * (adapting[1].astype(np.int64) - weight)
+    total = sum(aside.weight for aside in blocks)
+    return prob, count, (weight + np.round(moved / max(1.0, total))).astype(np.int32)

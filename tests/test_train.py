@@ -40,8 +40,10 @@ def test_too_little_to_learn_from_is_refused() -> None:
 def test_priors_are_kept_as_finely_as_they_repay() -> None:
     examples = examples_of(make_recording(beats(40_000)))
     models, aside = learned(examples, blank_bank(), qualities=("lossless", "prdn=9"), n_blocks=3)
-    assert len(aside) == 2
-    dear, cheap = keep(models, aside, share=1e6), keep(models, aside, share=1e-6)
+    assert len(aside) == 4
+    assert [a.seconds for a in aside[::2]] == [a.seconds for a in aside[1::2]], "strips stand for as much signal"
+    assert {a.block.n for a in aside[1::2]} == {2500}
+    dear, cheap = keep(models, aside, archive_s=1e9), keep(models, aside, archive_s=1e-3)
     assert cheap.n_bytes < dear.n_bytes
     assert dear.bits < cheap.bits
     assert dear.bits < cost(aside, blank_models())
