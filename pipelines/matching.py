@@ -3,7 +3,7 @@
 Usage: python -m pipelines.matching [--quick] [--data ../shared/data]
 
 Held-out records of MIT-BIH (simulated ECGs without the data folder), five minutes of both leads, kernels adapted and
-all else planned as effort thorough does; only the activations offered to the encoder differ, which then keeps those that
+all else planned as effort thorough does; only the activations offered to the encoder differ, which keeps those that
 earn their bits. Rows go to docs/measured/matching.jsonl.
 """
 
