@@ -144,9 +144,9 @@ def main() -> None:
     if not file.is_file():
         kernels = train_kernels(learn, RATE_HZ)
         start = read_bank(write_bank("ecg", kernels, RATE_HZ, None))
-        models, aside = learned(learn, start, n_blocks=1 if options.quick else 2)
-        found = keep(models, aside, archive_s=DAY_S)
-        file.write_bytes(pickle.dumps((kernels, models, found.models, found.rounding)))
+        taught = learned(learn, start, n_blocks=1 if options.quick else 2)
+        found = keep(taught.models, taught.aside, taught.taught, archive_s=DAY_S)
+        file.write_bytes(pickle.dumps((kernels, taught.models, found.models, found.rounding)))
     kernels, models, chosen, rounding = pickle.loads(file.read_bytes())
     kept = read_bank(write_bank("ecg", kernels, RATE_HZ, chosen, rounding=rounding))
     runs = Runs(options.work / "rows.jsonl")

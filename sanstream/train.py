@@ -30,6 +30,8 @@ QUALITIES = ("lossless", "prdn=2", "prdn=5", "prdn=9", "max-error=4adu")
 """What priors are trained at."""
 _ASIDE = 5
 """One block of so many is kept aside: it decides how finely priors are kept."""
+_TAUGHT = 40
+"""About so many blocks are kept to retrain what pruning leaves."""
 _STRIP_S = 10.0
 """Length of the short recordings for which priors matter most."""
 _ARCHIVE_S = 86_400.0
@@ -101,9 +103,28 @@ def train_bank(
     Bank
     """
     start = read_bank(write_bank(name, kernels, rate_hz, None)) if kernels else blank_bank()
-    models, aside = learned(examples, start, qualities=qualities, n_blocks=n_blocks, effort=effort, seed=seed)
-    kept = keep(models, aside, archive_s=_ARCHIVE_S)
+    found = learned(examples, start, qualities=qualities, n_blocks=n_blocks, effort=effort, seed=seed)
+    kept = keep(found.models, found.aside, found.taught, archive_s=_ARCHIVE_S)
     return read_bank(write_bank(name, kernels, rate_hz, kept.models, notes, rounding=kept.rounding))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What training gave.
+
+    Parameters
+    ----------
+    models : Models
+        Neither pruned nor rounded.
+    aside : list of Aside
+        Every fifth block, decided, which the models have not seen; and its first ten seconds as a block of their own.
+    taught : list of GroupCoder
+        Some of the blocks that the models learned from, decided.
+    """
+
+    models: Models
+    aside: list[Aside]
+    taught: list[GroupCoder]
 
 
 def learned(
@@ -114,16 +135,8 @@ def learned(
     n_blocks: int = 6,
     effort: Effort = TRAINING,
     seed: int = 0,
-) -> tuple[Models, list[Aside]]:
-    """Let untrained models learn from four blocks of five; parameters as in :func:`train_bank`.
-
-    Returns
-    -------
-    models : Models
-        Neither pruned nor rounded.
-    aside : list of Aside
-        Every fifth block, decided, which the models have not seen; and its first ten seconds as a block of their own.
-    """
+) -> Learned:
+    """Let untrained models learn from four blocks of five; parameters as in :func:`train_bank`."""
     work: list[tuple[Example, Plan, int]] = []
     rng = np.random.default_rng(seed)
     for example in examples:
@@ -144,11 +157,14 @@ def learned(
         strip = _decided(example, plan, number, min(whole[0].n, round(_STRIP_S * float(example.rate))))
         aside += [Aside(coder) for coder in whole] + [Aside(coder, whole[0].n / strip[0].n) for coder in strip]
     models = fresh_models(blank_models())
+    taught: list[GroupCoder] = []
     for place, i in enumerate(order):
         if place % _ASIDE:
-            for coder in _decided(*work[int(i)], work[int(i)][1].coding.block_samples):
+            coders = _decided(*work[int(i)], work[int(i)][1].coding.block_samples)
+            for coder in coders:
                 coder.train(models)
-    return adapted_models(models), aside
+            taught += coders if len(taught) < _TAUGHT else []
+    return Learned(adapted_models(models), aside, taught)
 
 
 def _decided(example: Example, plan: Plan, number: int, n_samples: int) -> list[GroupCoder]:

@@ -64,7 +64,7 @@ def cost(blocks: Sequence[Aside], models: Models) -> float:
     return sum(aside.weight * aside.block.train(fresh_models(models)) for aside in blocks)
 
 
-def keep(models: Models, blocks: Sequence[Aside], *, archive_s: float) -> Kept:
+def keep(models: Models, blocks: Sequence[Aside], taught: Sequence[GroupCoder], *, archive_s: float) -> Kept:
     """Prune and round trained models so that bank and archive together are smallest, then retrain what is left.
 
     The granularity of log-odds, the count that slots start with and how often a slot must have been seen are chosen
@@ -75,6 +75,8 @@ def keep(models: Models, blocks: Sequence[Aside], *, archive_s: float) -> Kept:
     models : Models
         Trained.
     blocks : sequence of Aside
+    taught : sequence of GroupCoder
+        Decided blocks that the models have seen: what is left is retrained on them, as long as the blocks aside gain.
     archive_s : float
         Seconds of the archive that pays for the bank.
 
@@ -97,7 +99,7 @@ def keep(models: Models, blocks: Sequence[Aside], *, archive_s: float) -> Kept:
     count = min(COUNTS, key=lambda c: at(step, c, least))
     best = tried[step, count, least]
     for _ in range(N_RETRAININGS):
-        again = _kept(_with_moved_weights(best.models, blocks), best.rounding, blocks)
+        again = _kept(_with_moved_weights(best.models, taught), best.rounding, blocks)
         if again.bits * share + again.n_bytes * 8 >= best.bits * share + best.n_bytes * 8:
             break
         best = again
@@ -115,13 +117,12 @@ def _kept(models: Models, rounding: Rounding, blocks: Sequence[Aside]) -> Kept:
     return Kept(bank.models, rounding, len(bank.data), cost(blocks, bank.models))
 
 
-def _with_moved_weights(models: Models, blocks: Sequence[Aside]) -> Models:
+def _with_moved_weights(models: Models, taught: Sequence[GroupCoder]) -> Models:
     """Move the mixing weights to where blocks that start from these very priors take them, on average."""
     prob, count, weight = models
     moved = np.zeros(len(weight))
-    for aside in blocks:
+    for block in taught:
         adapting = fresh_models(models)
-        aside.block.train(adapting)
-        moved += aside.weight * (adapting[1].astype(np.int64) - weight)
-    total = sum(aside.weight for aside in blocks)
-    return prob, count, (weight + np.round(moved / max(1.0, total))).astype(np.int32)
+        block.train(adapting)
+        moved += adapting[1].astype(np.int64) - weight
+    return prob, count, (weight + np.round(moved / max(1, len(taught)))).astype(np.int32)

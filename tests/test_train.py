@@ -39,11 +39,13 @@ def test_too_little_to_learn_from_is_refused() -> None:
 
 def test_priors_are_kept_as_finely_as_they_repay() -> None:
     examples = examples_of(make_recording(beats(40_000)))
-    models, aside = learned(examples, blank_bank(), qualities=("lossless", "prdn=9"), n_blocks=3)
+    found = learned(examples, blank_bank(), qualities=("lossless", "prdn=9"), n_blocks=3)
+    aside = found.aside
     assert len(aside) == 4
+    assert not {id(a.block) for a in aside} & {id(block) for block in found.taught}
     assert [a.seconds for a in aside[::2]] == [a.seconds for a in aside[1::2]], "strips stand for as much signal"
     assert {a.block.n for a in aside[1::2]} == {2500}
-    dear, cheap = keep(models, aside, archive_s=1e9), keep(models, aside, archive_s=1e-3)
+    dear, cheap = (keep(found.models, aside, found.taught, archive_s=s) for s in (1e9, 1e-3))
     assert cheap.n_bytes < dear.n_bytes
     assert dear.bits < cheap.bits
     assert dear.bits < cost(aside, blank_models())
