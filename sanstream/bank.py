@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import math
 import os
+import re
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -148,7 +150,9 @@ def read_bank(data: bytes, where: str = "bank") -> Bank:
     try:
         body = _unpack_body(data[start:])
         (n,) = struct.unpack_from("<I", body)
-        head = json.loads(body[4 : 4 + min(n, _MAX_JSON)])
+        if n > min(_MAX_JSON, len(body) - 4):
+            raise ValueError(f"a text of {n} bytes")
+        head = json.loads(body[4 : 4 + n].decode("utf-8"))
         return _parse(data, head, body[4 + n :])
     except (lzma.LZMAError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError, struct.error) as error:
         raise CorruptError(f"{where}: damaged ({error})", hint="restore it from a copy of the archive") from None
@@ -172,19 +176,27 @@ def _parse(data: bytes, head: dict[str, Any], rest: bytes) -> Bank:
     if len(head["kernels"]) > MAX_KERNELS:
         raise ValueError(f"{len(head['kernels'])} kernels")
     for item in head["kernels"]:
-        n = int(item["n_taps"])
-        if not 1 <= n <= MAX_TAPS:
-            raise ValueError(f"kernel of {n} taps")
+        n = item["n_taps"]
+        if type(n) is not int or type(item["fiducial"]) is not int:
+            raise ValueError(f"kernel of {n!r} taps with fiducial {item['fiducial']!r}")
+        if not 1 <= n <= MAX_TAPS or not 0 <= item["fiducial"] < n or not re.fullmatch("[0-9a-f]{8}", item["uid"]):
+            raise ValueError(f"kernel {item['uid']!r} of {n} taps with fiducial {item['fiducial']}")
         taps = np.frombuffer(rest, "<i2", n).reshape(1, n)
-        kernels.append(Kernel(str(item["uid"]), taps, int(item["fiducial"])))
+        kernels.append(Kernel(item["uid"], taps, item["fiducial"]))
         rest = rest[2 * n :]
     models = blank_models()
     if head["priors"] is not None:
         models = unpack_models(rest, Rounding.from_dict(head["priors"]))
     elif rest:
         raise ValueError(f"{len(rest)} bytes after the kernels")
+    name, notes, rate_hz = head["name"], head["notes"], head["rate_hz"]
+    if not isinstance(name, str) or not isinstance(notes, str) or type(rate_hz) not in (int, float):
+        raise ValueError(f"name {name!r}, notes {notes!r}, rate {rate_hz!r}")
+    name.encode("utf-8")  # half a surrogate pair could not be printed
+    if not 0 <= rate_hz < math.inf:
+        raise ValueError(f"rate {rate_hz}")
     digest = hashlib.sha256(data).hexdigest()
-    return Bank(digest, str(head["name"]), bytes(data), tuple(kernels), float(head["rate_hz"]), models)
+    return Bank(digest, name, bytes(data), tuple(kernels), float(rate_hz), models)
 
 
 @cache

@@ -69,7 +69,10 @@ class Rounding:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Rounding:
         """Read :meth:`to_dict`; a value out of its limits is a ValueError."""
-        return cls(int(data["step"]), tuple(int(c) for c in data["counts"]), int(data["weight_shift"]))
+        numbers = [data["step"], *data["counts"], data["weight_shift"]]
+        if any(type(n) is not int for n in numbers):
+            raise ValueError(f"priors rounded by {numbers}")
+        return cls(numbers[0], tuple(numbers[1:-1]), numbers[-1])
 
 
 def _tables() -> Iterator[tuple[int, int, int]]:

@@ -173,26 +173,28 @@ class SegmentCoding:
             When the blocks are of another version.
         """
         version = data.get("version", 0) if isinstance(data, Mapping) else None
-        if version != VERSION and isinstance(version, int):
+        if type(version) is not int:
+            raise InputError(f"segment coding is malformed (version {version!r})", hint="see FORMAT.md, clause 3")
+        if version != VERSION:
             advice = "install a newer sanstream" if version > VERSION else "encode the recording anew"
             raise UnsupportedError(f"blocks are of version {version}, this sanstream reads {VERSION}", hint=advice)
         try:
             return cls(
-                str(data["segment_id"]),
+                _text(data["segment_id"]),
                 _rate(data["rate"]),
-                tuple(int(v) for v in data["digital_min"]),
-                tuple(int(v) for v in data["digital_max"]),
-                tuple(None if v is None else int(v) for v in data["missing"]),
-                int(data["window_samples"]),
-                int(data["block_samples"]),
+                tuple(map(_whole, data["digital_min"])),
+                tuple(map(_whole, data["digital_max"])),
+                tuple(None if v is None else _whole(v) for v in data["missing"]),
+                _whole(data["window_samples"]),
+                _whole(data["block_samples"]),
                 tuple(
-                    Group(tuple(map(int, c)), int(p), tuple(tuple(map(int, r)) for r in refs))
+                    Group(tuple(map(_whole, c)), _whole(p), tuple(tuple(map(_whole, r)) for r in refs))
                     for c, p, refs in data["groups"]
                 ),
-                str(data["bank"]["base"]),
-                base64.b64decode(data["bank"]["delta"], validate=True),
+                _text(data["bank"]["base"]),
+                _bytes(data["bank"]["delta"]),
                 _shape(data["predictor"]),
-                str(data["coder"]),
+                _text(data["coder"]),
                 _lattices(data["lattices"]) if "lattices" in data else (),
             )
         except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:
@@ -211,18 +213,39 @@ def _lattice(value: Any) -> Lattice | None:
     if value is None or isinstance(value, str):
         return value
     step, offset = value
-    return int(step), int(offset)
+    return _whole(step), _whole(offset)
+
+
+def _whole(value: Any) -> int:
+    """Return an integer; a number that is none, or a text, would be sealed as another than it is."""
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no integer")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _bytes(text: Any) -> bytes:
+    """Decode base64 in its one canonical form."""
+    data = base64.b64decode(_text(text), validate=True)
+    if base64.b64encode(data).decode("ascii") != text:
+        raise ValueError("base64 with bits left over")
+    return data
 
 
 def _rate(text: Any) -> Fraction:
-    """Read a rate; exponents and decimals are refused, since they name numbers of any size."""
-    if not isinstance(text, str) or not _RATE.fullmatch(text):
+    """Read a rate in lowest terms; exponents and decimals are refused, since they name numbers of any size."""
+    if not isinstance(text, str) or not _RATE.fullmatch(text) or str(Fraction(text)) != text:
         raise ValueError(f"rate {text!r}")
     return Fraction(text)
 
 
 def _shape(values: Any) -> PredictorShape:
-    own, cross, hop, ahead, taps = (int(v) for v in values)
+    own, cross, hop, ahead, taps = map(_whole, values)
     return PredictorShape(own, cross, hop, ahead, taps)
 
 

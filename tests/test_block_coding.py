@@ -82,6 +82,14 @@ CHANGES: dict[str, Any] = {
     "segment_id in capitals": {"segment_id": "0123456789ABCDEF"},
     "rate zero": {"rate": "0"},
     "rate negative": {"rate": "-5"},
+    "rate not in lowest terms": {"rate": "500/2"},
+    "rate with a zero before it": {"rate": "0250"},
+    "window of a fraction": {"window_samples": 2500.0},
+    "window as a text": {"window_samples": "2500"},
+    "block of truth": {"window_samples": True, "block_samples": True},
+    "range of a fraction": {"digital_max": [2047, 0, 7.5]},
+    "segment_id a number": {"segment_id": 1234567890123456},
+    "delta with bits left over": {"bank": {"base": "ab" * 32, "delta": "AAF="}},
     "rate with a huge exponent": {"rate": "1e999999999"},
     "rate over zero": {"rate": "1/0"},
     "rate a number": {"rate": 250},
@@ -130,6 +138,12 @@ CHANGES: dict[str, Any] = {
 @pytest.mark.parametrize(("version", "advice"), [(2, "newer sanstream"), (0, "encode the recording anew")])
 def test_clause_13_another_version_is_refused_with_advice(version: int, advice: str) -> None:
     with pytest.raises(UnsupportedError, match=advice):
+        SegmentCoding.from_dict({**SOUND, "version": version})
+
+
+@pytest.mark.parametrize("version", ["1", "2", 2.0, 1.0, None, [], {}, True])
+def test_clause_3_a_version_is_an_integer(version: Any) -> None:
+    with pytest.raises(InputError, match="version"):
         SegmentCoding.from_dict({**SOUND, "version": version})
 
 

@@ -265,3 +265,33 @@ def test_cuda_keeps_the_same_extrema_as_the_cpu() -> None:
         image = make_activation(name, n_samples=20, kernel_samples=[3, 4, 5], n_dims=2)
         assert torch.equal(image(s.reshape(8, 3, 20, 25)), image(s.cuda().reshape(8, 3, 20, 25)).cpu())
     assert torch.equal(extrema(s, 20, compete=True), extrema(s.cuda(), 20, compete=True).cpu())
+
+
+SIGNALS = torch.randn(2, 3, 40, generator=torch.Generator().manual_seed(4))
+REFUSED = {
+    "a pool of nothing": lambda: extrema_pool(SIGNALS, 0),
+    "a mask of pools of nothing": lambda: pool_mask(SIGNALS, 0),
+    "a negative distance": lambda: extrema(SIGNALS, -1),
+    "a distance of a fraction": lambda: extrema(SIGNALS, 2.7),  # type: ignore[arg-type]
+    "fewer than none": lambda: topk_absolutes(SIGNALS, -1),
+    "sizes for other kernels": lambda: extrema_pool(SIGNALS, [1, 2]),
+    "an image of one side": lambda: extrema(torch.randn(9), 3, n_dims=2),
+    "half precision": lambda: extrema(SIGNALS.half(), 3),
+    "integers": lambda: topk_absolutes(torch.ones(2, 5, dtype=torch.int64), 3),
+    "not a number": lambda: extrema_pool(torch.tensor([1.0, torch.nan, 3.0, -4.0]), 2),
+    "not a number, in rounds": lambda: extrema_mask(torch.tensor([1.0, torch.nan, 3.0, -4.0]), 2),
+    "kernels of nothing": lambda: make_activation("topk_absolutes", n_samples=10, kernel_samples=[0]),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_activations_refuse(what: str) -> None:
+    with pytest.raises(InputError):
+        REFUSED[what]()
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 0), (0, 3, 9)])
+def test_nothing_gives_nothing(shape: tuple[int, ...]) -> None:
+    s = torch.zeros(shape)
+    for found in (extrema(s, 3), extrema_mask(s, 3), topk_absolutes(s, 2), topk_mask(s, 2), extrema_pool(s, 2)):
+        assert found.shape == s.shape

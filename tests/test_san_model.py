@@ -148,3 +148,11 @@ def test_record_100_is_reproduced_within_two_hundredths(activation: str, m: int,
     found = train(x[:6], validation=x[6:8], n_kernels=1, kernel_samples=m, activation=activation)
     test = evaluate(found.model, torch.from_numpy(normalise_windows(x[8:])))
     assert test.phi == pytest.approx(phi, abs=0.02)
+
+
+def test_windows_on_which_phi_is_not_defined_are_refused() -> None:
+    windows = np.random.default_rng(0).standard_normal((4, 30))
+    flat = windows.copy()
+    flat[1] = 7.0
+    with pytest.raises(InputError, match=r"constant \(numbers \[1\]\)"):
+        train(windows, n_kernels=1, kernel_samples=5, validation=flat, n_epochs=1, seeds=(0,))

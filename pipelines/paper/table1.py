@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--fetch", action="store_true", help="ask PhysioNet for the signals that are not at hand")
     parser.add_argument("--databases", default=",".join(RECORDS))
     parser.add_argument("--decoders", default="paper,adjoint")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true", help="one seed, every tenth size; docs stay as they are")
     options = parser.parse_args()

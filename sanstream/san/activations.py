@@ -39,15 +39,37 @@ def relu(s: Tensor) -> Tensor:
     return torch.relu(s)
 
 
+def _check(s: Tensor, n_dims: int) -> bool:
+    """Refuse what is no batch of signals or images; tells whether there is nothing in it.
+
+    Raises
+    ------
+    InputError
+        On other axes or dtypes, and on NaN, for which no order of magnitudes is defined.
+    """
+    if n_dims not in (1, 2) or s.ndim < n_dims or s.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"similarities of shape {tuple(s.shape)} and {s.dtype} in {n_dims} dimensions",
+            hint="give float32 or float64 of shape (..., n), or (..., h, w) with n_dims=2",
+        )
+    if bool(torch.isnan(s.detach()).any()):
+        raise InputError(
+            "similarities hold NaN", hint="look for NaN in the windows, or train with a lower learning rate"
+        )
+    return s.numel() == 0
+
+
 def _masked(s: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, s, torch.zeros_like(s))
 
 
-def _marked(s: Tensor, parameter: PerRow, n_dims: int, mark: Callable[..., Any], *flags: bool) -> Tensor:
+def _marked(
+    s: Tensor, parameter: PerRow, n_dims: int, mark: Callable[..., Any], *flags: bool, least: int = 0
+) -> Tensor:
     """Run a compiled loop over the rows of ``s``; gives its mask."""
     rows = as_rows(s.detach(), n_dims).contiguous()
     mask = np.zeros(rows.shape, dtype=np.bool_)
-    mark(rows.numpy(), per_row(parameter, s, n_dims), *flags, mask)
+    mark(rows.numpy(), per_row(parameter, s, n_dims, least=least), *flags, mask)
     return torch.from_numpy(mask).reshape(s.shape)
 
 
@@ -61,6 +83,8 @@ def topk_absolutes(s: Tensor, k: PerRow, *, n_dims: int = 1) -> Tensor:
         The paper takes ``floor(n / m) ** n_dims``; more than a row has keeps all.
     n_dims : 1 or 2
     """
+    if _check(s, n_dims):
+        return s
     if s.device.type == "cpu":
         return _masked(s, _marked(s, k, n_dims, mark_largest))
     return _masked(s, topk_mask(s, k, n_dims=n_dims))
@@ -68,6 +92,8 @@ def topk_absolutes(s: Tensor, k: PerRow, *, n_dims: int = 1) -> Tensor:
 
 def topk_mask(s: Tensor, k: PerRow, *, n_dims: int = 1) -> Tensor:
     """Mark what :func:`topk_absolutes` keeps, on any device."""
+    if _check(s, n_dims):
+        return torch.zeros(s.shape, dtype=torch.bool, device=s.device)
     magnitude = as_rows(s.detach(), n_dims).abs().flatten(1)
     counts = torch.from_numpy(per_row(k, s, n_dims)).to(s.device).clamp(0, magnitude.shape[1])[:, None]
     falling = magnitude.sort(dim=1, descending=True).values
@@ -88,13 +114,17 @@ def extrema_pool(s: Tensor, size: PerRow, *, n_dims: int = 1) -> Tensor:
         Pools do not overlap; what is left at the far ends (``n mod size``) never fires.
     n_dims : 1 or 2
     """
+    if _check(s, n_dims):
+        return s
     if s.device.type == "cpu":
-        return _masked(s, _marked(s, size, n_dims, mark_pools, n_dims == 2))
+        return _masked(s, _marked(s, size, n_dims, mark_pools, n_dims == 2, least=1))
     return _masked(s, pool_mask(s, size, n_dims=n_dims))
 
 
 def pool_mask(s: Tensor, size: PerRow, *, n_dims: int = 1) -> Tensor:
     """Mark what :func:`extrema_pool` keeps, on any device."""
+    if _check(s, n_dims):
+        return torch.zeros(s.shape, dtype=torch.bool, device=s.device)
 
     def mark(rows: Tensor, wide: int) -> Tensor:
         tall = wide if n_dims == 2 else 1
@@ -110,7 +140,7 @@ def pool_mask(s: Tensor, size: PerRow, *, n_dims: int = 1) -> Tensor:
         mask[:, : down * tall, : along * wide] = first.transpose(2, 3).reshape(count, down * tall, along * wide)
         return mask
 
-    return by_parameter(as_rows(s.detach(), n_dims), per_row(size, s, n_dims), mark).reshape(s.shape)
+    return by_parameter(as_rows(s.detach(), n_dims), per_row(size, s, n_dims, least=1), mark).reshape(s.shape)
 
 
 def extrema_candidates(s: Tensor, *, n_dims: int = 1) -> Tensor:
@@ -152,9 +182,14 @@ def extrema(s: Tensor, distance: PerRow, *, n_dims: int = 1, compete: bool = Fal
     Raises
     ------
     InputError
-        When there are distances for another number of kernels.
+        When there are distances for another number of kernels, negative or fractional ones, or on NaN; so do all
+        activations with a parameter.
     """
+    if _check(s, n_dims):
+        return s
     given = np.shape(distance)
+    if s.ndim == n_dims and (given or compete):
+        raise InputError(f"similarities of shape {tuple(s.shape)} have no axis of kernels")
     if given and given[-1] != s.shape[-1 - n_dims]:
         raise InputError(f"extrema got {given[-1]} distances for {s.shape[-1 - n_dims]} kernels")
     if compete and s.shape[-1 - n_dims] > 1:
@@ -166,6 +201,8 @@ def extrema(s: Tensor, distance: PerRow, *, n_dims: int = 1, compete: bool = Fal
 
 def extrema_mask(s: Tensor, distance: PerRow, *, n_dims: int = 1) -> Tensor:
     """Mark what :func:`extrema` keeps, in parallel rounds on any device."""
+    if _check(s, n_dims):
+        return torch.zeros(s.shape, dtype=torch.bool, device=s.device)
     values = s.detach()
     return suppress_in_rounds(values.abs(), extrema_candidates(values, n_dims=n_dims), distance, n_dims=n_dims)
 
@@ -232,6 +269,8 @@ def make_activation(
     if name == "relu":
         return relu
     sizes = np.asarray(kernel_samples, dtype=np.int64)
+    if not sizes.size or sizes.min() < 1:
+        raise InputError(f"kernels of {kernel_samples} samples", hint="each needs at least 1")
     if name == "extrema":
         one = np.vectorize(partial(minimum_extrema_distance, tolerance=tolerance, reach=reach), otypes=[np.int64])
         return partial(extrema, distance=one(sizes), n_dims=n_dims, compete=compete)

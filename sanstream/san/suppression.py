@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sanstream._loops_extrema import mark_strongest
+from sanstream.errors import InputError
 
 PerRow = int | Sequence[int] | npt.NDArray[Any] | Tensor
 """A parameter of all rows, or integers that broadcast to the axes before those of the signal."""
@@ -61,11 +62,26 @@ def as_rows(values: Tensor, n_dims: int) -> Tensor:
     return values.reshape(-1, *((1, *shape) if n_dims == 1 else shape))
 
 
-def per_row(parameter: PerRow, values: Tensor, n_dims: int) -> npt.NDArray[np.int64]:
-    """Broadcast a parameter to the axes before the signal's, one value a row of :func:`as_rows`."""
+def per_row(parameter: PerRow, values: Tensor, n_dims: int, *, least: int = 0) -> npt.NDArray[np.int64]:
+    """Broadcast a parameter to the axes before the signal's, one value a row of :func:`as_rows`.
+
+    Raises
+    ------
+    InputError
+        When it is no whole number of at least ``least``, or does not broadcast.
+    """
     lead = values.shape[: values.ndim - n_dims]
-    given = parameter.cpu().numpy() if isinstance(parameter, Tensor) else np.asarray(parameter, dtype=np.int64)
-    return np.ascontiguousarray(np.broadcast_to(given, lead), dtype=np.int64).reshape(-1)
+    given = np.asarray(parameter.cpu().numpy() if isinstance(parameter, Tensor) else parameter)
+    if given.dtype.kind not in "iu" or (given.size and int(given.min()) < least):
+        raise InputError(f"a parameter of {parameter!r}", hint=f"give whole numbers of at least {least}")
+    try:
+        wide = np.broadcast_to(np.minimum(given, 1 << 40), lead)
+    except ValueError:
+        raise InputError(
+            f"parameters of shape {given.shape} for similarities of shape {tuple(values.shape)}",
+            hint="give one number, or one per kernel",
+        ) from None
+    return np.array(wide, dtype=np.int64).reshape(-1)
 
 
 def by_parameter(rows: Tensor, parameters: npt.NDArray[np.int64], mark: Callable[[Tensor, int], Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -199,6 +200,12 @@ def train_sweep(
             f"training of {len(models)} models, {n_epochs} epochs, batch {batch_size}: each must be at least 1"
         )
     learn, check = _split(windows, validation, normalise=normalise)
+    flat = torch.nonzero(check.flatten(1).abs().amax(dim=1) == 0).flatten().tolist()
+    if flat or not bool(torch.isfinite(learn).all() & torch.isfinite(check).all()):
+        raise InputError(
+            f"windows to validate on are constant (numbers {flat[:5]})" if flat else "windows hold NaN or infinity",
+            hint="leave such windows out: phi is not defined on them",
+        )
     n_dims = learn.ndim - 1
     start = [_seeded_model(seed, sizes, activation, n_dims, decoder, tolerance, compete) for sizes in models]
     stack = SanStack(start).to(device)
@@ -214,6 +221,8 @@ def train_sweep(
         found = flithos_means(examine(stack, check, batch_size=max(batch_size, 16)), stack.n_weights)
         history.append(tuple(Epoch(seed, number, loss, mean) for loss, mean in zip(losses, found, strict=True)))
         for i, mean in enumerate(found):
+            if not math.isfinite(mean.phi):
+                raise InputError(f"phi of model {i} is {mean.phi} after epoch {number}", hint="lower the learning rate")
             if mean.phi < best[i]:
                 # a reference would follow the optimiser and end as the last epoch
                 best[i], best_taps[i] = mean.phi, stack.taps.detach()[i]
