@@ -99,7 +99,7 @@ def plan_segment(
     if 2 < len(channels) <= MAX_GROUP_CHANNELS:
         others += [_shaped(samples, best, spend, i, reorder=True) for i in range(1 + len(others))]
     best = min([best, *others], key=trial.cost)
-    best = trial.best_start(best)
+    best = trial.best_start(best, banks)
     if not spend.rival or any(q.kind == SPARSE for q in qualities):
         return best
     rival = effort_named(spend.rival)
