@@ -78,8 +78,8 @@ class Trial:
     def best_start(self, plan: Plan, banks: Sequence[Bank] = ()) -> Plan:
         """Return the plan with start weights and kernels, as far as they repay their own bytes.
 
-        Where kernels adapted from the bank's own do not repay, the other banks given are starts too: the search
-        is local (the pleth of mimic4wdb at PRDN 9 % takes a quarter fewer bytes from kernels that were beats).
+        Kernels of the length that pays are adapted from the other banks' too, or where none pays, of every length: the
+        search is local (the pleth of mimic4wdb at PRDN 9 % takes a quarter fewer bytes from kernels that were beats).
         """
         best = plan
         if any(q.kind in (LOSSLESS, MAX_ERROR) for q in plan.qualities):
@@ -88,17 +88,19 @@ class Trial:
         sparse = any(q.kind == SPARSE for q in plan.qualities)
         start = best
         others = [_with_bank_kernels(self.samples, start)]
-        others += [_with_kernels(self.samples, start, s, plan.bank) for s in plan.effort.kernel_seconds]
+        lengths = plan.effort.kernel_seconds
+        own = [_with_kernels(self.samples, start, s, plan.bank) for s in lengths]
+        others += own
         if sparse and not any(others):
             others.append(_with_kernels(self.samples, start, 0.65, plan.bank))
         for other in others:
             if sparse and best.kernels is None and other is not None:
                 best = other  # records were asked for, whatever they cost
             best = self._better(best, other)
+        chosen = [s for s, adapted in zip(lengths, own, strict=True) if adapted is not None and adapted is best]
         for bank in (b for b in banks if b.id != plan.bank.id):
-            if best.kernels is None:
-                for seconds in plan.effort.kernel_seconds:
-                    best = self._better(best, _with_kernels(self.samples, start, seconds, bank))
+            for seconds in chosen or lengths:
+                best = self._better(best, _with_kernels(self.samples, start, seconds, bank))
         return self._followed(best)
 
     def _followed(self, plan: Plan) -> Plan:
