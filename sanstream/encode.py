@@ -75,7 +75,7 @@ def plan_segment(
     qualities, lattices = _worth_loss(samples, channels, qualities, lattices)
     samples = on_lattices(samples, lattices, missing)
     banks = [bank] if bank is not None else list(named_banks().values()) or [blank_bank()]
-    window, block = _sizes(rate, qualities, spend)
+    window, block = segment_sizes(rate, qualities, spend)
     coding = SegmentCoding(
         segment_id,
         rate,
@@ -103,7 +103,7 @@ def plan_segment(
     if not spend.rival or any(q.kind == SPARSE for q in qualities):
         return best
     rival = effort_named(spend.rival)
-    window, block = _sizes(rate, qualities, rival)
+    window, block = segment_sizes(rate, qualities, rival)
     coding = replace(plan.coding, window_samples=window, block_samples=block)
     other = quick_start(samples, _shaped(samples, replace(plan, coding=coding, effort=rival), rival))
     same = other.coding.block_samples == best.coding.block_samples  # then both are weighed on the same blocks
@@ -205,8 +205,8 @@ def _ranges(samples: IntSamples, channels: Sequence[Channel]) -> tuple[tuple[int
     return tuple(low), tuple(high)
 
 
-def _sizes(rate: Fraction, qualities: Sequence[Quality], effort: Effort) -> tuple[int, int]:
-    """Window and block length in samples."""
+def segment_sizes(rate: Fraction, qualities: Sequence[Quality], effort: Effort) -> tuple[int, int]:
+    """Return window and block length in samples."""
     most = min(MAX_BLOCK_SAMPLES, MAX_BLOCK_VALUES // len(qualities))
     window = min(MAX_WINDOW_SAMPLES, most, max(1, math.floor(rate * WINDOW_S)))
     exact = any(q.kind == LOSSLESS for q in qualities)

@@ -39,7 +39,7 @@ def quick_start(samples: IntSamples, plan: Plan) -> Plan:
     -------
     Plan
     """
-    start = _with_weights(samples, plan)
+    start = with_weights(samples, plan)
     return _with_kernels(samples, start)
 
 
@@ -94,7 +94,7 @@ def _trial_size(samples: IntSamples, plan: Plan) -> float:
     return total * n_blocks / len(numbers) + 4 / 3 * len(coding.bank_delta)
 
 
-def _with_weights(samples: IntSamples, plan: Plan) -> Plan:
+def with_weights(samples: IntSamples, plan: Plan) -> Plan:
     """Return the plan with start weights, when the segment is long enough for them."""
     if len(samples) < _LEAST_SAMPLES:
         return plan

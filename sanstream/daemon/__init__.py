@@ -1,0 +1,1 @@
+"""The daemon: live feeds in, an archive out, nothing lost on the way."""
