@@ -18,8 +18,8 @@ ORDER = (
     "telemetry daemon plot demo cli"
 ).split()
 WITHOUT_TORCH = (
-    "errors times signal modality chunk wire quality bank block group decode shard zarr_codec durable log journal ledger "
-    "archive formats feeds publish config telemetry"
+    "errors times signal modality chunk wire quality bank block group decode shard zarr_codec durable log journal "
+    "ledger archive formats feeds publish config telemetry"
 ).split()
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name not in ("__main__.py",) and p != ROOT / "__init__.py")
 
