@@ -1,4 +1,4 @@
-"""Messages of MQTT, NATS and Kafka, as WIRE.md says: one head for samples and events, little-endian, CRC32C at the end."""
+"""Messages of MQTT, NATS and Kafka as WIRE.md says: one head for samples and events, CRC32C at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INT16, INT32, FLOAT32 = 0, 1, 2
 _INLINE, _DEVICE = 4, 8
 _HEAD = struct.Struct("<2sBBBBBBQqII8s")
 _NO_DIGEST = bytes(8)
-_DTYPES = {INT16: np.dtype("<i2"), INT32: np.dtype("<i4"), FLOAT32: np.dtype("<f4")}
+_DTYPES: dict[int, np.dtype[Any]] = {INT16: np.dtype("<i2"), INT32: np.dtype("<i4"), FLOAT32: np.dtype("<f4")}
 
 
 @dataclass(frozen=True, eq=False)

@@ -158,6 +158,10 @@ class Descriptors:
     def __len__(self) -> int:
         return len(self._known)
 
+    def knows(self, digest: bytes) -> bool:
+        """Tell whether a descriptor was seen."""
+        return digest in self._known
+
     def channels(self, digest: bytes) -> Channels:
         """Return the channels of a descriptor that was seen; the same object every time.
 

@@ -124,7 +124,12 @@ def _samples(data: Mapping[str, Any], descriptors: Descriptors, arrival_ns: int)
     rate = _rate(data["rate"])
     values = _matrix(data["samples"], channels, data.get("numbers", "int"))
     device_ns = None if data.get("device_ns") is None else checked_time(_integer(data, "device_ns"))
-    place = (data["recording"], data.get("stream") or stream_name(rate), data["session"], _integer(data, "first_sample"))
+    place = (
+        data["recording"],
+        data.get("stream") or stream_name(rate),
+        data["session"],
+        _integer(data, "first_sample"),
+    )
     if values.dtype == np.float32:
         return checked_floats(Floats(*place, values, rate, channels, device_ns, arrival_ns))
     return Chunk(*place, values, rate, channels, device_ns, arrival_ns)
