@@ -17,7 +17,7 @@ from sanstream.wire_json import encode_json
 
 REPEAT_MESSAGES, REPEAT_S = 16, 10.0
 """A descriptor is sent at least this often (WIRE.md, clause 5)."""
-MAX_OPEN_MESSAGES, MAX_OPEN_BYTES = 2048, 16 << 20
+_OPEN_MESSAGES, _OPEN_BYTES = 2048, 16 << 20
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ class Outbox:
 
     def __init__(self, options: PublishOptions, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.published = Published()
+        self.max_messages = _OPEN_MESSAGES
         self._json = options.as_json
         self._clock = clock
         self._changed = threading.Condition()
@@ -171,7 +172,7 @@ class Outbox:
 
     def wait_room(self, alive: Callable[[], Any]) -> None:
         """Wait while more is unconfirmed than memory should hold; ``alive`` may raise meanwhile."""
-        self._wait(lambda: len(self._letters) < MAX_OPEN_MESSAGES and self._n_bytes < MAX_OPEN_BYTES, alive)
+        self._wait(lambda: len(self._letters) < self.max_messages and self._n_bytes < _OPEN_BYTES, alive)
 
     def wait_empty(self, alive: Callable[[], Any]) -> None:
         """Wait until everything is confirmed; ``alive`` may raise meanwhile."""
