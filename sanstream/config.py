@@ -1,5 +1,6 @@
 """What a daemon is told: one frozen dataclass per table of ``ingest.toml``; every key with its default and help."""
 
+# ruff: noqa: RUF009  a key's description is made once, like the field that holds it
 from __future__ import annotations
 
 import dataclasses
@@ -44,7 +45,7 @@ class ArchiveSettings:
     """``[archive]``: where samples end up, and for how long."""
 
     url: str = _key(TEXT, "Folder of the archive; made when it is not there.")
-    state_dir: Path = _key(  # noqa: RUF009  a description, and paths are immutable
+    state_dir: Path = _key(
         PATH,
         "Folder for journal, ledger and reservoir, on a local disk and outside the archive; mode 0700.",
         shown="the archive's folder with `.state` appended",
