@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,19 +13,10 @@ from sanstream.archive_grow_folder import GrowingFolder, is_partial, locked_pati
 from sanstream.archive_live_place import read_place
 from sanstream.archive_manifest import CATALOG, LIVE, MANIFEST, Manifest, catalog_bytes, compact_json, read_catalog
 from sanstream.archive_objects import PARTIAL
+from sanstream.archive_pending import is_growing_key
 from sanstream.archive_write import heal
 from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.errors import InputError, UnsupportedError
-
-_OWN = re.compile(
-    r"zarr\.json|[^/]+/zarr\.json|[^/]+/[^/]+/(zarr\.json|c/[0-9]+/0)|annotations/events/[0-9]{8}\.parquet"
-)
-"""Keys that a growing recording has below its folder, the manifest aside."""
-
-
-def is_growing_key(key: str) -> bool:
-    """Tell whether an object below a recording's folder is of a kind that only a growing recording's commits write."""
-    return _OWN.fullmatch(key) is not None
 
 
 def open_folder(root: Path, state_dir: Path | None) -> None:
