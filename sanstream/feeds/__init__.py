@@ -118,7 +118,7 @@ def feed_class(url: str) -> Any:
     InputError
         When no feed has its scheme, or the library that it needs is not installed.
     """
-    scheme = urlsplit(url).scheme or url.partition(":")[0]
+    scheme = urlsplit(url).scheme or "file"
     found = [e for e in entry_points(group="sanstream.feeds") if e.name == scheme.removesuffix("s") or e.name == scheme]
     if not found:
         near = get_close_matches(scheme, schemes(), 1)
