@@ -1,0 +1,241 @@
+"""From messages to the journal and the lanes: identity, repetitions, contradictions, events (design section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Protocol
+
+from sanstream.chunk import Chunk, Delivery, Event, stream_name
+from sanstream.daemon.lanes import Lane
+from sanstream.daemon.state import State
+from sanstream.daemon.streams import Misplaced, RecordingState, StreamState, digest, is_in_range, locate, origin_of, take
+from sanstream.journal import ChunkEntry, Definition, EventEntry, Journal
+from sanstream.modality import modality_of_all
+from sanstream.signal import Channel
+
+_INT16, _INT32 = (-(1 << 15) + 1, (1 << 15) - 1), (-(1 << 31) + 1, (1 << 31) - 1)
+
+
+class Counters(Protocol):
+    """What the intake counts; every method takes the feed's name first."""
+
+    def received(self, feed: str, modality: str, chunk: Chunk) -> None:
+        """Count a chunk that was taken."""
+
+    def duplicate(self, feed: str) -> None:
+        """Count a chunk, or a part, that came before."""
+
+    def conflict(self, feed: str) -> None:
+        """Count a chunk that contradicts what came before, or has no place."""
+
+    def late(self, feed: str, n: int) -> None:
+        """Count samples that came after their block."""
+
+    def event(self, feed: str) -> None:
+        """Count an event."""
+
+    def segment(self, cause: str) -> None:
+        """Count a segment that began."""
+
+
+SetAside = Callable[[Chunk, str], None]
+"""Takes a chunk that cannot be archived, and why."""
+OpenLane = Callable[[StreamState, str, int, tuple[Channel, ...], list[str]], Lane]
+
+
+@dataclass
+class Intake:
+    """Takes messages up; lives in the engine's thread.
+
+    Parameters
+    ----------
+    state : State
+    journal : Journal
+    open_lane : callable
+    set_aside : callable
+    counters : Counters
+    tolerance_ns : int
+        Larger steps of a device's clock begin a segment.
+    clock : callable
+        Nanoseconds since 1970.
+    """
+
+    state: State
+    journal: Journal
+    open_lane: OpenLane
+    set_aside: SetAside
+    counters: Counters
+    tolerance_ns: int
+    clock: Callable[[], int]
+
+    def __post_init__(self) -> None:
+        self._definitions: dict[tuple[Any, ...], Definition] = {}
+        self._widened: dict[tuple[Channel, ...], tuple[Channel, ...]] = {}
+
+    def accept(self, delivery: Delivery, feed: str) -> None:
+        """Journal what a message brought. Nothing is durable before the journal's next sync.
+
+        Parameters
+        ----------
+        delivery : Delivery
+        feed : str
+            Name of its feed.
+
+        Raises
+        ------
+        DiskFull
+            When the journal has no room; the same message may be given again.
+        """
+        for item in delivery.items:
+            if isinstance(item, Event):
+                self.accept_event(item, feed)
+            else:
+                self._accept_chunk(item, feed)
+
+    def accept_event(self, event: Event, feed: str) -> None:
+        """Journal an event, unless it came before."""
+        numbers = self.state.event_numbers.get((event.recording, event.session))
+        if numbers is not None and numbers.overlaps(event.number, event.number + 1):
+            self.counters.duplicate(feed)
+            return
+        self.journal.append_event(event)
+        self.state.take_event(event)
+        self.state.unwritten.append(event)
+        self.counters.event(feed)
+
+    def replay(self, entry: ChunkEntry | EventEntry, file: int) -> None:
+        """Take up a record of the journal after a restart; what the ledger has already is passed over."""
+        if isinstance(entry, EventEntry):
+            if self.state.take_event(entry.event):
+                self.state.unwritten.append(entry.event)
+            return
+        definition, chunk = entry.definition, entry.chunk
+        stream = self._stream_of(chunk, definition.feed, definition.start_ns, definition.stream)
+        session = stream.sessions.get(chunk.session)
+        from sanstream.daemon.sessions import Piece, Session
+
+        piece = Piece(chunk.first_sample, definition.base, definition.flag)
+        if session is None:
+            session = stream.sessions[chunk.session] = Session(chunk.session, [piece])
+        elif session.piece_at(chunk.first_sample).base != definition.base:
+            session.add_piece(piece)
+        session.received.add(chunk.first_sample, chunk.first_sample + chunk.n_samples)
+        stream.changed.add(chunk.session)
+        take(stream, definition, chunk, file, self.open_lane, self.clock())
+
+    def _accept_chunk(self, chunk: Chunk, feed: str) -> None:
+        stream = self._stream_of(chunk, feed)
+        session = stream.sessions.get(chunk.session)
+        first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
+        parts = [(first, stop)] if session is None else session.received.free(first, stop)
+        if parts != [(first, stop)] and session is not None:
+            equal = stream.is_waiting_as(chunk, chunk.session)
+            if equal is None:
+                equal = stream.digest_says(session, chunk)
+            if equal is False:
+                self.counters.conflict(feed)
+                self.set_aside(chunk, "it contradicts what came before")
+            else:
+                self.counters.duplicate(feed)
+        for low, high in parts:
+            part = chunk if (low, high) == (first, stop) else _part(chunk, low, high)
+            self._take(stream, part, feed)
+
+    def _take(self, stream: StreamState, chunk: Chunk, feed: str) -> None:
+        try:
+            session, piece, is_anchor = locate(stream, chunk, self.tolerance_ns)
+        except Misplaced as reason:
+            self.counters.conflict(feed)
+            self.set_aside(chunk, str(reason))
+            return
+        definition = self._define(stream, chunk, piece.base, piece.flag)
+        file = self.journal.append_chunk(definition, chunk)
+        session.received.add(chunk.first_sample, chunk.first_sample + chunk.n_samples)
+        session.remember(chunk.first_sample, chunk.n_samples, digest(chunk))
+        stream.changed.add(session.name)
+        late = take(stream, definition, chunk, file, self.open_lane, self.clock())
+        if is_anchor and chunk.device_ns is not None and stream.main is not None:
+            place = piece.base + chunk.first_sample - stream.main.start
+            if place >= 0:
+                stream.main.fresh_anchors.append((place, chunk.device_ns, chunk.arrival_ns))
+        if late:
+            self.counters.late(feed, late)
+        self.counters.received(feed, stream.modality, chunk)
+
+    def _stream_of(self, chunk: Chunk, feed: str, start_ns: int | None = None, name: str | None = None) -> StreamState:
+        """Return the chunk's stream; one whose rate differs from its namesake's has the rate in its name."""
+        name = name or chunk.stream
+        stream = self.state.streams.get((chunk.recording, name))
+        if stream is not None and stream.rate != chunk.rate:
+            name = f"{chunk.stream[:96]}.{stream_name(chunk.rate)}"
+            stream = self.state.streams.get((chunk.recording, name))
+        if stream is None:
+            recording = self.state.recordings.get(chunk.recording)
+            if recording is None:
+                start = origin_of(chunk) if start_ns is None else start_ns
+                recording = self.state.recordings[chunk.recording] = RecordingState(chunk.recording, start, feed)
+            stream = StreamState(recording, name, Fraction(chunk.rate), feed, modality_of_all(chunk.channels))
+            self.state.streams[chunk.recording, name] = stream
+        return stream
+
+    def _define(self, stream: StreamState, chunk: Chunk, base: int, flag: str) -> Definition:
+        channels = chunk.channels
+        wider = self._widened.get(channels)
+        if not is_in_range(chunk, wider or channels):
+            wider = self._widened[channels] = _wide_enough(chunk, wider or channels)
+        channels = wider or channels
+        key = (stream.key, chunk.session, base, flag, channels)
+        found = self._definitions.get(key)
+        if found is None:
+            if len(self._definitions) > 100_000:
+                self._definitions.clear()
+            found = self._definitions[key] = Definition(
+                recording=stream.recording.name,
+                stream=stream.name,
+                session=chunk.session,
+                base=base,
+                start_ns=stream.recording.start_ns,
+                rate=stream.rate,
+                channels=channels,
+                feed=stream.feed,
+                flag=flag,
+            )
+        return found
+
+    def forget(self, recording: str) -> None:
+        """Drop what is kept of a recording that was deleted."""
+        for key in [k for k in self._definitions if k[0][0] == recording]:
+            del self._definitions[key]
+
+
+def _part(chunk: Chunk, low: int, high: int) -> Chunk:
+    """Cut a chunk to the session samples ``low`` to ``high``."""
+    skip = low - chunk.first_sample
+    device = chunk.device_ns
+    if device is not None:
+        device += round(skip * 10**9 / chunk.rate)
+    samples = chunk.samples[skip : high - chunk.first_sample]
+    return replace(chunk, first_sample=low, samples=samples, device_ns=device)
+
+
+def _wide_enough(chunk: Chunk, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    """Widen the digital ranges that samples leave: to 16 bits, else to 32."""
+    out = []
+    for column, channel in enumerate(channels):
+        x = chunk.samples[:, column]
+        held = x if channel.missing is None else x[x != channel.missing]
+        least, most = (int(held.min()), int(held.max())) if len(held) else (0, 0)
+        low, high = channel.digital_min, channel.digital_max
+        if least < low or most > high:
+            wide = _INT16 if _INT16[0] <= min(low, least) and max(high, most) <= _INT16[1] else _INT32
+            low, high = min(wide[0], low), max(wide[1], high)
+        # the missing code stays what the feed says, also where it now lies inside the range
+        out.append(replace(channel, digital_min=low, digital_max=high))
+    return tuple(out)
+
+
+def with_identity(chunk: Chunk, names: Mapping[str, str]) -> Chunk:
+    """Rename a chunk's recording by ``[identity] map``."""
+    return replace(chunk, recording=names[chunk.recording]) if chunk.recording in names else chunk
