@@ -160,9 +160,7 @@ class Reached:
         return {"crc": self.samples_crc, "n_windows": self.n_windows, "sums": sums}
 
     @classmethod
-    def resume(
-        cls, coding: SegmentCoding, bank: Bank, qualities: Sequence[Quality], state: Mapping[str, Any]
-    ) -> Self:
+    def resume(cls, coding: SegmentCoding, bank: Bank, qualities: Sequence[Quality], state: Mapping[str, Any]) -> Self:
         """Go on after the blocks that :meth:`state` has counted."""
         own = cls(coding, bank, qualities)
         own._crc, own.n_windows = state["crc"], state["n_windows"]

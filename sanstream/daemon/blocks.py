@@ -83,10 +83,11 @@ class BlockWriter:
         self._start_for = start_for
         self._pool = pool
         self._known: set[tuple[str, ...]] = set()
-        for name in state.recordings:
-            self._known.add((name,))
-        for key in state.streams:
-            self._known.add(key)
+        self.know_all()
+
+    def know_all(self) -> None:
+        """Take all recordings and streams for introduced: a fresh ledger names them."""
+        self._known = {*((name,) for name in self._state.recordings), *self._state.streams}
 
     def forget(self, recording: str) -> None:
         """Introduce a recording again, should it come back."""

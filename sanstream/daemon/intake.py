@@ -10,7 +10,16 @@ from typing import Any, Protocol
 from sanstream.chunk import Chunk, Delivery, Event, stream_name
 from sanstream.daemon.lanes import Lane
 from sanstream.daemon.state import State
-from sanstream.daemon.streams import Misplaced, RecordingState, StreamState, digest, is_in_range, locate, origin_of, take
+from sanstream.daemon.streams import (
+    Misplaced,
+    RecordingState,
+    StreamState,
+    digest,
+    is_in_range,
+    locate,
+    origin_of,
+    take,
+)
 from sanstream.journal import ChunkEntry, Definition, EventEntry, Journal
 from sanstream.modality import modality_of_all
 from sanstream.signal import Channel
@@ -60,6 +69,8 @@ class Intake:
         Larger steps of a device's clock begin a segment.
     clock : callable
         Nanoseconds since 1970.
+    known_recording : callable
+        Returns a recording that the archive has already, or another name for one that cannot grow.
     """
 
     state: State
@@ -69,9 +80,11 @@ class Intake:
     counters: Counters
     tolerance_ns: int
     clock: Callable[[], int]
+    known_recording: Callable[[str], RecordingState | str | None] = lambda name: None
 
     def __post_init__(self) -> None:
         self._definitions: dict[tuple[Any, ...], Definition] = {}
+        self._renamed: dict[str, str] = {}
         self._widened: dict[tuple[Channel, ...], tuple[Channel, ...]] = {}
 
     def accept(self, delivery: Delivery, feed: str) -> None:
@@ -100,7 +113,7 @@ class Intake:
         if numbers is not None and numbers.overlaps(event.number, event.number + 1):
             self.counters.duplicate(feed)
             return
-        self.journal.append_event(event)
+        self.state.event_files.add(self.journal.append_event(event))
         self.state.take_event(event)
         self.state.unwritten.append(event)
         self.counters.event(feed)
@@ -110,6 +123,7 @@ class Intake:
         if isinstance(entry, EventEntry):
             if self.state.take_event(entry.event):
                 self.state.unwritten.append(entry.event)
+                self.state.event_files.add(file)
             return
         definition, chunk = entry.definition, entry.chunk
         stream = self._stream_of(chunk, definition.feed, definition.start_ns, definition.stream)
@@ -126,6 +140,10 @@ class Intake:
         take(stream, definition, chunk, file, self.open_lane, self.clock())
 
     def _accept_chunk(self, chunk: Chunk, feed: str) -> None:
+        if chunk.recording not in self.state.recordings:
+            self._meet(chunk, feed)
+        if chunk.recording in self._renamed:
+            chunk = replace(chunk, recording=self._renamed[chunk.recording])
         stream = self._stream_of(chunk, feed)
         session = stream.sessions.get(chunk.session)
         first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
@@ -177,8 +195,21 @@ class Intake:
                 start = origin_of(chunk) if start_ns is None else start_ns
                 recording = self.state.recordings[chunk.recording] = RecordingState(chunk.recording, start, feed)
             stream = StreamState(recording, name, Fraction(chunk.rate), feed, modality_of_all(chunk.channels))
+            stream.committed = recording.covered.pop(name, stream.committed)
+            stream.end = stream.committed.end
             self.state.streams[chunk.recording, name] = stream
         return stream
+
+    def _meet(self, chunk: Chunk, feed: str) -> None:
+        """Go on with a recording that only the archive knows; choose another name where it cannot grow."""
+        found = self.known_recording(chunk.recording)
+        if isinstance(found, str):
+            self._renamed[chunk.recording] = found
+            if found not in self.state.recordings and not isinstance(self.known_recording(found), str):
+                found = self.known_recording(found)
+        if isinstance(found, RecordingState):
+            found.feed = feed
+            self.state.recordings[found.name] = found
 
     def _define(self, stream: StreamState, chunk: Chunk, base: int, flag: str) -> Definition:
         channels = chunk.channels

@@ -52,6 +52,7 @@ class Buffer:
     held: npt.NDArray[np.bool_]
     n_held: int = 0
     arrival_ns: int = 0
+    newest_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class Block:
     runs : Runs
     arrival_ns : int
         When its first sample came; 0 when none did.
+    newest_ns : int
+        When its last sample came.
     """
 
     lane: Lane
@@ -97,6 +100,7 @@ class Block:
     samples: IntSamples
     runs: Runs
     arrival_ns: int
+    newest_ns: int
 
     @property
     def start(self) -> int:
@@ -106,8 +110,10 @@ class Block:
 
 @dataclass(eq=False)
 class Lane:
-    """A growing segment. Blocks before ``n_ready`` have been handed out, before ``n_committed`` are in the ledger,
-    before ``n_sealed`` in the archive.
+    """A growing segment.
+
+    Blocks before ``n_ready`` have been handed out, before ``n_committed`` are in the ledger, before ``n_sealed`` in the
+    archive.
 
     Parameters
     ----------
@@ -123,6 +129,8 @@ class Lane:
     block_samples : int
     limit : int or None
         Place at which another segment begins.
+    limit_flag : str
+        Why it begins there.
     flags : list of str
         Why it began.
     name : str
@@ -149,6 +157,7 @@ class Lane:
     qualities: tuple[Quality, ...]
     block_samples: int
     limit: int | None = None
+    limit_flag: str = "midnight"
     flags: list[str] = field(default_factory=list)
     name: str = ""
     end: int = -1
@@ -177,6 +186,12 @@ class Lane:
     def open_start(self) -> int:
         """Place of the first sample of the first block that was not handed out."""
         return self.start + self.n_ready * self.block_samples
+
+    def end_soon(self, flag: str) -> None:
+        """Let another segment begin with the next block of which nothing has come yet."""
+        stop = self.start + max(1, -(-(self.end - self.start) // self.block_samples)) * self.block_samples
+        if self.limit is None or stop < self.limit:
+            self.limit, self.limit_flag = stop, flag
 
     def is_over(self, now_ns: int, wait_s: float) -> bool:
         """Tell whether nothing more is to be waited for: its end is set and past, or it has been silent for long."""
@@ -211,6 +226,7 @@ class Lane:
                 buffer = self.buffers[number] = self._buffer()
             if not buffer.n_held:
                 buffer.arrival_ns = arrival_ns
+            buffer.newest_ns = arrival_ns
             held = buffer.held[low:high]
             if buffer.n_held and held.any():
                 free = ~held
@@ -249,7 +265,7 @@ class Lane:
             n = min(size, self.end - self.open_start)
             buffer = self.buffers.pop(self.n_ready, None) or self._buffer()
             runs = Runs(n, () if whole else _holes(buffer.held[:n]))
-            out.append(Block(self, self.n_ready, buffer.samples[:n], runs, buffer.arrival_ns))
+            out.append(Block(self, self.n_ready, buffer.samples[:n], runs, buffer.arrival_ns, buffer.newest_ns))
             self.n_ready += 1
         return out
 
@@ -262,6 +278,7 @@ class Lane:
             for low, high in block.runs.held(0):
                 buffer.held[low:high] = True
             buffer.n_held, buffer.arrival_ns = int(buffer.held.sum()), block.arrival_ns
+            buffer.newest_ns = block.newest_ns
             self.buffers[block.number] = buffer
             self.n_ready = block.number
 

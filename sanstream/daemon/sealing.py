@@ -15,9 +15,11 @@ from sanstream.daemon.sessions import ns_of
 from sanstream.daemon.state import State, forget_sealed, place_of_lane
 from sanstream.daemon.streams import RecordingState, StreamState
 from sanstream.durable import reach
+from sanstream.errors import InputError
 from sanstream.ledger import Ledger
 from sanstream.shard import shard_samples
 
+RETRY_S = 5
 EVENTS_S = 3600
 """Events of a recording that gets no samples are brought to the archive so often."""
 
@@ -59,6 +61,11 @@ class Sealer:
     archive : GrowingArchive
     clock : callable
         Nanoseconds since 1970.
+
+    Attributes
+    ----------
+    refused : dict of str to int
+        Recordings that the archive did not take, and when they are tried again; nothing of them is lost meanwhile.
     """
 
     def __init__(self, state: State, ledger: Ledger, archive: GrowingArchive, clock: Callable[[], int]) -> None:
@@ -67,6 +74,7 @@ class Sealer:
         self._archive = archive
         self._clock = clock
         self._events_ns: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
 
     def run(self, *, most: int, finish: bool = False) -> int:
         """Seal what is due.
@@ -85,8 +93,8 @@ class Sealer:
 
         Raises
         ------
-        InputError
-            When the archive's disk is full; what is there stays as it was.
+        DiskFull
+            When the ledger has no room.
         SyncError
         """
         due: dict[str, list[tuple[StreamState, Lane]]] = defaultdict(list)
@@ -94,13 +102,23 @@ class Sealer:
             if _due_blocks(lane):
                 due[stream.recording.name].append((stream, lane))
         now = self._clock()
-        for name in self._state.events:
-            waits = self._state.events[name] and name not in due and name in self._state.recordings
+        for name, events in self._state.events.items():
+            waits = events and name not in due and name in self._state.recordings
             if waits and (finish or now - self._events_ns.setdefault(name, now) >= EVENTS_S * 10**9):
                 due[name] = []
         done = 0
-        for name in list(due)[:most]:
-            self._seal(self._state.recordings[name], due[name])
+        for name, lanes in due.items():
+            if done >= most:
+                break
+            if now < self.refused.get(name, 0):
+                continue
+            try:
+                self._seal(self._state.recordings[name], lanes)
+            except InputError:
+                # one recording's archive must not hold up the others: try it again later
+                self.refused[name] = now + RETRY_S * 10**9
+                continue
+            self.refused.pop(name, None)
             self._events_ns.pop(name, None)
             done += 1
         return done
@@ -111,6 +129,8 @@ class Sealer:
         self._archive.commit(Growth(recording.name, recording.start_ns, segments=grown, events=events))
         for stream, lane in lanes:
             n = lane.n_sealed + _due_blocks(lane)
+            stop = n * lane.block_samples
+            lane.anchors = [*_knots([a for a in lane.anchors if a[0] < stop], lane), *_from(lane.anchors, stop)]
             self._ledger.append("sealed", {**place_of_lane(stream, lane), "n_blocks": n})
             forget_sealed(stream, lane, n)
         if events:
@@ -180,6 +200,10 @@ def _knots(anchors: Sequence[tuple[int, int, int]], lane: Lane) -> Iterator[tupl
         between.append(anchor)
     if between:
         yield between[-1]
+
+
+def _from(anchors: Sequence[tuple[int, int, int]], stop: int) -> list[tuple[int, int, int]]:
+    return [a for a in anchors if a[0] >= stop]
 
 
 def _on_line(first: tuple[int, int, int], last: tuple[int, int, int], sample: int) -> int:

@@ -46,6 +46,8 @@ class State:
     event_numbers: dict[tuple[str, str], Coverage] = field(default_factory=dict)
     unwritten: list[Event] = field(default_factory=list)
     """Events in the journal that are not in the ledger."""
+    event_files: set[int] = field(default_factory=set)
+    """Journal files that hold those."""
 
     def lanes(self) -> Iterator[tuple[StreamState, Lane]]:
         """Yield every lane with its stream."""
@@ -160,7 +162,7 @@ class State:
         del events[: head["n"]]
 
     def _on_forgotten(self, head: Mapping[str, Any], record: Record) -> None:
-        """A recording was deleted whole."""
+        """Forget a recording that was deleted whole."""
         name = head["recording"]
         self.recordings.pop(name, None)
         self.events.pop(name, None)
@@ -201,6 +203,19 @@ class State:
         for events in self.events.values():
             for event in events:
                 yield event_row(event)
+
+    def replace_places(self, places: Iterator[Any]) -> None:
+        """Take up where :meth:`rows` stands in the fresh ledger; ``places`` come in the order of the rows."""
+        queue = list(places)
+        blocks = iter(self._block_places(queue))
+        for stream in self.streams.values():
+            for lane in stream.lanes:
+                if lane.plan is not None:
+                    lane.places = [(next(blocks), head) for _, head in lane.places]
+
+    def _block_places(self, queue: list[Any]) -> list[Any]:
+        # only blocks have bodies
+        return [place for place in queue if place.length]
 
 
 def commit_block(stream: StreamState, lane: Lane, head: Mapping[str, Any], place: Any) -> None:

@@ -41,11 +41,14 @@ class RecordingState:
     start_ns : int
         Time of place 0 of all its streams.
     feed : str
+    covered : dict of str to Coverage
+        Samples per stream that the archive had before the state folder knew the recording.
     """
 
     name: str
     start_ns: int
     feed: str
+    covered: dict[str, Coverage] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -241,9 +244,7 @@ def take(stream: StreamState, definition: Any, chunk: Chunk, file: int, open_lan
     return late
 
 
-def _lane_for(
-    stream: StreamState, definition: Any, at: int, stop: int, open_lane: OpenLane, now_ns: int
-) -> Lane:
+def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lane: OpenLane, now_ns: int) -> Lane:
     main = stream.main
     if main is None:
         if at >= stream.end or not any(True for _ in stream.lanes):
@@ -284,7 +285,7 @@ def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]
     """Say why a sample at ``at`` begins a new segment; empty when it does not."""
     flags = []
     if main.limit is not None and at >= main.limit:
-        flags.append("midnight")
+        flags.append(main.limit_flag)
     if definition.channels is not main.channels and definition.channels != main.channels:
         flags.append("channels")
     gap = at - main.end
