@@ -9,6 +9,7 @@ from sanstream.cli.banks import banks, train
 from sanstream.cli.exits import main, run
 from sanstream.cli.generate import demo, simulate
 from sanstream.cli.inspect import evaluate, info, records, verify
+from sanstream.cli.live_publish import publish
 from sanstream.cli.store import archive, restore
 
 __all__ = ["main", "root", "run"]
@@ -30,5 +31,5 @@ def root() -> None:
     """
 
 
-for _command in (archive, restore, info, verify, records, evaluate, banks, train, simulate, demo):
+for _command in (archive, restore, info, verify, records, evaluate, banks, train, simulate, demo, publish):
     root.add_command(_command)
