@@ -28,11 +28,11 @@ class Adapting:
 
     def observe(self, stream: StreamState, block: Block, n_bytes: int) -> None:
         """Let the drift watch see a committed block of a stream's main lane."""
-        if self._adaptation is None or block.lane.kind != MAIN or block.lane.plan is None:
+        lane = block.lane
+        if self._adaptation is None or lane.kind != MAIN or lane.plan is None:
             return
         from sanstream.daemon.adaptation import ObservedBlock
 
-        lane = block.lane
         self._adaptation.observe(
             stream.key,
             ObservedBlock(

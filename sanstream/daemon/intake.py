@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 from sanstream.chunk import Chunk, Delivery, Event, stream_name
 from sanstream.daemon.lanes import Lane
+from sanstream.daemon.sessions import Piece, Session
 from sanstream.daemon.state import State
 from sanstream.daemon.streams import (
     Misplaced,
@@ -20,7 +22,8 @@ from sanstream.daemon.streams import (
     origin_of,
     take,
 )
-from sanstream.journal import ChunkEntry, Definition, EventEntry, Journal
+from sanstream.journal import Journal
+from sanstream.journal_records import ChunkEntry, Definition, EventEntry
 from sanstream.modality import modality_of_all
 from sanstream.signal import Channel
 
@@ -44,9 +47,6 @@ class Counters(Protocol):
 
     def event(self, feed: str) -> None:
         """Count an event."""
-
-    def segment(self, cause: str) -> None:
-        """Count a segment that began."""
 
 
 SetAside = Callable[[Chunk, str], None]
@@ -85,7 +85,7 @@ class Intake:
     def __post_init__(self) -> None:
         self._definitions: dict[tuple[Any, ...], Definition] = {}
         self._renamed: dict[str, str] = {}
-        self._widened: dict[tuple[Channel, ...], tuple[Channel, ...]] = {}
+        self._channels = Descriptors()
 
     def accept(self, delivery: Delivery, feed: str) -> None:
         """Journal what a message brought. Nothing is durable before the journal's next sync.
@@ -128,8 +128,6 @@ class Intake:
         definition, chunk = entry.definition, entry.chunk
         stream = self._stream_of(chunk, definition.feed, definition.start_ns, definition.stream)
         session = stream.sessions.get(chunk.session)
-        from sanstream.daemon.sessions import Piece, Session
-
         piece = Piece(chunk.first_sample, definition.base, definition.flag)
         if session is None:
             session = stream.sessions[chunk.session] = Session(chunk.session, [piece])
@@ -212,12 +210,8 @@ class Intake:
             self.state.recordings[found.name] = found
 
     def _define(self, stream: StreamState, chunk: Chunk, base: int, flag: str) -> Definition:
-        channels = chunk.channels
-        wider = self._widened.get(channels)
-        if not is_in_range(chunk, wider or channels):
-            wider = self._widened[channels] = _wide_enough(chunk, wider or channels)
-        channels = wider or channels
-        key = (stream.key, chunk.session, base, flag, channels)
+        channels = self._channels.fitting(chunk)
+        key = (stream.key, chunk.session, base, flag, id(channels))
         found = self._definitions.get(key)
         if found is None:
             if len(self._definitions) > 100_000:
@@ -249,6 +243,27 @@ def _part(chunk: Chunk, low: int, high: int) -> Chunk:
         device += round(skip * 10**9 / chunk.rate)
     samples = chunk.samples[skip : high - chunk.first_sample]
     return replace(chunk, first_sample=low, samples=samples, device_ns=device)
+
+
+class Descriptors:
+    """Channel tuples, one object for equal ones, their ranges widened where samples leave them."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, tuple[tuple[Channel, ...], str]] = {}
+        self._present: dict[str, tuple[Channel, ...]] = {}
+
+    def fitting(self, chunk: Chunk) -> tuple[Channel, ...]:
+        """Return the chunk's channels, with room for all of its samples."""
+        held = self._by_id.get(id(chunk.channels))
+        if held is None:
+            if len(self._by_id) > 50_000:
+                self._by_id.clear()
+            content = json.dumps([c.to_dict() for c in chunk.channels], sort_keys=True)
+            held = self._by_id[id(chunk.channels)] = (chunk.channels, content)  # the object is kept, so its id stays
+        channels = self._present.setdefault(held[1], chunk.channels)
+        if not is_in_range(chunk, channels):
+            channels = self._present[held[1]] = _wide_enough(chunk, channels)
+        return channels
 
 
 def _wide_enough(chunk: Chunk, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:

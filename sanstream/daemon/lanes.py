@@ -187,6 +187,18 @@ class Lane:
         """Place of the first sample of the first block that was not handed out."""
         return self.start + self.n_ready * self.block_samples
 
+    def begin_at(self, start: int) -> None:
+        """Begin earlier; only while no block was handed out."""
+        old, self.buffers = self.buffers, {}
+        before, self.start = self.start, start
+        if self.name == str(before):
+            self.name = str(start)
+        self.fresh_anchors = [(a + before - start, b, c) for a, b, c in self.fresh_anchors]
+        for number, buffer in sorted(old.items()):
+            at = before + number * self.block_samples
+            for low, high in Runs(self.block_samples, _holes(buffer.held)).held(0):
+                self.put(at + low, buffer.samples[low:high], buffer.arrival_ns)
+
     def end_soon(self, flag: str) -> None:
         """Let another segment begin with the next block of which nothing has come yet."""
         stop = self.start + max(1, -(-(self.end - self.start) // self.block_samples)) * self.block_samples

@@ -125,7 +125,7 @@ class State:
         stream, lane = self._lane(head)
         if lane is None or head["number"] != lane.n_committed or lane.plan is None:
             return
-        commit_block(stream, lane, head, record.body_place)
+        commit_block(stream, lane, head, record.place)
 
     def _on_sealed(self, head: Mapping[str, Any], record: Record) -> None:
         stream, lane = self._lane(head)

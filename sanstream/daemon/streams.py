@@ -22,6 +22,8 @@ MAX_LATE_LANES = 4
 _FAR_S = 86_400
 _SHARED_PAST_S = 60
 """A session that a new recording joins within its first minute counts from the session's own start."""
+_SLACK_S = 10
+"""Else messages that come in another order may be so much older than the first."""
 
 OpenLane = Callable[["StreamState", str, int, tuple[Channel, ...], list[str]], Lane]
 """Opens a lane: stream, kind, start, channels, flags."""
@@ -140,8 +142,8 @@ def digest(chunk: Chunk) -> int:
 
 def origin_of(chunk: Chunk) -> int:
     """Return the start of a new recording whose first chunk this is, nanoseconds since 1970."""
-    first = chunk.first_sample if chunk.first_sample <= _SHARED_PAST_S * chunk.rate else 0
-    return start_of(chunk) - ns_of(first, chunk.rate)
+    past = chunk.first_sample if chunk.first_sample <= _SHARED_PAST_S * chunk.rate else int(_SLACK_S * chunk.rate)
+    return start_of(chunk) - ns_of(past, chunk.rate)
 
 
 def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Session, Piece, bool]:
@@ -166,7 +168,7 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Sessio
     Raises
     ------
     Misplaced
-        When the place is before the recording's start, or impossibly far ahead.
+        When the place is impossibly far ahead.
     """
     first, n = chunk.first_sample, chunk.n_samples
     session = stream.sessions.get(chunk.session)
@@ -185,10 +187,8 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Sessio
     elif known and place - stream.end > _FAR_S * stream.rate and not reading.is_anchor:
         raise Misplaced(f"its numbers jump {float((place - stream.end) / stream.rate):.0f} s ahead of its stream")
     place = piece.base + first
-    if place < 0:
-        raise Misplaced("it is from before the recording's start")
-    if place < stream.end and not stream.is_free(place, place + n):
-        # samples of another session stand there: its clock is wrong, or was
+    if place < 0 or (place < stream.end and not stream.is_free(place, place + n)):
+        # before the recording began, or where samples of another session stand: its clock is wrong, or was
         far = (stream.end - place) * 10**9 > tolerance_ns * stream.rate
         piece = Piece(first, stream.end - first, CLOCK_STEP if far or known else "")
     if piece is not session.piece_at(first):
@@ -249,6 +249,8 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
     if main is None:
         if at >= stream.end or not any(True for _ in stream.lanes):
             return _begin(stream, definition, at, [], open_lane)
+    elif _moved_back(stream, main, definition, at):
+        return main
     elif at >= main.open_start:
         flags = _cut(stream, main, definition, at)
         if not flags:
@@ -271,6 +273,18 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
         late[0].closing_ns = now_ns
     stream.others.append(lane)
     return lane
+
+
+def _moved_back(stream: StreamState, main: Lane, definition: Any, at: int) -> bool:
+    """Let a lane of which no block went out begin earlier, for messages that come in another order at its start."""
+    if not main.start - main.block_samples <= at < main.start or main.n_ready or main.plan is not None:
+        return False
+    near = [lane for lane in stream.others if lane.end > at or (lane.limit is not None and lane.limit > at)]
+    fits = definition.channels == main.channels and stream.midnight_after(at) == stream.midnight_after(main.start)
+    if near or not fits or at < stream.committed.end:
+        return False
+    main.begin_at(at)
+    return True
 
 
 def _begin(stream: StreamState, definition: Any, at: int, flags: list[str], open_lane: OpenLane) -> Lane:
