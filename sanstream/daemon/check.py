@@ -7,9 +7,10 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from sanstream.config import Settings, feed_options, secret
+from sanstream.config import FeedSettings, Settings, feed_options, secret
 from sanstream.config_effective import effective
 from sanstream.config_values import write_size
 from sanstream.daemon.http import bind
@@ -49,7 +50,11 @@ def check(settings: Settings) -> Iterator[Finding]:
     if not settings.feeds:
         yield Finding(FAILED, "no feed is configured; give a URL or a [[feed]]")
     for feed in settings.feeds:
-        yield from _tried(f"feed {feed.name}", lambda feed=feed: make_feed(feed_options(settings, feed)).check())
+        yield from _tried(f"feed {feed.name}", partial(_connect, settings, feed))
+
+
+def _connect(settings: Settings, feed: FeedSettings) -> list[str]:
+    return make_feed(feed_options(settings, feed)).check()
 
 
 def report(settings: Settings) -> str:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from sanstream import __version__
 from sanstream.config import HttpSettings, Settings, secret
-from sanstream.config_listen import is_loopback, only_metrics, split_address
+from sanstream.config_listen import check_http, only_metrics, split_address
 from sanstream.daemon.http_guard import METRICS, Rules, guarded
 from sanstream.daemon.state_files import ADDRESS, finite, save_json
 from sanstream.errors import InputError
@@ -166,11 +166,11 @@ class Server:
 
 
 def _rules(http: HttpSettings) -> Rules:
+    # settings that were not read from a file have not been checked
+    check_http(http, "[http]")
     host, _ = split_address(http.listen)
     alone = only_metrics(http)
     token = "" if alone else secret(http.token_env, "[http] token_env")
-    if not alone and not is_loopback(host) and not (token and http.tls_cert):
-        raise InputError("[http] listens beyond loopback without token and TLS", hint="give both")
     hosts = frozenset(h.lower().rstrip(".") for h in (host, *http.hosts))
     return Rules(hosts, token, http.open_metrics, alone)
 

@@ -43,7 +43,7 @@ def host_of(header: str) -> str:
     text = header.strip().lower()
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]")
-        return host if bracket and (not port or port[1:].isdigit()) else ""
+        return host if bracket and (not port or (port[0] == ":" and port[1:].isdigit())) else ""
     host, _, port = text.partition(":")
     return host.rstrip(".") if not port or port.isdigit() else ""
 

@@ -21,23 +21,23 @@ FIELDS = ("feed", "modality", "cause", "count", "seconds", "bytes")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 
 
-class Private(logging.Filter):
-    """Cuts what may name somebody: URLs anywhere, and all text of other libraries, who do not promise anything."""
+def private_text(record: logging.LogRecord) -> str:
+    """Return a record's text without what may name somebody.
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite a record in place; always lets it pass."""
-        if record.name != OWN and not record.name.startswith(OWN + "."):
-            record.msg, record.args = f"a message of {record.name.partition('.')[0]} (its text is not logged)", ()
+    URLs are cut; other libraries' texts too, as they promise nothing; of an exception its type and place stay.
+    """
+    if record.name != OWN and not record.name.startswith(OWN + "."):
+        text = f"a message of {record.name.partition('.')[0]} (its text is not logged)"
+    else:
         try:
             text = record.getMessage()
         except (TypeError, ValueError, KeyError):
             text = "a message that could not be put together"
-        if record.exc_info:
-            text += _where(record)
-        record.exc_info = record.exc_text = record.stack_info = None
-        text = _URL.sub("(URL)", " ".join(text.split()))[:MAX_CHARACTERS]
-        record.msg, record.args = "".join(c if c.isprintable() else "?" for c in text), ()
-        return True
+    if record.exc_info:
+        text += _where(record)
+    text = _URL.sub("(URL)", " ".join(text.split()))[:MAX_CHARACTERS]
+    held = getattr(record, "held", 0)
+    return "".join(c if c.isprintable() else "?" for c in text) + (f" ({held} more like it)" if held else "")
 
 
 def _where(record: logging.LogRecord) -> str:
@@ -81,9 +81,7 @@ class Rarely(logging.Filter):
             if len(self._seen) >= MAX_KEYS:
                 self._seen.clear()
         self._seen[key] = (now, 0)
-        if held:
-            record.msg = f"{record.getMessage()} ({held} more like it)"
-            record.args = ()
+        record.held = held
         return True
 
 
@@ -95,10 +93,10 @@ class Lines(logging.Formatter):
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record that :class:`Private` has been through."""
+        """Write a record."""
         stamp = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         fields = {k: getattr(record, k) for k in FIELDS if isinstance(getattr(record, k, None), str | int | float)}
-        level, text = record.levelname.lower(), record.getMessage()
+        level, text = record.levelname.lower(), private_text(record)
         if self._as_json:
             return json.dumps({"time": stamp, "level": level, "message": text, **fields}, ensure_ascii=False)
         return " ".join([stamp, level, text, *(f"{k}={v}" for k, v in fields.items())])
@@ -108,9 +106,7 @@ def set_up_logs(*, as_json: bool = False, stream: TextIO | None = None) -> loggi
     """Send every log line of the process to stderr and return the handler; a second call replaces the first."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(Lines(as_json=as_json))
-    # repeats are told apart by place before the text is cut
     handler.addFilter(Rarely())
-    handler.addFilter(Private())
     handler.set_name(OWN)
     root = logging.getLogger()
     for old in [h for h in root.handlers if h.get_name() == OWN]:

@@ -56,7 +56,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def save_status(state_dir: Path, status: Mapping[str, Any]) -> None:
     """Write what the daemon says of itself to ``status.json``; for when it no longer answers."""
-    save_json(state_dir / STATUS, status)
+    save_json(state_dir / STATUS, {**status, "pid": os.getpid()})
 
 
 def is_running(pid: object) -> bool:
