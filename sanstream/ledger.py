@@ -1,0 +1,334 @@
+"""The ledger: what is committed but not yet in the archive, as records with a head and, some, a payload."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sanstream.durable import Disk, OpenFile, SyncError, current_disk, usable
+from sanstream.errors import CorruptError, InputError
+from sanstream.log import LEDGER, LogWriter
+from sanstream.log_read import Frame, LogReader, open_reading, read_frame, read_head
+
+RECORD = 1
+_HEAD = struct.Struct("<BI")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record's body is, until the next compaction.
+
+    Parameters
+    ----------
+    offset : int
+        Of the record's frame in the file.
+    length : int
+        Bytes of the body.
+    epoch : int
+        Counts compactions; a place of another epoch is refused.
+    """
+
+    offset: int
+    length: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record; its body is read when asked for.
+
+    Parameters
+    ----------
+    kind : str
+    head : dict
+        JSON values.
+    place : Place
+    """
+
+    kind: str
+    head: dict[str, Any]
+    place: Place
+    _file: OpenFile = field(repr=False, compare=False)
+
+    def body(self) -> bytes:
+        """Read the body, also after a compaction has replaced the file.
+
+        Raises
+        ------
+        CorruptError
+            When it has changed on the disk.
+        """
+        return _read_body(self._file, self.place)
+
+
+class Ledger:
+    """One file, appended to, and replaced whole by a compaction.
+
+    Opening makes what an earlier process left durable and cuts a torn tail off.
+
+    Parameters
+    ----------
+    path : Path
+        Made when missing.
+    disk : Disk, optional
+        Default: the one in use.
+
+    Attributes
+    ----------
+    epoch : int
+        How often it was compacted, from 1.
+    torn_bytes : int
+        What was cut off on opening.
+
+    Raises
+    ------
+    CorruptError
+        When bytes that were safe have changed.
+    UnsupportedError
+        When a newer version wrote it.
+    DiskFull, SyncError
+    InputError
+        When the folder cannot be used.
+    """
+
+    def __init__(self, path: Path, disk: Disk | None = None) -> None:
+        self._path = path
+        self._disk = disk or current_disk()
+        self._partial = path.with_name(f".{path.name}.partial")
+        self._file: OpenFile | None = None
+        self._log: LogWriter | None = None
+        self.epoch = 0
+        self.torn_bytes = 0
+        with usable(path.parent):
+            self._disk.make_folder(path.parent, mode=0o700, site="ledger.parent")
+            self._disk.remove(self._partial)
+            if path.exists():
+                self._open()
+            else:
+                self.compact(())
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the file, with what waits to be written."""
+        return self._writer().size
+
+    def append(self, kind: str, head: dict[str, Any], body: bytes = b"") -> Place:
+        """Take a record; it is durable after the next :meth:`sync`.
+
+        Parameters
+        ----------
+        kind : str
+            At most 255 bytes.
+        head : dict
+            JSON values.
+        body : bytes
+
+        Returns
+        -------
+        Place
+
+        Raises
+        ------
+        DiskFull
+            The record is not taken; all before it are kept, and the ledger stays usable.
+        SyncError
+        """
+        offset = self._writer().append(RECORD, _pack(kind, head, body))
+        return Place(offset, len(body), self.epoch)
+
+    def flush(self) -> None:
+        """Let other processes see what was appended; durable only after :meth:`sync`."""
+        self._writer().flush()
+
+    def sync(self) -> None:
+        """Make everything appended before durable, with one fsync.
+
+        Raises
+        ------
+        DiskFull
+            Nothing is lost: what was appended waits in memory; call again later.
+        SyncError
+            The ledger then takes nothing more: the process must end, and the next one recovers.
+        """
+        self._writer().sync()
+
+    def read_body(self, place: Place) -> bytes:
+        """Read a body that this ledger holds, also one that is not synced yet.
+
+        Raises
+        ------
+        InputError
+            When the place is older than the last compaction.
+        CorruptError
+            When it has changed on the disk.
+        """
+        if place.epoch != self.epoch:
+            raise InputError(f"ledger: a place of epoch {place.epoch}, now is {self.epoch}")
+        if place.offset >= self._writer().written:
+            self._writer().flush()
+        return _read_body(self._opened(), place)
+
+    def records(self) -> Iterator[Record]:
+        """Read all records, oldest first; what is appended meanwhile may be among them.
+
+        Raises
+        ------
+        CorruptError
+        """
+        self._writer().flush()
+        return _records(self._opened(), self.epoch, self._path.name)
+
+    def compact(self, records: Iterable[tuple[str, dict[str, Any], bytes]]) -> list[Place]:
+        """Replace the file by one with these records only, in one step; durable on return.
+
+        Parameters
+        ----------
+        records : iterable of (kind, head, body)
+            May be read from this ledger while it goes on. What is not among them is gone, synced or not.
+
+        Returns
+        -------
+        list of Place
+            Of the records, in order; older places are not valid any more.
+
+        Raises
+        ------
+        DiskFull
+            The old file then stays as it is.
+        SyncError
+        """
+        try:
+            return self._replace(records)
+        except SyncError:
+            if self._log is not None:
+                self._log.give_up()
+            raise
+
+    def close(self) -> None:
+        """Sync, end the file with a mark, and close it."""
+        if self._log is not None:
+            log, self._log, self._file = self._log, None, None
+            log.seal()
+
+    def _open(self) -> None:
+        file = self._disk.open_log(self._path)
+        epoch = read_head(file.handle, LEDGER, self._path.name)
+        if epoch is None:
+            raise CorruptError(f"{self._path.name}: its head is damaged")
+        reader = LogReader(file.handle, epoch)
+        for _ in reader:
+            pass
+        reader.check_end(self._path.name, last=True)
+        self.torn_bytes = self._path.stat().st_size - reader.end
+        if self.torn_bytes:
+            self._disk.truncate(file, reader.end)
+        # a killed process may have left bytes and a name that readers see but no disk holds yet
+        self._disk.sync(file, "ledger.settle")
+        self._disk.sync_folder(self._path.parent, "ledger.folder")
+        self.epoch, self._file = epoch, file
+        self._log = LogWriter(self._disk, file, epoch, reader.end, LEDGER)
+
+    def _replace(self, records: Iterable[tuple[str, dict[str, Any], bytes]]) -> list[Place]:
+        epoch = self.epoch + 1
+        self._disk.remove(self._partial)
+        file = self._disk.create_log(self._partial)
+        try:
+            log = LogWriter(self._disk, file, epoch, 0, LEDGER)
+            places = []
+            for kind, head, body in records:
+                places.append(Place(log.append(RECORD, _pack(kind, head, body)), len(body), epoch))
+            log.sync()
+        except BaseException as error:
+            file.close()
+            if not isinstance(error, SyncError):
+                with suppress(OSError):
+                    self._disk.remove(self._partial)
+            raise
+        self._disk.reach("ledger.written")
+        self._disk.rename(self._partial, self._path)
+        self._disk.sync_folder(self._path.parent, "ledger.folder")
+        self.epoch, self._file, self._log = epoch, file, log
+        self._disk.reach("ledger.replaced")
+        return places
+
+    def _writer(self) -> LogWriter:
+        if self._log is None:
+            raise SyncError("ledger: not usable", "it is closed")
+        return self._log
+
+    def _opened(self) -> OpenFile:
+        if self._file is None:
+            raise SyncError("ledger: not usable", "it is closed")
+        return self._file
+
+
+def read_ledger(path: Path) -> Iterator[Record]:
+    """Read a ledger, also another process's that is written or compacted meanwhile.
+
+    Parameters
+    ----------
+    path : Path
+        None there gives no records.
+
+    Yields
+    ------
+    Record
+        Oldest first.
+
+    Raises
+    ------
+    CorruptError
+        When bytes that were safe have changed. A short tail is no error.
+    UnsupportedError
+        When a newer version wrote it.
+    """
+    try:
+        file = open_reading(path)
+    except FileNotFoundError:
+        return
+    epoch = read_head(file.handle, LEDGER, path.name)
+    if epoch is None:
+        raise CorruptError(f"{path.name}: its head is damaged")
+    yield from _records(file, epoch, path.name)
+
+
+def _records(file: OpenFile, epoch: int, name: str) -> Iterator[Record]:
+    reader = LogReader(file.handle, epoch)
+    for frame in reader:
+        kind, head, start = _unpack(frame, name)
+        yield Record(kind, head, Place(frame.offset, len(frame.body) - start, epoch), file)
+    reader.check_end(name, last=True)
+
+
+def _read_body(file: OpenFile, place: Place) -> bytes:
+    frame = read_frame(file.handle, place.epoch, place.offset, file.path.name)
+    return frame.body[_unpack(frame, file.path.name)[2] :]
+
+
+def _pack(kind: str, head: dict[str, Any], body: bytes) -> bytes:
+    name = kind.encode()
+    text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
+    return b"".join((_HEAD.pack(len(name), len(text)), name, text, body))
+
+
+def _unpack(frame: Frame, name: str) -> tuple[str, dict[str, Any], int]:
+    """Return kind, head and where the body begins."""
+    try:
+        if frame.kind != RECORD:
+            raise ValueError(f"of unknown type {frame.kind}")
+        n_kind, n_head = _HEAD.unpack_from(frame.body)
+        middle = _HEAD.size + n_kind
+        stop = middle + n_head
+        if stop > len(frame.body):
+            raise ValueError("its head is longer than the record")
+        head = json.loads(frame.body[middle:stop])
+        if not isinstance(head, dict):
+            raise ValueError("its head is no JSON object")
+        return frame.body[_HEAD.size : middle].decode(), head, stop
+    except (ValueError, struct.error) as error:
+        raise CorruptError(f"{name}: the record at byte {frame.offset} cannot be read ({error})") from error
