@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sanstream import durable
 from sanstream.archive_objects import PARTIAL
+from sanstream.durable import DiskFull, SyncError, current_disk
 from sanstream.errors import InputError, SanstreamError
 
 POINTS = ("partial_made", "object_written", "recording_written", "before_rename", "renamed", "before_catalog")
@@ -26,49 +28,51 @@ def reach(point: str) -> None:
     """Mark that a write has come to one of :data:`POINTS`."""
     if watcher is not None:
         watcher(point)
+    durable.reach(f"archive.{point}")
 
 
-def write_object(path: Path, data: bytes) -> None:
-    """Write a new file and its folders, and bring its bytes to the disk.
+def write_object(path: Path, data: bytes, *, site: str = "archive.object") -> None:
+    """Write a new file and its folders, and bring its bytes, not yet its name, to the disk in use.
+
+    Parameters
+    ----------
+    path : Path
+    data : bytes
+    site : str
+        Names the fsync for tests that leave one out.
 
     Raises
     ------
-    OSError
+    OSError, DiskFull, SyncError
         When the disk refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    disk = current_disk()
+    disk.make_folder(path.parent)
+    disk.write_new(path, data, site)
     reach("object_written")
 
 
-def replace_object(path: Path, data: bytes) -> None:
-    """Replace a file in one step."""
+def replace_object(path: Path, data: bytes, *, site: str = "archive.replaced") -> None:
+    """Replace a file in one step; durable on return (sites ``site`` and ``site.folder``)."""
     partial = path.with_name(_partial_name(path.name))
     try:
-        write_object(partial, data)
+        write_object(partial, data, site=site)
         reach("before_catalog")
-        os.replace(partial, path)
-        sync_folder(path.parent)
+        current_disk().rename(partial, path)
+        sync_folder(path.parent, site=f"{site}.folder")
     finally:
         partial.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path, *, site: str = "archive.folder") -> None:
     """Bring a folder's entries to the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    current_disk().sync_folder(folder, site)
 
 
-def sync_tree(root: Path) -> None:
+def sync_tree(root: Path, *, site: str = "archive.tree") -> None:
     """Bring the entries of a folder and of all folders below to the disk."""
     for folder, _, _ in os.walk(root, topdown=False):
-        sync_folder(Path(folder))
+        sync_folder(Path(folder), site=site)
 
 
 def make_partial(parent: Path, name: str) -> Path:
@@ -86,7 +90,7 @@ def make_partial(parent: Path, name: str) -> Path:
     Path
     """
     partial = parent / _partial_name(name)
-    partial.mkdir()
+    current_disk().make_folder(partial)
     try:
         reach("partial_made")
     except BaseException:
@@ -121,12 +125,12 @@ def publish(partial: Path, target: Path) -> None:
     sync_tree(partial)
     reach("before_rename")
     try:
-        os.rename(partial, target)
+        current_disk().rename(partial, target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise InputError(f"{target}: another writer made it meanwhile", hint="choose another name") from error
         raise
-    sync_folder(target.parent)
+    sync_folder(target.parent, site="archive.published")
     reach("renamed")
 
 
@@ -151,18 +155,20 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def explained(target: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into one clear line."""
+    """Turn what the operating system refuses into one clear line, for writers that keep nothing after a failure."""
+    full = f"{target}: no space left while writing; nothing was kept"
+    hint = "free some space or choose another disk"
     try:
         yield
+    except DiskFull as error:
+        raise InputError(full, hint=hint) from error
+    except SyncError as error:
+        raise InputError(f"{target}: cannot write ({error.reason}); nothing was kept") from error
     except SanstreamError:
         raise
     except OSError as error:
-        number = error.errno or 0
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise InputError(
-                f"{target}: no space left while writing; nothing was kept",
-                hint="free some space or choose another disk",
-            ) from error
+        if error.errno in durable.FULL:
+            raise InputError(full, hint=hint) from error
         raise InputError(f"{target}: cannot write ({error.strerror or error}); nothing was kept") from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
@@ -17,6 +16,7 @@ from sanstream.archive_manifest import MANIFEST, Manifest, SegmentEntry, StreamE
 from sanstream.archive_parquet import BLOCKS, ParquetWriter
 from sanstream.archive_zarr import ZarrWriter
 from sanstream.bank import Bank
+from sanstream.durable import current_disk
 from sanstream.signal import Annotations
 
 
@@ -101,5 +101,5 @@ class RecordingFolder:
         path = self._folder / key
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
+        current_disk().sync_path(path, "archive.object")
         self._objects[key] = (path.stat().st_size, digest)

@@ -20,22 +20,24 @@ from sanstream.archive_commit import (
     reach,
     remove_partial,
     replace_object,
+    sync_folder,
     sync_tree,
     write_object,
 )
 from sanstream.archive_convert import copy_recording
 from sanstream.archive_encode import EncodeOptions, Progress, encode_recording
 from sanstream.archive_folder import RecordingFolder
-from sanstream.archive_manifest import CATALOG, CONTAINERS, MANIFEST, Manifest, catalog_bytes, read_catalog
+from sanstream.archive_manifest import CATALOG, CONTAINERS, LIVE, MANIFEST, Manifest, catalog_bytes, read_catalog
 from sanstream.archive_objects import local_path
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.bank import Bank
+from sanstream.durable import current_disk
 from sanstream.errors import InputError
 from sanstream.quality import check_requests
 from sanstream.signal import Recording
 
-_RESERVED = ("banks", CATALOG, "zarr.json", MANIFEST)
+_RESERVED = ("banks", CATALOG, "zarr.json", MANIFEST, LIVE)
 
 
 class ArchiveWriter:
@@ -170,7 +172,7 @@ class ArchiveWriter:
         self._check_name(reader.name)
         try:
             with explained(self._target):
-                head = replace(reader.manifest, container=self.container, streams=(), objects={}, banks={})
+                head = replace(reader.manifest, container=self.container, streams=(), objects={}, banks={}, grows=False)
                 with self._folder(head) as folder:
                     manifest = copy_recording(folder, reader)
                 reach("recording_written")
@@ -221,7 +223,8 @@ class ArchiveWriter:
             for bank in sorted((self._partial / "banks").iterdir()):
                 final = self._target / "banks" / bank.name
                 if not final.exists() or final.read_bytes() != bank.read_bytes():
-                    os.replace(bank, final)
+                    current_disk().rename(bank, final)
+            sync_folder(self._target / "banks", site="archive.banks")
             for name in self._manifests:
                 publish(self._partial / name, self._target / name)
             replace_object(self._target / CATALOG, catalog_bytes(self.container, [*self._present, *self._manifests]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,7 +34,8 @@ POINTS = (
 watcher: Callable[[str], None] | None = None
 """Told of every point that is reached; for tests."""
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the operating system says when there is no more space."""
 _reached: Counter[str] = Counter()
 
 
@@ -99,7 +101,7 @@ class Disk:
         try:
             return OpenFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, mode))
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise DiskFull(path.name) from error
             raise
 
@@ -205,7 +207,7 @@ class Disk:
             self.write_new(partial, data, site, mode=mode)
             self.rename(partial, path)
         except (OSError, DiskFull, SyncError):
-            partial.unlink(missing_ok=True)
+            self.remove(partial)
             raise
         self.sync_folder(path.parent, f"{site}.folder")
 
@@ -216,6 +218,11 @@ class Disk:
     def remove(self, path: Path) -> None:
         """Remove a file; one that is not there is no error. It may come back after a power cut."""
         path.unlink(missing_ok=True)
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a folder and all below; one that is not there is no error. It may come back after a power cut."""
+        if path.exists():
+            shutil.rmtree(path)
 
     def reach(self, point: str) -> None:
         """Mark that one of :data:`POINTS` is reached; dies here when ``SANSTREAM_FAULT`` says so."""
@@ -230,7 +237,7 @@ class Disk:
         try:
             path.mkdir(mode=mode, exist_ok=True)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise DiskFull(path.name) from error
             raise
 
@@ -283,7 +290,7 @@ def parse_fault(text: str) -> tuple[str, int] | None:
 
 
 def _refuse(error: OSError, name: str, what: str) -> NoReturn:
-    if error.errno in _FULL:
+    if error.errno in FULL:
         raise DiskFull(name) from error
     raise SyncError(f"{name}: {what}", os.strerror(error.errno or 0)) from error
 

@@ -33,7 +33,7 @@ def root() -> None:
 
 
 for _command in (
-    *(archive, restore, info, verify, records, evaluate, ingest, status, delete, recover),
+    *(archive, restore, info, verify, records, evaluate, ingest, publish, status, delete, recover),
     *(banks, train, simulate, demo),
 ):
     root.add_command(_command)
