@@ -36,8 +36,8 @@ _TABLES = (
     ("[http]", HttpSettings),
     ("[limits]", LimitSettings),
 )
-_OWN = """They stand in the feed's own `[[feed]]` table, or in its URL's query: `sim://ecg?streams=20&speed=10`. Those that share
-a name with a common key stand in the query only.
+_OWN = """They stand in the feed's own `[[feed]]` table, or in its URL's query: `sim://ecg?streams=20&speed=10`.
+Those that share a name with a common key stand in the query only.
 """
 _COLUMNS = "| key | default | allowed | |\n|---|---|---|---|"
 

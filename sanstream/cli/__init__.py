@@ -10,6 +10,7 @@ from sanstream.cli.exits import main, run
 from sanstream.cli.generate import demo, simulate
 from sanstream.cli.inspect import evaluate, info, records, verify
 from sanstream.cli.live import delete, ingest, recover
+from sanstream.cli.live_publish import publish
 from sanstream.cli.live_status import status
 from sanstream.cli.store import archive, restore
 
