@@ -31,7 +31,7 @@ class Adapting:
 
     @classmethod
     def for_settings(cls, settings: Settings, disk: Disk) -> Self:
-        """Return one with the adaptation that the settings ask for; without the daemon's clock it runs on time.time_ns."""
+        """Return one with the adaptation that the settings ask for."""
         if settings.retrain.mode == "off":
             return cls(None)
         from sanstream.daemon.adaptation import Adaptation

@@ -63,7 +63,7 @@ def delete(
     if state_dir is None or not read_version(state_dir):
         grown = GrowingArchive(root)
         return _from_archive(grown, recording, start, until, dry_run=dry_run)
-    settings = remembered_settings(state_dir, archive)
+    settings = _with_reservoir(remembered_settings(state_dir, archive))
     disk = Disk()
     with Home(state_dir, disk):
         engine = Engine(
