@@ -118,11 +118,12 @@ def relative_loss(residual, live):
 
 
 @entry
-def pursue(x, inner, kernels, table, inverse, limit, patience, price, live, chosen, amplitude):
+def pursue(x, inner, kernels, table, inverse, limit, patience, price, live, chosen, amplitude, still):
     """Pursue one window; returns (atoms of the best fit, its RL).
 
     ``x`` (C, n) and ``inner`` (C, q, n) are consumed; ``chosen`` (2, limit) receives kernel and first
     tap, ``amplitude`` (C, limit) the amplitudes of the best fit. ``patience`` 0 takes ``limit`` atoms.
+    An amplitude that moves by less than ``still`` times the new atom's is not redrawn.
     """
     channels, n = x.shape
     left = (kernels.shape[2] - 1) // 2
@@ -152,7 +153,7 @@ def pursue(x, inner, kernels, table, inverse, limit, patience, price, live, chos
             moves(factor[c], count, fit, change)
             for a in range(count + 1):
                 now[c, a] += change[a] * scale[c, a]
-                if abs(change[a]) > 1e-9 * abs(fit):
+                if abs(change[a]) > still * abs(fit):
                     redraw(x, inner, kernels, table, c, chosen[0, a], chosen[1, a], change[a] * scale[c, a])
         rl = relative_loss(x, live)
         phi = np.hypot((count + 1) * price, rl)
@@ -164,3 +165,36 @@ def pursue(x, inner, kernels, table, inverse, limit, patience, price, live, chos
         elif count + 1 - kept >= patience:
             break
     return kept, best_rl
+
+
+@entry
+def flithos_of(windows, kernels, table, inverse, limit, patience, still, phi, count):
+    """Give phi (B,) and atoms (B,) of windows (B, n) of one channel, each by :func:`pursue`; rows are consumed.
+
+    ``kernels`` (q, 1, m) float64, ``table`` (1, q, q, 2 m - 1), ``inverse`` (1, q, n). A constant window has phi 0.
+    """
+    n = windows.shape[1]
+    q, _, m = kernels.shape
+    left = (m - 1) // 2
+    inner = np.zeros((1, q, n))
+    x = np.zeros((1, n))
+    chosen = np.zeros((2, limit), np.int64)
+    amplitude = np.zeros((1, limit))
+    for b in range(len(windows)):
+        x[0] = windows[b] - windows[b].mean()
+        scale = np.abs(x).mean()
+        if scale <= 1e-6 * np.abs(windows[b]).max():
+            phi[b] = 0.0
+            count[b] = 0
+            continue
+        x /= scale
+        for k in range(q):
+            for t in range(n):
+                first = t - left
+                total = 0.0
+                for s in range(max(0, first), min(n, first + m)):
+                    total += kernels[k, 0, s - first] * x[0, s]
+                inner[0, k, t] = total if inverse[0, k, t] > 0 else 0.0
+        kept, rl = pursue(x, inner, kernels, table, inverse, limit, patience, 2.0 / n, 1, chosen, amplitude, still)
+        phi[b] = np.hypot(2.0 * kept / n, rl)
+        count[b] = kept

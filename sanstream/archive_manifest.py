@@ -17,7 +17,12 @@ from sanstream.signal import Channel
 FORMAT_VERSION = 0
 MANIFEST = "manifest.json"
 CATALOG = "catalog.json"
+LIVE = "live.json"
 CONTAINERS = ("zarr", "parquet")
+LATE = "late"
+"""Flag of a segment that came after its time: it may overlap others, and fills only what they lack."""
+RAW = "raw"
+"""Flag of a segment of a daemon's journal, which no manifest on a disk has: it is not coded yet and has no blocks."""
 FIGURES = ("prdn_mean", "prdn_max", "rmse_adu", "max_error_adu", "phi_mean")
 _HEAD = b'{"sha256":"'
 
@@ -45,6 +50,13 @@ class SegmentEntry:
         CRC32C of the decoded samples, int32, little-endian, time first.
     has_delta : bool
         Whether the coding lacks a delta that the container holds.
+    flags : tuple of str
+        Why a live segment began: ``"late"``, ``"clock_step"``, ``"session"``, ``"channels"``, ``"bank"``,
+        ``"midnight"``, ``"gap"``, ``"size"``.
+    clock : tuple of (int, int or None, int)
+        Anchors of a live segment: sample of the segment, device's and our clock at it, nanoseconds since 1970 (UTC).
+    committed_ns : int
+        When a live segment last grew, nanoseconds since 1970 (UTC); 0 for others.
     """
 
     name: str
@@ -59,6 +71,14 @@ class SegmentEntry:
     reached: tuple[tuple[float, ...], ...] = ()
     samples_crc: int = 0
     has_delta: bool = False
+    flags: tuple[str, ...] = ()
+    clock: tuple[tuple[int, int | None, int], ...] = ()
+    committed_ns: int = 0
+
+    @property
+    def late(self) -> bool:
+        """Whether it came after its time, and fills only what other segments lack."""
+        return LATE in self.flags
 
     @property
     def n_blocks(self) -> int:
@@ -88,6 +108,9 @@ class SegmentEntry:
             "reached": _once(self.reached),
             "samples_crc": self.samples_crc,
             **({"has_delta": True} if self.has_delta else {}),
+            **({"flags": list(self.flags)} if self.flags else {}),
+            **({"clock": [list(a) for a in self.clock]} if self.clock else {}),
+            **({"committed_ns": self.committed_ns} if self.committed_ns else {}),
         }
 
     @classmethod
@@ -108,6 +131,9 @@ class SegmentEntry:
             reached=tuple(tuple(r) for r in _each(data["reached"], n)),
             samples_crc=data["samples_crc"],
             has_delta=data.get("has_delta", False),
+            flags=tuple(data.get("flags", ())),
+            clock=tuple((int(s), None if d is None else int(d), int(a)) for s, d, a in data.get("clock", ())),
+            committed_ns=int(data.get("committed_ns", 0)),
         )
 
 
@@ -138,6 +164,8 @@ class Manifest:
         Size and SHA-256 of every other object of the recording, by key below its folder.
     banks : mapping of str to int
         Size of every bank in use, by its SHA-256.
+    grows : bool
+        Whether a daemon wrote it, segment by segment.
     """
 
     name: str
@@ -150,6 +178,7 @@ class Manifest:
     annotations: tuple[str, ...] = ()
     objects: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     banks: Mapping[str, int] = field(default_factory=dict)
+    grows: bool = False
 
     def to_bytes(self) -> bytes:
         """Return the manifest's file."""
@@ -175,6 +204,7 @@ class Manifest:
                 "annotations": list(self.annotations),
                 "objects": {k: list(v) for k, v in sorted(self.objects.items())},
                 "banks": dict(sorted(self.banks.items())),
+                **({"grows": True} if self.grows else {}),
             }
         )
 
@@ -211,6 +241,7 @@ class Manifest:
                 annotations=tuple(values["annotations"]),
                 objects={k: (int(v[0]), str(v[1])) for k, v in values["objects"].items()},
                 banks=values["banks"],
+                grows=values.get("grows", False),
             )
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise CorruptError(f"{where}: not a manifest ({error!r})") from error

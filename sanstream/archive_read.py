@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sanstream.archive_layers import fill, layered, present
 from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_parquet import ParquetReader
 from sanstream.archive_zarr import ZarrReader, missing_codes
@@ -38,6 +39,8 @@ class StreamReader:
         Length of the grid.
     channels : tuple of Channel
         Every channel of any segment, in order of first appearance.
+    layered : bool
+        Whether segments overlap: those that came late fill what others lack.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class StreamReader:
         self.name = entry.name
         self.rate = entry.rate
         self.n_samples = entry.n_samples
+        self.layered = layered(entry.segments)
         found: dict[str, Channel] = {}
         for segment in entry.segments:
             for channel in segment.channels:
@@ -97,17 +101,23 @@ class StreamReader:
         wanted = self.pick(channels)
         labels = [self.channels[i].label for i in wanted]
         out = self._empty(stop - first, wanted, physical)
+        held = np.zeros(out.shape if self.layered else (0, len(wanted)), bool)
         for segment in self.segments_between(first, stop):
             low, high = max(first, segment.start_sample), min(stop, segment.stop_sample)
             own = {c.label: i for i, c in enumerate(segment.channels)}
             pairs = [(column, own[label]) for column, label in enumerate(labels) if label in own]
-            if not pairs:
+            rows = slice(low - first, high - first)
+            if not pairs or (self.layered and held[rows, [column for column, _ in pairs]].all()):
                 continue
             places = [place for _, place in pairs]
             got = self.read_segment(segment, low - segment.start_sample, high - segment.start_sample, places)
             for k, (column, place) in enumerate(pairs):
-                values = segment.channels[place].physical(got[:, k]) if physical else got[:, k]
-                out[low - first : high - first, column] = values
+                channel = segment.channels[place]
+                values = channel.physical(got[:, k]) if physical else got[:, k]
+                if self.layered:
+                    fill(out[rows, column], held[rows, column], values, present(got[:, k], channel.missing))
+                else:
+                    out[rows, column] = values
         return out
 
     def records(self, t0: When = None, t1: When = None) -> pa.Table:
@@ -180,7 +190,7 @@ class StreamReader:
         return picked
 
     def segments_between(self, first: int, stop: int) -> Iterator[SegmentEntry]:
-        """Yield the segments with samples in ``[first, stop)``."""
+        """Yield the segments with samples in ``[first, stop)``: by place, and after them those that came late."""
         for segment in self.entry.segments:
             if segment.start_sample < stop and first < segment.stop_sample:
                 yield segment

@@ -11,6 +11,8 @@ from types import MappingProxyType
 import numpy as np
 
 from sanstream.archive_annotations import unpack_annotations
+from sanstream.archive_grow_events import join_events, part_keys
+from sanstream.archive_layers import Layers
 from sanstream.archive_manifest import Manifest
 from sanstream.archive_objects import Objects, read_checked
 from sanstream.archive_parquet import ParquetReader
@@ -28,10 +30,13 @@ class RecordingReader:
     name, start_ns, timezone, source_format, attributes
         As in :class:`~sanstream.signal.Recording`.
     streams : mapping of str to StreamReader
+    stored : Manifest or None
+        The archive's own manifest of it; None where a daemon has sealed nothing yet.
     """
 
     def __init__(self, manifest: Manifest, objects: Objects, find_bank: BankFinder) -> None:
         self.manifest = manifest
+        self.stored: Manifest | None = manifest
         self._objects = objects
         kind = ZarrReader if manifest.container == "zarr" else ParquetReader
         self._container: ZarrReader | ParquetReader = kind(objects, manifest)
@@ -57,9 +62,13 @@ class RecordingReader:
             When a file of theirs is missing or has changed.
         """
         sets = []
+        held = self.manifest.objects
         for name in self.manifest.annotations:
-            data = read_checked(self._objects, self.name, f"annotations/{name}.parquet", self.manifest.objects)
-            sets.append(unpack_annotations(data, name))
+            whole = f"annotations/{name}.parquet"
+            parts = part_keys(held, name)
+            keys = [whole] if whole in held or not parts else parts
+            found = [unpack_annotations(read_checked(self._objects, self.name, key, held), name) for key in keys]
+            sets.append(found[0] if keys == [whole] else join_events(found))
         return tuple(sets)
 
     def read(self, t0: When = None, t1: When = None) -> Recording:
@@ -73,10 +82,12 @@ class RecordingReader:
         Returns
         -------
         Recording
-            Start, sample places and annotation times count from ``t0``; annotations outside are left out.
+            Start, sample places and annotation times count from ``t0``; annotations outside are left out. Without
+            ``t0``, a recording whose first segments a daemon has dropped begins with the first that is left.
         """
-        whole = t0 is None and t1 is None
-        start, stop = (Fraction(0), None) if whole else self._seconds(t0, t1)
+        kept = self._kept_from()
+        whole = t0 is None and t1 is None and not kept
+        start, stop = (Fraction(0), None) if whole else self._seconds(kept if t0 is None else t0, t1)
         streams = tuple(
             _read_stream(
                 reader, math.ceil(start * reader.rate), None if stop is None else math.ceil(stop * reader.rate)
@@ -103,6 +114,13 @@ class RecordingReader:
         if isinstance(self._container, ParquetReader):
             self._container.close()
 
+    def _kept_from(self) -> Fraction | None:
+        """Return the place in seconds of the first segment that retention has left; None where it has dropped none."""
+        starts = [
+            Fraction(min(g.start_sample for g in s.segments)) / s.rate for s in self.manifest.streams if s.segments
+        ]
+        return min(starts) or None if self.manifest.grows and starts else None
+
     def _seconds(self, t0: When, t1: When) -> tuple[Fraction, Fraction | None]:
         clock = next(iter(self.streams.values()), None)
         if clock is None:
@@ -115,13 +133,17 @@ class RecordingReader:
 def _read_stream(reader: StreamReader, first: int, stop: int | None) -> Stream:
     first = min(first, reader.n_samples)
     stop = reader.n_samples if stop is None else max(first, min(stop, reader.n_samples))
-    segments = []
+    segments, layers = [], Layers()
     for entry in reader.entry.segments:
         low, high = max(first, entry.start_sample), min(stop, entry.stop_sample)
         if low < high or (entry.n_samples == 0 and first == 0):
             samples = reader.read_segment(entry, low - entry.start_sample, high - entry.start_sample)
-            segments.append(Segment(low - first, entry.channels, samples))
-    return Stream(reader.name, reader.rate, tuple(segments), stop - first)
+            segment = Segment(low - first, entry.channels, samples)
+            if reader.layered:
+                layers.add(segment)
+            else:
+                segments.append(segment)
+    return Stream(reader.name, reader.rate, layers.segments() or tuple(segments), stop - first)
 
 
 def _cut_annotations(annotations: Annotations, start: Fraction, stop: Fraction | None, rate: Fraction) -> Annotations:

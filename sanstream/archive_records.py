@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from sanstream.archive_manifest import Manifest, SegmentEntry
+from sanstream.archive_layers import held_before
+from sanstream.archive_manifest import RAW, Manifest, SegmentEntry
 from sanstream.decode import read_records
 
 if TYPE_CHECKING:
@@ -40,25 +42,42 @@ def read_records_table(reader: StreamReader, manifest: Manifest, first: int, sto
     """
     batches = []
     for segment in reader.segments_between(first, stop):
+        if RAW in segment.flags:
+            continue
         step = segment.coding.block_samples
         # a fiducial point may lie in the block after the one that holds its activation, or before
         low = max(0, (first - segment.start_sample) // step - 1)
         high = min(segment.n_blocks, -(-(stop - segment.start_sample) // step) + 1)
+        begin, end = max(first, segment.start_sample - step), min(stop, segment.stop_sample + step)
+        held = held_before(reader, segment, begin, end) if reader.layered else np.zeros(0, bool)
         for number, payload in enumerate(reader.blocks(segment, low, high), start=low):
-            batch = _block(reader, manifest, segment, number, payload, first, stop)
+            batch = _block(reader, manifest, segment, number, payload, first, stop, (begin, held))
             if batch is not None:
                 batches.append(batch)
-    return pa.Table.from_batches(batches, schema=SCHEMA)
+    table = pa.Table.from_batches(batches, schema=SCHEMA)
+    return table.sort_by("fiducial_time_ns") if reader.layered else table
 
 
 def _block(
-    reader: StreamReader, manifest: Manifest, segment: SegmentEntry, number: int, payload: bytes, first: int, stop: int
+    reader: StreamReader,
+    manifest: Manifest,
+    segment: SegmentEntry,
+    number: int,
+    payload: bytes,
+    first: int,
+    stop: int,
+    before: tuple[int, npt.NDArray[np.bool_]],
 ) -> pa.RecordBatch | None:
+    """Read the activations of one block, but those where the segments before it have samples already."""
     coding = reader.coding(segment)
     records = read_records(payload, number, coding, reader.bank(segment))
     origin = segment.start_sample + number * coding.block_samples
     fiducial = np.asarray(records.fiducial, dtype=np.int64) + origin
-    held = np.flatnonzero((fiducial >= first) & (fiducial < stop))
+    inside = (fiducial >= first) & (fiducial < stop)
+    at = fiducial - before[0]
+    known = (at >= 0) & (at < len(before[1]))
+    inside[known] &= ~before[1][at[known]]
+    held = np.flatnonzero(inside)
     if not len(held):
         return None
     n = len(held)

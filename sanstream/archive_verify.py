@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import google_crc32c
 import numpy as np
 
-from sanstream.archive_manifest import CATALOG, FIGURES, MANIFEST, Manifest, SegmentEntry, is_sealed, read_catalog
+from sanstream.archive_manifest import CATALOG, FIGURES, LIVE, MANIFEST, Manifest, SegmentEntry, is_sealed, read_catalog
 from sanstream.archive_objects import Objects
+from sanstream.archive_pending import is_ahead, is_growing_key
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_zarr import ROOT_GROUP
@@ -20,6 +21,7 @@ from sanstream.errors import BankError, SanstreamError, UnsupportedError
 
 # the figures of blocks stand on a log scale, rounded up; those of the manifest have four digits
 _ROUNDING = 1.001
+_FINISH = "run: sanstream recover STATE_DIR --to ARCHIVE"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
     present = set(objects.keys())
     here = sorted(k.partition("/")[0] for k in present if k.count("/") == 1 and k.endswith(f"/{MANIFEST}"))
     known = {CATALOG, "zarr.json"} if container != "parquet" else {CATALOG}
+    live = objects.exists(LIVE)
+    known.update({LIVE} if live else ())
     banks: dict[str, int] = {}
     for name in dict.fromkeys([*names, *here]):
         known.add(f"{name}/{MANIFEST}")
@@ -79,7 +83,11 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
             )
         banks.update(manifest.banks)
         known.update(f"{name}/{key}" for key in manifest.objects)
-        problems += _objects(objects, manifest, name)
+        wrong = list(_objects(objects, manifest, name))
+        if wrong and manifest.grows:
+            manifest, wrong = _again(objects, name, live)
+            known.update(f"{name}/{key}" for key in manifest.objects)
+        problems += wrong
         if deep:
             problems += _decoded(objects, manifest)
     known.update(f"banks/{bank}.sanbank" for bank in banks)
@@ -87,7 +95,11 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
     # without a sound manifest no one can say which banks are in use
     if any(p.path.endswith(f"/{MANIFEST}") for p in problems) or not names:
         known.update(k for k in present if k.startswith("banks/"))
-    problems += [Problem(key, "no manifest names it") for key in sorted(present - known) if not _spare(objects, key)]
+    problems += [
+        Problem(key, "no manifest names it")
+        for key in sorted(present - known)
+        if not _spare(objects, key) and not (live and is_growing_key(key.partition("/")[2]))
+    ]
     return problems
 
 
@@ -108,6 +120,18 @@ def _catalog(objects: Objects, problems: list[Problem]) -> tuple[str, list[str]]
 def _objects(objects: Objects, manifest: Manifest, name: str) -> Iterator[Problem]:
     for key, (size, digest) in manifest.objects.items():
         yield from _object(objects, f"{name}/{key}", size, digest)
+
+
+def _again(objects: Objects, name: str, live: bool) -> tuple[Manifest, list[Problem]]:
+    """Look again at a growing recording: its daemon may have committed meanwhile, or may be about to."""
+    manifest = Manifest.from_bytes(objects.read(f"{name}/{MANIFEST}"), MANIFEST)
+    wrong = []
+    for problem in _objects(objects, manifest, name):
+        if not is_ahead(objects, manifest, problem.path):
+            wrong.append(problem)
+        elif not live:
+            wrong.append(Problem(problem.path, f"is ahead of {MANIFEST}: a commit was cut off; {_FINISH}"))
+    return manifest, wrong
 
 
 def _banks(objects: Objects, banks: dict[str, int]) -> Iterator[Problem]:

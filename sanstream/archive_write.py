@@ -27,7 +27,7 @@ from sanstream.archive_commit import (
 from sanstream.archive_convert import copy_recording
 from sanstream.archive_encode import EncodeOptions, Progress, encode_recording
 from sanstream.archive_folder import RecordingFolder
-from sanstream.archive_manifest import CATALOG, CONTAINERS, MANIFEST, Manifest, catalog_bytes, read_catalog
+from sanstream.archive_manifest import CATALOG, CONTAINERS, LIVE, MANIFEST, Manifest, catalog_bytes, read_catalog
 from sanstream.archive_objects import local_path
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_zarr import ROOT_GROUP
@@ -37,7 +37,7 @@ from sanstream.errors import InputError
 from sanstream.quality import check_requests
 from sanstream.signal import Recording
 
-_RESERVED = ("banks", CATALOG, "zarr.json", MANIFEST)
+_RESERVED = ("banks", CATALOG, "zarr.json", MANIFEST, LIVE)
 
 
 class ArchiveWriter:
@@ -172,7 +172,7 @@ class ArchiveWriter:
         self._check_name(reader.name)
         try:
             with explained(self._target):
-                head = replace(reader.manifest, container=self.container, streams=(), objects={}, banks={})
+                head = replace(reader.manifest, container=self.container, streams=(), objects={}, banks={}, grows=False)
                 with self._folder(head) as folder:
                     manifest = copy_recording(folder, reader)
                 reach("recording_written")

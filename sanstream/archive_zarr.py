@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -19,8 +18,8 @@ from sanstream.errors import CorruptError
 from sanstream.shard import ShardTable, pack_shard, read_table, table_bound
 
 ROOT_GROUP = b'{"zarr_format":3,"node_type":"group","attributes":{"sanstream":"see catalog.json"}}'
-_GROUP = b'{"zarr_format":3,"node_type":"group"}'
-_META = "zarr.json"
+GROUP = b'{"zarr_format":3,"node_type":"group"}'
+META = "zarr.json"
 
 
 def array_type(coding: SegmentCoding) -> tuple[str, int]:
@@ -97,22 +96,28 @@ class ZarrWriter:
             )
             self._put(f"{stream}/{entry.name}/c/{first // per_shard}/0", data)
             coded += len(data)
-        meta = _array_meta(entry, bank.data if self._self_contained else b"")
-        self._put(f"{stream}/{entry.name}/{_META}", compact_json(meta))
+        meta = array_meta(entry, bank.data if self._self_contained else b"")
+        self._put(f"{stream}/{entry.name}/{META}", meta)
         return coded
 
     def finish(self, head: Manifest, streams: tuple[StreamEntry, ...]) -> None:
         """Write the groups."""
         for stream in streams:
-            self._put(f"{stream.name}/{_META}", _GROUP)
-        attributes = {k: getattr(head, k) for k in ("start_ns", "timezone", "source_format")}
-        self._put(_META, compact_json({"zarr_format": 3, "node_type": "group", "attributes": attributes}))
+            self._put(f"{stream.name}/{META}", GROUP)
+        self._put(META, recording_group(head))
 
     def close(self) -> None:
         """Do nothing: every object is whole when it is put."""
 
 
-def _array_meta(entry: SegmentEntry, inline_bank: bytes) -> dict[str, Any]:
+def recording_group(head: Manifest) -> bytes:
+    """Return the ``zarr.json`` of a recording's group."""
+    attributes = {k: getattr(head, k) for k in ("start_ns", "timezone", "source_format")}
+    return compact_json({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+
+
+def array_meta(entry: SegmentEntry, inline_bank: bytes = b"") -> bytes:
+    """Return the ``zarr.json`` of a segment's array, with the whole bank where it is given."""
     channels, coding = entry.channels, entry.coding
     data_type, fill = array_type(coding)
     configuration = coding.to_dict()
@@ -120,7 +125,7 @@ def _array_meta(entry: SegmentEntry, inline_bank: bytes) -> dict[str, Any]:
         data = base64.b64encode(inline_bank).decode()
         configuration["bank"] = {**configuration["bank"], "data": data}
     units = [c.unit for c in channels]
-    return {
+    meta = {
         "zarr_format": 3,
         "node_type": "array",
         "shape": [entry.n_samples, len(channels)],
@@ -141,6 +146,7 @@ def _array_meta(entry: SegmentEntry, inline_bank: bytes) -> dict[str, Any]:
             "baseline": [c.baseline for c in channels],
         },
     }
+    return compact_json(meta)
 
 
 class ZarrReader:
@@ -162,7 +168,7 @@ class ZarrReader:
         """Return the segment's coding with its bank delta, which only the array's own metadata holds."""
         if not entry.has_delta:
             return entry.coding
-        key = f"{stream}/{entry.name}/{_META}"
+        key = f"{stream}/{entry.name}/{META}"
         if key in self._codings:
             return self._codings[key]
         data = read_checked(self._objects, self._manifest.name, key, self._manifest.objects)

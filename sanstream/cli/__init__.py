@@ -9,6 +9,9 @@ from sanstream.cli.banks import banks, train
 from sanstream.cli.exits import main, run
 from sanstream.cli.generate import demo, simulate
 from sanstream.cli.inspect import evaluate, info, records, verify
+from sanstream.cli.live import delete, ingest, recover
+from sanstream.cli.live_publish import publish
+from sanstream.cli.live_status import status
 from sanstream.cli.store import archive, restore
 
 __all__ = ["main", "root", "run"]
@@ -30,5 +33,8 @@ def root() -> None:
     """
 
 
-for _command in (archive, restore, info, verify, records, evaluate, banks, train, simulate, demo):
+for _command in (
+    *(archive, restore, info, verify, records, evaluate, ingest, publish, status, delete, recover),
+    *(banks, train, simulate, demo),
+):
     root.add_command(_command)

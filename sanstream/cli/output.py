@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,14 +37,16 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "inf"
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print an aligned table: words to the left, numbers to the right."""
+def print_table(
+    head: Sequence[str], rows: Sequence[Sequence[object]], *, styles: Sequence[Mapping[str, Any]] | None = None
+) -> None:
+    """Print an aligned table: words to the left, numbers to the right; ``styles`` colour rows on a terminal."""
     cells = [list(head), *[[str(c) for c in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     right = [bool(rows) and all(_is_number(row[i]) for row in cells[1:]) for i in range(len(head))]
-    for row in cells:
+    for row, style in zip(cells, [{}, *(styles or [{}] * len(rows))], strict=True):
         line = "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
-        click.echo(line.rstrip())
+        click.echo(click.style(line.rstrip(), **style) if style else line.rstrip())
 
 
 def _is_number(cell: str) -> bool:

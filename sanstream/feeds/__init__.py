@@ -118,7 +118,7 @@ def feed_class(url: str) -> Any:
     InputError
         When no feed has its scheme, or the library that it needs is not installed.
     """
-    scheme = urlsplit(url).scheme or url.partition(":")[0]
+    scheme = urlsplit(url).scheme or "file"
     found = [e for e in entry_points(group="sanstream.feeds") if e.name == scheme.removesuffix("s") or e.name == scheme]
     if not found:
         near = get_close_matches(scheme, schemes(), 1)
@@ -153,7 +153,8 @@ def make_feed(options: FeedOptions) -> Feed:
                 hint=f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(made.OPTIONS) or 'none'}",
             )
         kind = made.OPTIONS[key][0]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        fits = isinstance(value, (int, float) if kind is float else kind)
+        if not fits or (isinstance(value, bool) and kind is not bool):
             raise InputError(f"feed {options.name!r}: {key} = {value!r}, expected {kind.__name__}")
     feed: Feed = made(options)
     return feed

@@ -10,6 +10,8 @@ from sanstream._loops_pursuit import pursue
 from sanstream.san.correlation import cross_correlation
 from sanstream.san.selection import Activations
 
+_STILL = 1e-9
+
 
 def pursue_compiled(
     x: Tensor, kernels: Tensor, inverse: Tensor, limit: int, patience: int | None
@@ -49,7 +51,9 @@ def pursue_compiled(
     for b in range(batch):
         chosen, amplitude = np.zeros((2, max(limit, 1)), np.int64), np.zeros((channels, max(limit, 1)))
         residual = x[b].to(torch.float64).numpy().copy()
-        count, rl = pursue(residual, inner[b], *shared, limit, patience or 0, price, max(live[b], 1), chosen, amplitude)
+        count, rl = pursue(
+            residual, inner[b], *shared, limit, patience or 0, price, max(live[b], 1), chosen, amplitude, _STILL
+        )
         losses.append(rl)
         parts.append((np.full(count, b), chosen[0, :count], chosen[1, :count], amplitude[:, :count].T))
     window, kernel, index, height = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -1,0 +1,287 @@
+"""An archive that a daemon grows: whole shards in, whole segments out, and never a manifest that says too much."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from sanstream.archive_commit import explained
+from sanstream.archive_grow_folder import GrowingFolder, locked_patiently
+from sanstream.archive_grow_heal import open_folder, stray_keys
+from sanstream.archive_grow_parts import Changes, add_events, add_segment, drop_events, drop_segments
+from sanstream.archive_manifest import CATALOG, MANIFEST, Manifest, SegmentEntry, catalog_bytes, read_catalog
+from sanstream.archive_objects import local_path
+from sanstream.bank import Bank
+from sanstream.chunk import Event, check_name
+from sanstream.errors import InputError, UnsupportedError
+
+_HELD_OBJECTS = 50_000
+"""Objects that the manifests kept in memory may name: some 20 MiB."""
+
+
+@dataclass(frozen=True)
+class GrownSegment:
+    """What a segment gains.
+
+    Parameters
+    ----------
+    stream : str
+    rate : Fraction
+        Samples per second.
+    entry : SegmentEntry
+        As it is after this growth; ``coded_bytes`` and ``has_delta`` are set by :meth:`GrowingArchive.commit`,
+        and so is a ``committed_ns`` of 0.
+    bank : Bank
+    first_block : int
+        Number of the first of ``blocks``: a multiple of the blocks of a shard.
+    blocks : tuple of bytes
+        Whole shards; the last may be short only when the segment is finished.
+    """
+
+    stream: str
+    rate: Fraction
+    entry: SegmentEntry
+    bank: Bank
+    first_block: int
+    blocks: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What one recording gains in one commit.
+
+    Parameters
+    ----------
+    recording : str
+    start_ns : int
+        Time of the recording's sample 0, nanoseconds since 1970 (UTC); the same at every commit.
+    timezone : str
+    attributes : mapping
+        JSON values, added to what the recording has.
+    segments : tuple of GrownSegment
+    events : tuple of Event
+        New ones.
+    source_format : str
+        What ``restore`` writes when it is not told otherwise.
+    """
+
+    recording: str
+    start_ns: int
+    timezone: str = "utc"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    segments: tuple[GrownSegment, ...] = ()
+    events: tuple[Event, ...] = ()
+    source_format: str = "wfdb"
+
+
+class GrowingArchive:
+    """An archive to which one process adds shards, and from which it drops segments.
+
+    The manifest of a recording is replaced last and is the commit point. Everything may be done again after a crash
+    or a failure: the same growth, committed twice, gives the same archive. Readers need no lock. What a commit that
+    was cut off left is removed when its recording is first touched again. One process at a time; the daemon's lock
+    on its state folder sees to that.
+
+    Parameters
+    ----------
+    url : str or path
+        The archive's folder; made when it is missing.
+    container : str
+        Only ``"zarr"`` can grow.
+    state_dir : Path or None
+        The daemon's state folder, where readers find what is not in the archive yet; None for none.
+    clock : callable
+        Returns nanoseconds since 1970 (UTC).
+
+    Raises
+    ------
+    InputError
+        When something else stands there, or a running daemon with another state folder writes to it.
+    UnsupportedError
+        When the archive or the container asked for cannot grow.
+    CorruptError
+        When its catalog has changed.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        container: str = "zarr",
+        state_dir: Path | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if container != "zarr":
+            raise UnsupportedError(
+                f"a {container} archive cannot grow",
+                hint="use the zarr container; sanstream convert makes the other of it",
+            )
+        root = local_path(url)
+        with explained(root):
+            open_folder(root, state_dir)
+        self.root = root
+        self._folder = GrowingFolder(root)
+        self._clock = clock
+        self._held: dict[str, Manifest] = {}
+        self._healed: set[str] = set()
+        self._listed = set(self.recordings())
+
+    def manifest(self, recording: str) -> Manifest | None:
+        """Return a recording's manifest as it is committed; None when there is no such recording.
+
+        Raises
+        ------
+        InputError
+            When the recording is one that no daemon wrote.
+        CorruptError
+            When the manifest has changed.
+        """
+        held = self._held.pop(recording, None)
+        if held is None:
+            path = self.root / recording / MANIFEST
+            if not path.is_file():
+                return None
+            held = Manifest.from_bytes(path.read_bytes(), f"{self.root.name}: {recording}/{MANIFEST}")
+            if not held.grows:
+                raise InputError(
+                    f"{self.root}: recording {recording!r} was archived from files and cannot grow",
+                    hint="give the feed's recording another name",
+                )
+        self._hold(held)
+        return held
+
+    def recordings(self) -> list[str]:
+        """Return the names of all recordings, in order of arrival."""
+        return read_catalog((self.root / CATALOG).read_bytes(), f"{self.root.name}: {CATALOG}")[1]
+
+    def commit(self, growth: Growth) -> Manifest:
+        """Add shards and events to a recording.
+
+        Returns
+        -------
+        Manifest
+            As it is now; unchanged when everything was there already.
+
+        Raises
+        ------
+        InputError
+            When the growth does not fit what is there, or the disk is full. What was committed stays as it was.
+        """
+        check_name("recording", growth.recording)
+        before = self.manifest(growth.recording)
+        with explained(self.root):
+            if growth.recording not in self._healed:
+                self._remove_strays(growth.recording, before)
+            changes = Changes(before or _new(growth), self._folder, self._clock)
+            if changes.manifest.start_ns != growth.start_ns:
+                raise InputError(
+                    f"recording {growth.recording!r} starts at {changes.manifest.start_ns} ns, not {growth.start_ns}",
+                    hint="give the feed's recording another name",
+                )
+            for segment in growth.segments:
+                check_name("stream", segment.stream)
+                add_segment(changes, segment.stream, segment.rate, segment.entry, segment.bank,
+                            segment.first_block, segment.blocks)  # fmt: skip
+            if growth.events:
+                add_events(changes, growth.events)
+            if growth.attributes:
+                changes.set(attributes={**changes.manifest.attributes, **growth.attributes})
+            return self._finish(before, changes)
+
+    def remove(
+        self, recording: str, segments: Sequence[tuple[str, str]] = (), events_until_ns: int | None = None
+    ) -> Manifest | None:
+        """Drop whole segments, and the parts of the events that lie wholly before a time.
+
+        Parameters
+        ----------
+        recording : str
+        segments : sequence of (str, str)
+            Stream and name of each; what is gone already is passed over.
+        events_until_ns : int, optional
+            Nanoseconds since 1970 (UTC).
+
+        Returns
+        -------
+        Manifest or None
+            As it is now; None when nothing is left, and the recording with it.
+        """
+        before = self.manifest(recording)
+        with explained(self.root):
+            if recording not in self._healed:
+                self._remove_strays(recording, before)
+            if before is None:
+                return None
+            changes = Changes(before, self._folder, self._clock)
+            drop_segments(changes, segments)
+            if events_until_ns is not None:
+                drop_events(changes, events_until_ns)
+            now = changes.manifest
+            if now.streams or now.annotations:
+                return self._finish(before, changes)
+            self._forget(recording)
+            return None
+
+    def heal(self) -> None:
+        """Remove what cut-off commits and removals left of any recording of a daemon's."""
+        for name in self.recordings():
+            path = self.root / name / MANIFEST
+            manifest = Manifest.from_bytes(path.read_bytes(), f"{self.root.name}: {name}/{MANIFEST}")
+            if manifest.grows:
+                self._remove_strays(name, manifest)
+
+    def _finish(self, before: Manifest | None, changes: Changes) -> Manifest:
+        """Replace the manifest, drop what it names no more, and list a new recording."""
+        now = changes.manifest
+        if now != before:
+            self._folder.put(f"{now.name}/{MANIFEST}", now.to_bytes())
+            self._hold(now)
+            self._folder.remove(f"{now.name}/{key}" for key in changes.let_go())
+        if now.name not in self._listed:
+            self._list(lambda names: [*names, now.name] if now.name not in names else names)
+            self._listed.add(now.name)
+        return now
+
+    def _list(self, change: Callable[[list[str]], list[str]]) -> None:
+        """Change the catalog."""
+        with locked_patiently(self.root):
+            self._folder.put(CATALOG, catalog_bytes("zarr", change(self.recordings())))
+
+    def _forget(self, recording: str) -> None:
+        """Unlist a recording, then drop its manifest, then everything else."""
+        self._held.pop(recording, None)
+        self._listed.discard(recording)
+        self._list(lambda names: [n for n in names if n != recording])
+        self._folder.remove([f"{recording}/{MANIFEST}"])
+        self._remove_strays(recording, None)
+
+    def _remove_strays(self, recording: str, manifest: Manifest | None) -> None:
+        strays = stray_keys(self._folder.keys(recording), manifest)
+        self._folder.remove(f"{recording}/{key}" for key in strays)
+        self._healed.add(recording)
+
+    def _hold(self, manifest: Manifest) -> None:
+        self._held.pop(manifest.name, None)
+        self._held[manifest.name] = manifest
+        n_objects = sum(len(m.objects) for m in self._held.values())
+        while n_objects > _HELD_OBJECTS and len(self._held) > 1:
+            oldest = self._held.pop(next(iter(self._held)))
+            n_objects -= len(oldest.objects)
+
+
+def _new(growth: Growth) -> Manifest:
+    return Manifest(
+        growth.recording,
+        growth.start_ns,
+        growth.timezone,
+        growth.source_format,
+        {},
+        "zarr",
+        (),
+        grows=True,
+    )

@@ -1,0 +1,107 @@
+"""Opening an archive that grows: made when missing, told where the daemon's state is, rid of what crashes left."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from sanstream.archive_commit import clear_partials, sync_folder
+from sanstream.archive_grow_folder import GrowingFolder, is_partial, locked_patiently
+from sanstream.archive_live_place import read_place
+from sanstream.archive_manifest import CATALOG, LIVE, MANIFEST, Manifest, catalog_bytes, compact_json, read_catalog
+from sanstream.archive_objects import PARTIAL
+from sanstream.archive_pending import is_growing_key
+from sanstream.archive_write import heal
+from sanstream.archive_zarr import ROOT_GROUP
+from sanstream.errors import InputError, UnsupportedError
+
+
+def open_folder(root: Path, state_dir: Path | None) -> None:
+    """Make an archive, or take over the one that stands there, and name the daemon's state folder in it.
+
+    Raises
+    ------
+    InputError
+        When something else stands there, or a running daemon with another state folder writes to it.
+    UnsupportedError
+        When it is no Zarr archive.
+    """
+    made = not root.exists()
+    root.mkdir(parents=True, exist_ok=True)
+    if made:
+        sync_folder(root.parent)
+    folder = GrowingFolder(root)
+    with locked_patiently(root):
+        if not (root / CATALOG).exists():
+            _make(root, folder)
+        container, _ = read_catalog((root / CATALOG).read_bytes(), f"{root.name}: {CATALOG}")
+        if container != "zarr":
+            raise UnsupportedError(f"{root}: a {container} archive cannot grow", hint="choose another folder")
+        clear_partials(root)
+        heal(root)
+        if state_dir is not None:
+            _name_state(root, folder, state_dir)
+        for path in root.iterdir():
+            if path.is_dir() and not path.name.startswith(".") and path.name != "banks":
+                _clear_uncommitted(folder, path.name)
+
+
+def stray_keys(keys: Iterable[str], manifest: Manifest | None) -> list[str]:
+    """Return what cut-off commits left among the objects of a growing recording: what its manifest does not name.
+
+    Parameters
+    ----------
+    keys : iterable of str
+        Objects below the recording's folder.
+    manifest : Manifest or None
+        None when nothing of it is committed.
+    """
+    held = {} if manifest is None else manifest.objects
+    return [k for k in keys if k not in held and k != MANIFEST and (is_growing_key(k) or is_partial(k))]
+
+
+def _make(root: Path, folder: GrowingFolder) -> None:
+    odd = [p.name for p in root.iterdir() if p.name not in ("zarr.json", LIVE) and PARTIAL not in p.name]
+    if odd:
+        raise InputError(f"{root}: is not empty and no archive ({odd[0]} stands there)", hint="choose another folder")
+    folder.put("zarr.json", ROOT_GROUP)
+    folder.put(CATALOG, catalog_bytes("zarr", []))
+
+
+def _name_state(root: Path, folder: GrowingFolder, state_dir: Path) -> None:
+    state = state_dir.absolute()
+    before = read_place(root)
+    if before is not None and before != state and _is_held(before):
+        raise InputError(
+            f"{root}: a running daemon with its state in {before} writes to it", hint="give each daemon its own archive"
+        )
+    data = compact_json({"state_dir": str(state), "archive": str(root.absolute())})
+    if not (root / LIVE).exists() or (root / LIVE).read_bytes() != data:
+        folder.put(LIVE, data)
+
+
+def _is_held(state_dir: Path) -> bool:
+    """Tell whether a daemon holds the lock of a state folder."""
+    try:
+        handle = os.open(state_dir / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EACCES)
+    finally:
+        os.close(handle)
+    return False
+
+
+def _clear_uncommitted(folder: GrowingFolder, name: str) -> None:
+    """Remove a recording that a first commit, or a removal, left without a manifest."""
+    if (folder.root / name / MANIFEST).exists():
+        return
+    keys = list(folder.keys(name))
+    if all(is_growing_key(k) or is_partial(k) for k in keys):
+        folder.remove(f"{name}/{k}" for k in keys)

@@ -1,0 +1,72 @@
+"""``[quality]``: which quality each channel of a live stream gets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from sanstream.errors import InputError, UnsupportedError
+from sanstream.modality import MODALITIES, modality_of
+from sanstream.quality import BITS, LOSSLESS, Quality, parse_quality
+from sanstream.signal import Channel
+
+DEFAULT = "default"
+_UNIT = re.compile(r"^(?:rmse|max-error) *= *-?[0-9.eE+-]+ *([^0-9 ].*)$")
+
+
+def check_quality(text: object) -> str:
+    """Return a quality as written when some channel could have it.
+
+    Raises
+    ------
+    InputError
+        On a quality that does not exist, or that needs a whole recording (``bits``).
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{text!r} is no quality", hint='write "prdn=5" or "lossless"')
+    found = _UNIT.match(text.strip())
+    unit = found.group(1).strip() if found else "adu"
+    if parse_quality(text, Channel("any", unit="" if unit == "adu" else unit, gain=1e9)).kind == BITS:
+        raise UnsupportedError(
+            f"quality {text!r} needs a whole recording", hint="use prdn, rmse, max-error or lossless"
+        )
+    return text.strip()
+
+
+def asked_for(quality: Mapping[str, str], channel: Channel) -> str:
+    """Return what is asked of a channel: by its label's pattern, else its modality, else the default."""
+    chosen = quality.get(modality_of(channel), quality.get(DEFAULT, LOSSLESS))
+    for key, text in quality.items():
+        if key not in (DEFAULT, *MODALITIES) and (key == channel.label or fnmatchcase(channel.label, key)):
+            chosen = text
+    return chosen
+
+
+def qualities_of(
+    quality: Mapping[str, str], channels: Sequence[Channel]
+) -> tuple[tuple[Quality, ...], tuple[int, ...]]:
+    """Give each channel of a live stream its quality.
+
+    Parameters
+    ----------
+    quality : mapping of str to str
+        ``Settings.quality``.
+    channels : sequence of Channel
+
+    Returns
+    -------
+    qualities : tuple of Quality
+        One per channel.
+    misfits : tuple of int
+        Channels that are lossless because what is asked is in a unit that they do not have: a stream that is
+        already flowing cannot be refused.
+    """
+    chosen, misfits = [], []
+    for number, channel in enumerate(channels):
+        try:
+            chosen.append(parse_quality(asked_for(quality, channel), channel))
+        except InputError:
+            chosen.append(Quality(LOSSLESS, 0.0, LOSSLESS))
+            misfits.append(number)
+    return tuple(chosen), tuple(misfits)

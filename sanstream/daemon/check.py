@@ -1,0 +1,168 @@
+"""``sanstream ingest --check``: everything that can be found out without storing a sample."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sanstream.config import FeedSettings, Settings, feed_options, secret
+from sanstream.config_effective import effective
+from sanstream.config_values import write_size
+from sanstream.daemon.http import bind
+from sanstream.errors import InputError, SanstreamError
+from sanstream.feeds import make_feed
+
+OK, WARNING, FAILED = "ok", "warning", "failed"
+MOUNTS = Path("/proc/self/mounts")
+_REMOTE = ("nfs", "cifs", "smb", "9p", "fuse", "afs", "ceph", "gluster", "lustre", "virtiofs", "vboxsf")
+_FLEETING = ("tmpfs", "ramfs")
+_LEAST_FREE = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the check: :data:`OK`, :data:`WARNING` or :data:`FAILED`, and what was found."""
+
+    state: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.text}"
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Connect to every feed, write and sync trial files, look at file systems, space and address.
+
+    Nothing is raised; what is wrong is a finding. Folders that are not there are made.
+    """
+    archive, state = Path(settings.archive.url), settings.archive.state_dir
+    yield from _folder("state folder", state, 0o700)
+    yield from _folder("archive", archive, 0o777)
+    yield from _file_system("state folder", state, must_be_local=True)
+    yield from _file_system("archive", archive, must_be_local=False)
+    yield from _space(settings)
+    yield from _address(settings)
+    if not settings.feeds:
+        yield Finding(FAILED, "no feed is configured; give a URL or a [[feed]]")
+    for feed in settings.feeds:
+        yield from _tried(f"feed {feed.name}", partial(_connect, settings, feed))
+
+
+def _connect(settings: Settings, feed: FeedSettings) -> list[str]:
+    return make_feed(feed_options(settings, feed)).check()
+
+
+def report(settings: Settings) -> str:
+    """Return the configuration in force, secrets masked, with whether each one's variable is set."""
+    named = [f.password_env for f in settings.feeds] + [settings.http.token_env]
+    lines = [
+        f"# environment variable {name}: {'set' if os.environ.get(name) else 'NOT SET'}"
+        for name in dict.fromkeys(filter(None, named))
+    ]
+    return effective(settings) + ("\n" + "\n".join(lines) + "\n" if lines else "")
+
+
+def _tried(what: str, run: Callable[[], list[str]]) -> Iterator[Finding]:
+    try:
+        for line in run() or ["connected"]:
+            yield Finding(OK, f"{what}: {line}")
+    except SanstreamError as error:
+        yield Finding(FAILED, f"{what}: {error}")
+    except OSError as error:
+        yield Finding(FAILED, f"{what}: {error.strerror or type(error).__name__}")
+    except Exception as error:
+        # a library's own error: the check goes on with the next feed
+        yield Finding(FAILED, f"{what}: {type(error).__name__}: {error}")
+
+
+def _folder(what: str, folder: Path, mode: int) -> Iterator[Finding]:
+    def run() -> list[str]:
+        made = not folder.exists()
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        trial = folder / f".check-{secrets.token_hex(4)}"
+        handle = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(handle, b"sanstream")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+            trial.unlink()
+        return [f"{folder} {'was made, ' if made else ''}can be written and synced"]
+
+    yield from _tried(what, run)
+    if mode == 0o700 and folder.is_dir() and folder.stat().st_mode & 0o077:
+        yield Finding(WARNING, f"{what}: {folder} can be read by others; chmod 700 {folder}")
+
+
+def file_system(path: Path, mounts: Path = MOUNTS) -> str:
+    """Return the type of the file system that a path lies on; empty where that cannot be told."""
+    found, longest = "", -1
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+        real = path.resolve()
+    except OSError:
+        return ""
+    for line in lines:
+        words = line.split()
+        if len(words) < 3:
+            continue
+        point = Path(words[1].replace("\\040", " "))
+        # the last mount on a place hides those before
+        if real.is_relative_to(point) and len(point.parts) >= longest:
+            found, longest = words[2], len(point.parts)
+    return found
+
+
+def _file_system(what: str, folder: Path, *, must_be_local: bool) -> Iterator[Finding]:
+    kind = file_system(folder)
+    if kind.startswith(_REMOTE):
+        text = f"{what}: {folder} lies on {kind}, which is no local disk"
+        yield Finding(WARNING, text + "; its fsync may promise more than it keeps" if must_be_local else text)
+    elif kind.startswith(_FLEETING):
+        yield Finding(WARNING, f"{what}: {folder} lies on {kind}, in memory; a power cut loses it")
+    elif kind == "overlay":
+        yield Finding(WARNING, f"{what}: {folder} lies in a container's own layer; mount a volume there")
+    elif kind:
+        yield Finding(OK, f"{what}: {kind} file system")
+
+
+def _space(settings: Settings) -> Iterator[Finding]:
+    for what, folder in (("state folder", settings.archive.state_dir), ("archive", Path(settings.archive.url))):
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError:
+            continue
+        needed = settings.limits.journal_bytes if what == "state folder" else _LEAST_FREE
+        enough = free >= needed
+        text = f"{what}: {free / 2**30:.1f} GiB free"
+        more = (
+            ""
+            if enough
+            else f"; {'[limits] journal allows' if needed != _LEAST_FREE else 'advised:'} {write_size(needed)}"
+        )
+        yield Finding(OK if enough else WARNING, text + more)
+    umask = os.umask(0o077)
+    os.umask(umask)
+    yield Finding(OK, f"umask is {umask:03o}; the daemon writes with 077")
+
+
+def _address(settings: Settings) -> Iterator[Finding]:
+    http = settings.http
+    if not http.listen:
+        yield Finding(WARNING, "http: listens nowhere; metrics and sanstream status see only the last snapshot")
+        return
+
+    def run() -> list[str]:
+        secret(http.token_env, "[http] token_env")
+        for file in filter(None, (http.tls_cert, http.tls_key)):
+            if not os.access(file, os.R_OK):
+                raise InputError(f"{file} cannot be read", hint="check the path and its permissions")
+        bind(http.listen).close()
+        return [f"{http.listen} is free"]
+
+    yield from _tried("http", run)

@@ -1,0 +1,99 @@
+"""What stands before every page: the Host header, the method, the bearer token."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import PlainTextResponse
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Any, Any], Awaitable[None]]
+METRICS = "/metrics"
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Who may ask for what.
+
+    Parameters
+    ----------
+    hosts : frozenset of str
+        Lower-case names that requests may ask for, beside loopback's and the address they came in at.
+    token : str
+        Empty when none is asked.
+    open_metrics : bool
+        ``/metrics`` needs no token.
+    only_metrics : bool
+        Nothing but ``/metrics`` is served.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    token: str = ""
+    open_metrics: bool = False
+    only_metrics: bool = False
+
+
+def host_of(header: str) -> str:
+    """Return the host of a Host header in lower case, without port and brackets; empty when it is none."""
+    text = header.strip().lower()
+    if text.startswith("["):
+        host, bracket, port = text[1:].partition("]")
+        return host if bracket and (not port or (port[0] == ":" and port[1:].isdigit())) else ""
+    host, _, port = text.partition(":")
+    return host.rstrip(".") if not port or port.isdigit() else ""
+
+
+def refusal(rules: Rules, scope: Scope) -> tuple[int, str] | None:
+    """Return why a request is refused, as a status code and a sentence; None when it may pass."""
+    headers: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    hosts = headers.get("host", [])
+    host = host_of(hosts[0]) if len(hosts) == 1 else ""
+    if not host:
+        return 400, "the Host header is missing or malformed"
+    if not (host in _LOOPBACK or host in rules.hosts or _is_own(host, scope)):
+        # a page in somebody's browser, whose name was made to point here
+        return 421, "this host name is not served; add it to [http] hosts"
+    if scope["method"] not in ("GET", "HEAD"):
+        return 405, "only GET and HEAD"
+    if rules.only_metrics and scope["path"] != METRICS:
+        return 403, "without token and TLS only /metrics is served"
+    if rules.token and not (rules.open_metrics and scope["path"] == METRICS):
+        sent = headers.get("authorization", [""])
+        scheme, _, token = sent[0].partition(" ")
+        right = hmac.compare_digest(token.strip().encode("latin-1"), rules.token.encode())
+        if len(sent) != 1 or scheme.lower() != "bearer" or not right:
+            return 401, "a bearer token is needed"
+    return None
+
+
+def _is_own(host: str, scope: Scope) -> bool:
+    """Tell whether a host is the very address that the connection came in at."""
+    server = scope.get("server") or ("", 0)
+    try:
+        return ipaddress.ip_address(host) == ipaddress.ip_address(str(server[0]).partition("%")[0])
+    except ValueError:
+        return False
+
+
+def guarded(app: App, rules: Rules) -> App:
+    """Put the rules before an application."""
+
+    async def guard(scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        refused = refusal(rules, scope)
+        if refused is None:
+            await app(scope, receive, send)
+            return
+        code, why = refused
+        headers = {"WWW-Authenticate": "Bearer"} if code == 401 else {}
+        await PlainTextResponse(why + "\n", code, headers)(scope, receive, send)
+
+    return guard

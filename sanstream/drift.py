@@ -1,0 +1,170 @@
+"""The watch over one stream: phi per channel and bits per sample, windows that can be judged only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sanstream.drift_series import BITS, PHI, Series, Shift
+
+_LOUDER = 2.0
+"""Fast noise this many times its usual level makes a window unfit to be judged."""
+_LEAST_NOISE = 0.012
+_SWAYING = 3.0
+_LEAST_SWAY = 0.05
+"""Less noise and movement than these shares of the signal's usual range is no reason to look away."""
+_REFERENCE = 40
+_LEAST_USUAL = 5
+_RELEARN = 180
+"""After so many windows too noisy by comparison (half an hour) the noise is the new normal."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One window of one channel.
+
+    Parameters
+    ----------
+    phi : float
+    usable : bool
+    noise, sway, reach, tempo : float
+        As :class:`sanstream.drift_windows.Sight` gives them.
+    """
+
+    phi: float
+    usable: bool
+    noise: float
+    sway: float
+    reach: float
+    tempo: float = 0.0
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """The signal changed.
+
+    Parameters
+    ----------
+    window : int
+        Number of the window, counted from the watch's first, at which that became certain.
+    figure : str
+        ``"phi 0"``, ``"phi 1"`` (per watched channel) or ``"bits"``.
+    shift : Shift
+    """
+
+    window: int
+    figure: str
+    shift: Shift
+
+
+class _Eye:
+    """One channel: its series of phi, and how loud it usually is."""
+
+    def __init__(self, series: Series | None = None, usual: Sequence[Sequence[float]] = ()) -> None:
+        self.series = Series(PHI) if series is None else series
+        self.usual = [tuple(u) for u in usual]  # noise, sway and reach of the latest windows admitted
+        self.refused = 0
+
+    def admits(self, look: Look) -> bool:
+        """Tell whether a window is as quiet as the channel's windows usually are, and take note of it."""
+        if not look.usable:
+            return False
+        if len(self.usual) >= _LEAST_USUAL:
+            noise, sway, reach = np.median(np.array(self.usual), axis=0).tolist()
+            loud = look.noise > max(_LOUDER * noise, noise + _LEAST_NOISE * reach)
+            if loud or look.sway > _SWAYING * sway + _LEAST_SWAY * reach:
+                self.refused += 1
+                if self.refused >= _RELEARN:
+                    self.__init__()  # type: ignore[misc]
+                return False
+        self.refused = 0
+        self.usual = [*self.usual[-(_REFERENCE - 1) :], (look.noise, look.sway, look.reach)]
+        return True
+
+
+class DriftWatch:
+    """Says when a stream's signal has changed for good.
+
+    A window that cannot be judged (lead off, flat, at the rails, missing, or far noisier than usual) is not looked
+    at, so an alarm always rests on windows from before and after.
+
+    Parameters
+    ----------
+    n_channels : int
+        Watched channels: 0, 1 or 2.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        self._eyes = [_Eye() for _ in range(n_channels)]
+        self._bits = Series(BITS)
+        self._clear = True
+        self.n_windows = 0
+        self.n_admitted = 0
+
+    @property
+    def phi(self) -> float:
+        """Mean level of phi over the watched channels."""
+        return float(np.mean([e.series.level for e in self._eyes])) if self._eyes else 0.0
+
+    def update(self, looks: Sequence[Look]) -> Alarm | None:
+        """Take the next window.
+
+        Parameters
+        ----------
+        looks : sequence of Look
+            One per watched channel.
+        """
+        alarm = None
+        self.n_windows += 1
+        admitted = [eye.admits(look) for eye, look in zip(self._eyes, looks, strict=True)]
+        self._clear &= all(admitted)
+        self.n_admitted += any(admitted)
+        for c, (eye, look) in enumerate(zip(self._eyes, looks, strict=True)):
+            shift = eye.series.update(look.phi, look.tempo) if admitted[c] else None
+            if shift is not None and alarm is None:
+                alarm = Alarm(self.n_windows, f"phi {c}", shift)
+        if alarm is not None:
+            self.restart()
+        return alarm
+
+    def end_block(self, bits_per_sample: float) -> Alarm | None:
+        """Take a block's bits per sample at the bound; they count only if all its windows could be judged."""
+        clear, self._clear = self._clear, True
+        shift = self._bits.update(bits_per_sample) if clear else None
+        if shift is None:
+            return None
+        self.restart()
+        return Alarm(self.n_windows, "bits", shift)
+
+    def restart(self) -> None:
+        """Take what comes next as the new normal: after an alarm, or when the kernels changed."""
+        for eye in self._eyes:
+            eye.series.restart()
+        self._bits.restart()
+
+    def state(self) -> dict[str, Any]:
+        """Return what must be kept, as JSON values."""
+        eyes = [
+            {"series": e.series.state(), "usual": [[round(float(v), 3) for v in u] for u in e.usual]}
+            for e in self._eyes
+        ]
+        return {
+            "eyes": eyes,
+            "bits": self._bits.state(),
+            "n_windows": self.n_windows,
+            "n_admitted": self.n_admitted,
+            "clear": self._clear,
+        }
+
+    @classmethod
+    def from_state(cls, data: Mapping[str, Any]) -> DriftWatch:
+        """Go on from :meth:`state`."""
+        out = cls(0)
+        out._eyes = [_Eye(Series.from_state(e["series"], PHI), e["usual"]) for e in data["eyes"]]
+        out._bits = Series.from_state(data["bits"], BITS)
+        out.n_windows, out.n_admitted = int(data["n_windows"]), int(data["n_admitted"])
+        out._clear = bool(data["clear"])
+        return out

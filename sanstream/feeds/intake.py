@@ -1,0 +1,139 @@
+"""From messages to deliveries: decoded, held while their channels are unknown, set aside when unreadable."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from sanstream.chunk import Chunk, Delivery, Event
+from sanstream.errors import InputError
+from sanstream.feeds import FeedOptions, FeedState
+from sanstream.feeds.address import recording_of
+from sanstream.feeds.descriptors import with_missing
+from sanstream.wire import MAX_MESSAGE_BYTES, Floats, decode
+from sanstream.wire_channels import Channels, Descriptors, UnknownDescriptor
+
+MAX_HELD_BYTES = 64 << 20
+MAX_HELD_S = 60.0
+_OVERHEAD = 200
+
+Acknowledge = Callable[[], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A message that waits for the descriptor of its channels."""
+
+    message: bytes
+    acknowledge: Acknowledge
+    arrival_ns: int
+    until: float
+
+
+class Intake:
+    """Decodes the messages of one feed; used by one thread.
+
+    Parameters
+    ----------
+    options : FeedOptions
+        Of it the name, ``[identity] map`` and ``resolution`` count here.
+    state : FeedState
+        Where oddities are counted.
+    clock : callable, optional
+        Seconds that never step back.
+    """
+
+    def __init__(self, options: FeedOptions, state: FeedState, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._options = options
+        self._state = state
+        self._clock = clock
+        self._descriptors = Descriptors(_fit)
+        self._held: OrderedDict[bytes, list[_Held]] = OrderedDict()
+        self._held_bytes = 0
+
+    @property
+    def n_held(self) -> int:
+        """Messages that wait for the descriptor of their channels."""
+        return sum(map(len, self._held.values()))
+
+    def take(self, message: bytes, acknowledge: Acknowledge) -> list[Delivery]:
+        """Turn a message into deliveries: mostly one; none while it waits; more when others waited for it."""
+        arrival_ns = time.time_ns()
+        try:
+            delivery = self._decoded(message, acknowledge, arrival_ns)
+        except UnknownDescriptor as unknown:
+            self._hold(unknown.digest, _Held(message, acknowledge, arrival_ns, self._clock() + MAX_HELD_S))
+            return list(self._overflow())
+        except InputError as error:
+            return [_poison(message, acknowledge, error.message)]
+        if self._held:
+            # whatever brought the descriptor came after those that waited for it
+            return [*self._released(), delivery]
+        return [delivery]
+
+    def expired(self) -> list[Delivery]:
+        """Return, as poison, the messages whose descriptor did not come in time."""
+        now = self._clock()
+        out = []
+        for digest in list(self._held):
+            late = [h for h in self._held[digest] if h.until <= now]
+            self._drop(digest, late)
+            out += [_poison(h.message, h.acknowledge, "its channel descriptor did not come in time") for h in late]
+        return out
+
+    def forget(self) -> None:
+        """Drop what waits: its connection is lost, and the broker sends it again."""
+        self._held.clear()
+        self._held_bytes = 0
+
+    def _decoded(self, message: bytes, acknowledge: Acknowledge, arrival_ns: int) -> Delivery:
+        item = decode(message, self._descriptors, arrival_ns)
+        recording = recording_of(self._options, item.recording)
+        if recording != item.recording:
+            item = replace(item, recording=recording)
+        if isinstance(item, Floats):
+            return self._floats(item, message, acknowledge)
+        items: tuple[Chunk | Event, ...] = (item,)
+        return Delivery(items, len(message), acknowledge)
+
+    def _floats(self, item: Floats, message: bytes, acknowledge: Acknowledge) -> Delivery:
+        raise InputError("messages of floats are not supported yet")
+
+    def _hold(self, digest: bytes, held: _Held) -> None:
+        self._held.setdefault(digest, []).append(held)
+        self._held_bytes += len(held.message) + _OVERHEAD
+        self._state.n_warnings["waited"] = self._state.n_warnings.get("waited", 0) + 1
+
+    def _drop(self, digest: bytes, held: list[_Held]) -> None:
+        gone = set(map(id, held))
+        self._held_bytes -= sum(len(h.message) + _OVERHEAD for h in held)
+        self._held[digest] = [h for h in self._held[digest] if id(h) not in gone]
+        if not self._held[digest]:
+            del self._held[digest]
+
+    def _overflow(self) -> Iterator[Delivery]:
+        while self._held_bytes > MAX_HELD_BYTES:
+            digest, waiting = next(iter(self._held.items()))
+            held = waiting[0]
+            self._drop(digest, [held])
+            yield _poison(held.message, held.acknowledge, "too many messages wait for channel descriptors")
+
+    def _released(self) -> Iterator[Delivery]:
+        for digest in [d for d in self._held if self._descriptors.knows(d)]:
+            waiting = self._held[digest]
+            self._drop(digest, waiting)
+            for held in waiting:
+                try:
+                    yield self._decoded(held.message, held.acknowledge, held.arrival_ns)
+                except InputError as error:
+                    yield _poison(held.message, held.acknowledge, error.message)
+
+
+def _fit(channels: Channels) -> Channels:
+    return with_missing(channels)
+
+
+def _poison(message: bytes, acknowledge: Acknowledge, reason: str) -> Delivery:
+    return Delivery((), len(message), acknowledge, message[:MAX_MESSAGE_BYTES], reason)
