@@ -65,7 +65,7 @@ def _print(looked: Looked, wrong: list[str], top: int | None) -> None:
     for problem in wrong:
         click.secho(_plain(problem), fg="red", bold=True)
     if not found:
-        click.echo("it has left no word of how it was")
+        click.echo("give --state DIR or --url URL" if looked.asked else "it has left no word of how it was")
         return
     if not looked.running:
         click.echo(f"this is what it last said, {looked.age_s:.0f} s ago:")

@@ -176,6 +176,27 @@ class Engine:
         free_journal(self.state, self.journal)
         compact_ledger(self.state, self.ledger, always=True)
 
+    def flush(self, recording: str) -> None:
+        """Bring everything of one recording to the archive, its open segments ended."""
+        self._acknowledge()
+        now = self.clock()
+        for stream, lane in self.state.lanes():
+            if stream.recording.name == recording and lane.closing_ns is None:
+                lane.closing_ns = now - 3600 * 10**9
+        while self._commit():
+            pass
+        while any(s.recording.name == recording and lane.closed for s, lane in self.state.lanes()):
+            if not self.sealer.run(most=SEALS):
+                break
+
+    def forget(self, recording: str) -> None:
+        """Drop everything that the ledger and the state say of a recording; what comes later begins it anew."""
+        self.ledger.append("forgotten", {"recording": recording})
+        self.ledger.sync()
+        self.state.forget(recording)
+        self.writer.forget(recording)
+        self.intake.forget(recording)
+
     def close(self) -> None:
         """Close the files; nothing that is acknowledged waits for it."""
         self.adapting.close()
