@@ -88,12 +88,13 @@ def _encode_segment(
     )
     coding = plan.coding
     bank = _same_bank(options.bank, coding.bank_base)
-    reached = Reached(segment.samples, coding, bank, qualities)
+    reached = Reached(coding, bank, qualities)
 
     def blocks() -> Iterator[bytes]:
         for number, payload in enumerate(encode_blocks(segment.samples, plan)):
-            reached.add(payload, number)
-            rows = min(coding.block_samples, segment.n_samples - number * coding.block_samples)
+            at = number * coding.block_samples
+            rows = min(coding.block_samples, segment.n_samples - at)
+            reached.add(payload, number, segment.samples[at : at + rows])
             count.add(rows * coding.n_channels)
             yield payload
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import google_crc32c
 import numpy as np
@@ -17,6 +19,31 @@ from sanstream.signal import IntSamples
 
 # a bound is checked with the tolerance of its own float arithmetic
 _SLACK = 1 + 1e-9
+_SUMS = ("n", "prdn_sum", "prdn_max", "phi_sum", "square", "count", "worst")
+
+
+@dataclass(frozen=True)
+class ReachedWindow:
+    """What one window of one channel reached.
+
+    Parameters
+    ----------
+    channel : int
+    prdn : float
+        Per cent.
+    phi : float
+        ``sqrt((2 A / n)^2 + RL^2)`` of the decoded window.
+    exact : bool
+        Every sample equal.
+    constant : bool
+        All samples of the source have one value.
+    """
+
+    channel: int
+    prdn: float
+    phi: float
+    exact: bool
+    constant: bool
 
 
 class Reached:
@@ -27,51 +54,71 @@ class Reached:
 
     Parameters
     ----------
-    samples : ndarray, shape (n_samples, n_channels), int32
-        The source.
     coding : SegmentCoding
     bank : Bank
     qualities : sequence of Quality
     """
 
-    def __init__(self, samples: IntSamples, coding: SegmentCoding, bank: Bank, qualities: Sequence[Quality]) -> None:
-        self._samples = samples
+    def __init__(self, coding: SegmentCoding, bank: Bank, qualities: Sequence[Quality]) -> None:
         self._coding = coding
         self._bank = bank
         self._qualities = qualities
-        n = coding.n_channels
-        self._prdn: list[list[float]] = [[] for _ in range(n)]
-        self._phi: list[list[float]] = [[] for _ in range(n)]
-        self._square = np.zeros(n)
-        self._count = np.zeros(n, dtype=np.int64)
-        self._worst = np.zeros(n)
+        self._sums = np.zeros((len(_SUMS), coding.n_channels))
         self._crc = 0
         self.n_windows = 0
 
-    def add(self, payload: bytes, number: int) -> None:
+    def add(self, payload: bytes, number: int, source: IntSamples) -> list[ReachedWindow]:
         """Take one block.
+
+        Parameters
+        ----------
+        payload : bytes
+        number : int
+            The block's number in its segment.
+        source : ndarray, shape (n_samples, n_channels), int32
+            What was encoded.
+
+        Returns
+        -------
+        list of ReachedWindow
+            One per window and channel that has a sample.
 
         Raises
         ------
         BoundError
-            When a window is worse than it was asked to be.
+            When a window is worse than it was asked to be; nothing of the block is then counted.
         """
-        start = number * self._coding.block_samples
         decoded = decode_block(payload, number, self._coding, self._bank)
-        source = self._samples[start : start + len(decoded)]
-        self._crc = google_crc32c.extend(self._crc, np.ascontiguousarray(decoded, dtype="<i4").tobytes())
+        if len(decoded) != len(source):
+            raise BoundError(
+                f"segment {self._coding.segment_id}, block {number}: {len(decoded)} samples decoded, "
+                f"{len(source)} encoded",
+                hint="report this as a bug",
+            )
         activations = read_figures(payload, number, self._coding, self._bank).n_activations
         step = self._coding.window_samples
+        sums, found = self._sums.copy(), []
         for window, at in enumerate(range(0, len(decoded), step)):
             for channel in range(self._coding.n_channels):
                 x, y = source[at : at + step, channel], decoded[at : at + step, channel]
                 where = f"segment {self._coding.segment_id}, block {number}, window {window}, channel {channel}"
-                self._add_window(channel, x, y, int(activations[window]), where)
-            self.n_windows += 1
+                one = self._window(sums, channel, x, y, int(activations[window]), where)
+                if one is not None:
+                    found.append(one)
+        self._sums = sums
+        self.n_windows += len(activations)
+        self._crc = google_crc32c.extend(self._crc, np.ascontiguousarray(decoded, dtype="<i4").tobytes())
+        return found
 
-    def _add_window(
-        self, channel: int, x: npt.NDArray[np.int32], y: npt.NDArray[np.int32], n_activations: int, where: str
-    ) -> None:
+    def _window(
+        self,
+        sums: npt.NDArray[np.float64],
+        channel: int,
+        x: npt.NDArray[np.int32],
+        y: npt.NDArray[np.int32],
+        n_activations: int,
+        where: str,
+    ) -> ReachedWindow | None:
         missing = self._coding.missing[channel]
         if missing is not None:
             held = x != missing
@@ -79,7 +126,7 @@ class Reached:
                 raise BoundError(f"{where}: missing samples are not where they were", hint="report this as a bug")
             x, y = x[held], y[held]
         if not len(x):
-            return
+            return None
         error = x.astype(np.float64) - y
         square, worst = float(error @ error), float(np.abs(error).max())
         ratio = prdn(x, y) if worst else 0.0
@@ -87,11 +134,11 @@ class Reached:
         value = {LOSSLESS: worst, PRDN: ratio, RMSE: (square / len(x)) ** 0.5, MAX_ERROR: worst}.get(quality.kind, 0.0)
         if value > quality.value * _SLACK:
             raise BoundError(f"{where}: {quality} asked, {value:.6g} reached", hint="report this as a bug")
-        self._square[channel] += square
-        self._count[channel] += len(x)
-        self._worst[channel] = max(self._worst[channel], worst)
-        self._prdn[channel].append(ratio)
-        self._phi[channel].append(phi(0, n_activations, len(x), relative_loss(x, y) if worst else 0.0))
+        flithos = phi(0, n_activations, len(x), relative_loss(x, y) if worst else 0.0)
+        own = sums[:, channel]
+        own += (1, ratio, 0, flithos, square, len(x), 0)
+        own[2], own[6] = max(own[2], ratio), max(own[6], worst)
+        return ReachedWindow(channel, ratio, flithos, worst == 0, bool(x.min() == x.max()))
 
     @property
     def samples_crc(self) -> int:
@@ -101,12 +148,24 @@ class Reached:
     def figures(self) -> tuple[tuple[float, ...], ...]:
         """Return per channel mean and greatest PRDN, RMSE, maximum error and mean phi (as FIGURES of the manifest)."""
         rows = []
-        for channel in range(self._coding.n_channels):
-            ratios, phis = self._prdn[channel] or [0.0], self._phi[channel] or [0.0]
-            rms = (self._square[channel] / max(1, self._count[channel])) ** 0.5
-            row = (np.mean(ratios), max(ratios), rms, self._worst[channel], np.mean(phis))
-            rows.append(tuple(_short(float(v)) for v in row))
+        for n, ratio, ratio_max, flithos, square, count, worst in self._sums.T.tolist():
+            n = max(n, 1)
+            row = (ratio / n, ratio_max, (square / max(1, count)) ** 0.5, worst, flithos / n)
+            rows.append(tuple(_short(v) for v in row))
         return tuple(rows)
+
+    def state(self) -> dict[str, Any]:
+        """Return JSON values from which :meth:`resume` goes on."""
+        sums = [[float(f"{v:.9g}") for v in row] for row in self._sums.T.tolist()]
+        return {"crc": self.samples_crc, "n_windows": self.n_windows, "sums": sums}
+
+    @classmethod
+    def resume(cls, coding: SegmentCoding, bank: Bank, qualities: Sequence[Quality], state: Mapping[str, Any]) -> Self:
+        """Go on after the blocks that :meth:`state` has counted."""
+        own = cls(coding, bank, qualities)
+        own._crc, own.n_windows = state["crc"], state["n_windows"]
+        own._sums = np.array(state["sums"], np.float64).T.copy()
+        return own
 
 
 def _short(value: float) -> float:

@@ -10,12 +10,14 @@ import numpy as np
 
 from sanstream.drift_series import BITS, PHI, Series, Shift
 
-LOUDER = 2.0
+_LOUDER = 2.0
 """Fast noise this many times its usual level makes a window unfit to be judged."""
-_LEAST_NOISE = 3.0
+_LEAST_NOISE = 0.012
 _SWAYING = 3.0
-_LEAST_SWAY = 8.0
-_REFERENCE = 60
+_LEAST_SWAY = 0.05
+"""Less noise and movement than these shares of the signal's usual range is no reason to look away."""
+_REFERENCE = 40
+_LEAST_USUAL = 5
 _RELEARN = 180
 """After so many windows too noisy by comparison (half an hour) the noise is the new normal."""
 
@@ -28,7 +30,7 @@ class Look:
     ----------
     phi : float
     usable : bool
-    noise, sway, tempo : float
+    noise, sway, reach, tempo : float
         As :class:`sanstream.drift_windows.Sight` gives them.
     """
 
@@ -36,6 +38,7 @@ class Look:
     usable: bool
     noise: float
     sway: float
+    reach: float
     tempo: float = 0.0
 
 
@@ -60,26 +63,25 @@ class Alarm:
 class _Eye:
     """One channel: its series of phi, and how loud it usually is."""
 
-    def __init__(self, series: Series | None = None, noise: Sequence[float] = (), sway: Sequence[float] = ()) -> None:
+    def __init__(self, series: Series | None = None, usual: Sequence[Sequence[float]] = ()) -> None:
         self.series = Series(PHI) if series is None else series
-        self.noise, self.sway = list(noise), list(sway)
+        self.usual = [tuple(u) for u in usual]  # noise, sway and reach of the latest windows admitted
         self.refused = 0
 
     def admits(self, look: Look) -> bool:
         """Tell whether a window is as quiet as the channel's windows usually are, and take note of it."""
         if not look.usable:
             return False
-        if len(self.noise) >= 5:
-            noise, sway = float(np.median(self.noise)), float(np.median(self.sway))
-            loud = look.noise > max(LOUDER * noise, noise + _LEAST_NOISE)
-            if loud or look.sway > max(_SWAYING * sway, sway + _LEAST_SWAY):
+        if len(self.usual) >= _LEAST_USUAL:
+            noise, sway, reach = np.median(np.array(self.usual), axis=0).tolist()
+            loud = look.noise > max(_LOUDER * noise, noise + _LEAST_NOISE * reach)
+            if loud or look.sway > _SWAYING * sway + _LEAST_SWAY * reach:
                 self.refused += 1
                 if self.refused >= _RELEARN:
                     self.__init__()  # type: ignore[misc]
                 return False
         self.refused = 0
-        self.noise = [*self.noise[-(_REFERENCE - 1) :], look.noise]
-        self.sway = [*self.sway[-(_REFERENCE - 1) :], look.sway]
+        self.usual = [*self.usual[-(_REFERENCE - 1) :], (look.noise, look.sway, look.reach)]
         return True
 
 
@@ -146,7 +148,8 @@ class DriftWatch:
     def state(self) -> dict[str, Any]:
         """Return what must be kept, as JSON values."""
         eyes = [
-            {"series": e.series.state(), "noise": _rounded(e.noise), "sway": _rounded(e.sway)} for e in self._eyes
+            {"series": e.series.state(), "usual": [[round(float(v), 3) for v in u] for u in e.usual]}
+            for e in self._eyes
         ]
         return {
             "eyes": eyes,
@@ -160,12 +163,8 @@ class DriftWatch:
     def from_state(cls, data: Mapping[str, Any]) -> DriftWatch:
         """Go on from :meth:`state`."""
         out = cls(0)
-        out._eyes = [_Eye(Series.from_state(e["series"], PHI), e["noise"], e["sway"]) for e in data["eyes"]]
+        out._eyes = [_Eye(Series.from_state(e["series"], PHI), e["usual"]) for e in data["eyes"]]
         out._bits = Series.from_state(data["bits"], BITS)
         out.n_windows, out.n_admitted = int(data["n_windows"]), int(data["n_admitted"])
         out._clear = bool(data["clear"])
         return out
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(float(v), 3) for v in values]

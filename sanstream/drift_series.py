@@ -13,6 +13,7 @@ DELTA = 1e-9
 _WARM = 30
 _TAIL = 240
 _LIMIT = 10.0
+_MOST = 0.7
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Practice:
     Parameters
     ----------
     confirm : int
-        Latest values whose median is the new level.
+        Latest values, of which most must lie beyond the new level.
     before : int
         Values before those, whose median is the old level: the comparison is local, so that what rises over hours
         with the heart rate is never a change.
@@ -36,7 +37,7 @@ class Practice:
         Values after ADWIN's word during which the shift may still become clear.
     """
 
-    confirm: int = 14
+    confirm: int = 16
     before: int = 120
     sigmas: float = 2.0
     share: float = 0.05
@@ -135,7 +136,9 @@ class Series:
         new, old = self.tail[-p.confirm :], self.tail[-(p.confirm + p.before) : -p.confirm]
         if len(old) < p.confirm:
             return None
-        before, after = float(np.median(old)), float(np.median(new))
+        before, middle = float(np.median(old)), float(np.median(new))
+        # nearer to the old level than the median: a spell of a minute is no change
+        after = float(np.quantile(new, _MOST if middle < before else 1 - _MOST))
         sigmas = abs(after - before) / _deviation(old, before)
         excused = min(p.tempo, self._change_of_tempo()) * abs(before)
         if sigmas < p.sigmas or abs(after - before) < p.share * abs(before) + excused:

@@ -159,6 +159,8 @@ class Sight:
         False for lead off, a flat line, a signal at its rails, mostly missing, or nothing but noise.
     noise, sway : ndarray of float64
         How loud fast noise and slow movement are, digital steps.
+    reach : ndarray of float64
+        Range of the signal without its slow part, digital steps.
     tempo : ndarray of float64
         Events per second of what repeats, by the autocorrelation of slopes; any number where nothing does.
     """
@@ -166,6 +168,7 @@ class Sight:
     usable: npt.NDArray[np.bool_]
     noise: FloatArray
     sway: FloatArray
+    reach: FloatArray
     tempo: FloatArray
 
 
@@ -186,8 +189,11 @@ def look_at(windows: npt.NDArray[np.int32], channel: Channel, rate: Fraction) ->
     x = _averaged(bridged(windows, channel), max(1, round(float(rate) / _LOOK_HZ)))
     second = max(2, round(float(rate) / max(1, round(float(rate) / _LOOK_HZ))))
     noise = 1.4826 / np.sqrt(6) * np.median(np.abs(np.diff(x, n=2, axis=1)), axis=1) if n > 8 else np.zeros(len(x))
+    fifth = max(1, second // 5)
     levels = _averaged(x, min(second, x.shape[1]))
-    sway = levels.std(axis=1)
+    bins = np.median(x[:, : x.shape[1] // fifth * fifth].reshape(len(x), -1, fifth), axis=2)
+    # most of such bins lie between beats, whatever their shape; under movement none does
+    sway = np.percentile(np.abs(np.diff(bins, axis=1)), 20, axis=1) if bins.shape[1] > 2 else np.zeros(len(x))
     steady = x[:, : levels.shape[1] * second].reshape(len(x), levels.shape[1], -1) - levels[:, :, None]
     low, high = np.percentile(steady.reshape(len(x), -1), [0.5, 99.5], axis=1)
     reach = high - low
@@ -198,7 +204,7 @@ def look_at(windows: npt.NDArray[np.int32], channel: Channel, rate: Fraction) ->
         & ((flat <= _MOST_FLAT) | (reach >= 64))
         & (noise <= _NOISY * reach)
     )
-    return Sight(np.asarray(usable), np.asarray(noise), np.asarray(sway), _tempo(windows, rate))
+    return Sight(np.asarray(usable), np.asarray(noise), np.asarray(sway), np.asarray(reach), _tempo(windows, rate))
 
 
 def _tempo(windows: npt.NDArray[np.int32], rate: Fraction) -> FloatArray:

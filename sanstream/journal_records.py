@@ -46,6 +46,8 @@ class Definition:
     lane : str
         ``"main"``, or ``"late"`` for data behind what is committed already.
     timezone : str
+    flag : str
+        Why a new segment begins with its first chunk (``"clock_step"``); empty when none need.
     """
 
     recording: str
@@ -58,6 +60,7 @@ class Definition:
     feed: str
     lane: str = "main"
     timezone: str = "utc"
+    flag: str = ""
 
     def __post_init__(self) -> None:
         if self.lane not in _LANES:

@@ -108,7 +108,13 @@ class LongSignal:
     """
 
     def __init__(
-        self, seed: int, *, hours: float = 24.0, rate_hz: int = 250, changes: Sequence[Change] = (), restless: bool = True
+        self,
+        seed: int,
+        *,
+        hours: float = 24.0,
+        rate_hz: int = 250,
+        changes: Sequence[Change] = (),
+        restless: bool = True,
     ) -> None:
         self.rate = Fraction(rate_hz)
         self.duration_s = hours * 3600
@@ -148,7 +154,11 @@ class LongSignal:
         angle, gain, lift = np.zeros((len(at), 2)), np.ones(len(at)), np.ones(len(at))
         if not self._restless:
             return angle, gain, lift
-        kinds = np.deg2rad(rng.normal(0, 7, (4, 2)).clip(-15, 15)), rng.uniform(0.87, 1.13, 4), rng.uniform(0.95, 1.15, 4)
+        kinds = (
+            np.deg2rad(rng.normal(0, 7, (4, 2)).clip(-15, 15)),
+            rng.uniform(0.87, 1.13, 4),
+            rng.uniform(0.95, 1.15, 4),
+        )
         start = 0.0
         while start < self.duration_s + 5:
             length, kind = max(120.0, rng.exponential(1800)), int(rng.integers(4))
@@ -177,7 +187,11 @@ class LongSignal:
 
     def samples(self, start_s: float, duration_s: float) -> IntSamples:
         """Make a stretch, (n_samples, 2) int32, 200 steps per mV about 1024."""
-        edges = [start_s, *(c.at_s for c in self.changes if start_s < c.at_s < start_s + duration_s), start_s + duration_s]
+        edges = [
+            start_s,
+            *(c.at_s for c in self.changes if start_s < c.at_s < start_s + duration_s),
+            start_s + duration_s,
+        ]
         n = round(duration_s * float(self.rate))
         out = np.zeros((n, 2))
         for a, b in zip(edges[:-1], edges[1:], strict=True):

@@ -1,0 +1,120 @@
+"""Messages that cannot be archived, set aside in a bounded folder: unreadable ones, and ones that contradict others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sanstream.chunk import Chunk
+from sanstream.durable import Disk
+from sanstream.ledger import Ledger, Record, read_ledger
+
+_FILES = 4
+"""Files that share the bound; the oldest goes when a new one begins."""
+
+
+class Aside:
+    """Appends to the newest of a few files.
+
+    Parameters
+    ----------
+    folder : Path
+    disk : Disk
+    max_bytes : int
+        Of all files; a message larger than a file's share is cut.
+    clock : callable
+        Nanoseconds since 1970.
+    """
+
+    def __init__(self, folder: Path, disk: Disk, max_bytes: int, clock: Callable[[], int] = time.time_ns) -> None:
+        self._folder, self._disk, self._clock = folder, disk, clock
+        self._share = max(0, max_bytes // _FILES)
+        self._file: Ledger | None = None
+        self._dirty = False
+        disk.make_folder(folder, mode=0o700)
+
+    def poison(self, feed: str, message: bytes, reason: str) -> None:
+        """Keep a message that could not be read; durable after the next :meth:`sync`."""
+        self._append("poison", {"feed": feed, "reason": reason[:500], "n_bytes": len(message)}, message)
+
+    def conflict(self, chunk: Chunk, reason: str) -> None:
+        """Keep a chunk that contradicts what came before, or has no place."""
+        head = {
+            "recording": chunk.recording,
+            "stream": chunk.stream,
+            "session": chunk.session,
+            "first_sample": chunk.first_sample,
+            "n_channels": len(chunk.channels),
+            "rate": str(chunk.rate),
+            "device_ns": chunk.device_ns,
+            "arrival_ns": chunk.arrival_ns,
+            "reason": reason,
+        }
+        self._append("conflict", head, np.ascontiguousarray(chunk.samples, "<i4").tobytes())
+
+    def sync(self) -> None:
+        """Make what was set aside durable."""
+        if self._file is not None and self._dirty:
+            self._file.sync()
+            self._dirty = False
+
+    def records(self) -> Iterator[Record]:
+        """Read everything that is set aside, oldest first."""
+        if self._file is not None:
+            self._file.flush()
+        for path in self._paths():
+            yield from read_ledger(path)
+
+    def forget(self, recording: str, from_ns: int | None = None, until_ns: int | None = None) -> int:
+        """Remove the chunks of a recording that arrived in a stretch of time; returns how many."""
+        self.close()
+        removed = 0
+        for path in self._paths():
+            ledger = Ledger(path, self._disk)
+            kept = []
+            for record in ledger.records():
+                arrival = record.head.get("arrival_ns", 0)
+                inside = (from_ns is None or arrival >= from_ns) and (until_ns is None or arrival < until_ns)
+                if record.head.get("recording") == recording and inside:
+                    removed += 1
+                else:
+                    kept.append((record.kind, record.head, record.body()))
+            ledger.compact(kept)
+            ledger.close()
+        return removed
+
+    def drop_before(self, time_ns: int) -> None:
+        """Remove the files that were last written before a time."""
+        for path in self._paths()[: -1 if self._file is not None else None]:
+            if path.stat().st_mtime_ns < time_ns:
+                self._disk.remove(path)
+
+    def close(self) -> None:
+        """Sync and close; the next message opens a new file."""
+        if self._file is not None:
+            self._file.close()
+            self._file, self._dirty = None, False
+
+    def _append(self, kind: str, head: dict[str, Any], body: bytes) -> None:
+        if not self._share:
+            return
+        if self._file is None or self._file.size_bytes + len(body) > self._share:
+            self._roll()
+        if self._file is not None:
+            self._file.append(kind, {"time_ns": self._clock(), **head}, body[: self._share // 2])
+            self._dirty = True
+
+    def _roll(self) -> None:
+        self.close()
+        paths = self._paths()
+        for path in paths[: max(0, len(paths) - _FILES + 1)]:
+            self._disk.remove(path)
+        number = int(paths[-1].name[:8]) + 1 if paths else 1
+        self._file = Ledger(self._folder / f"{number:08d}.log", self._disk)
+
+    def _paths(self) -> list[Path]:
+        return sorted(p for p in self._folder.glob("*.log") if p.name[:8].isdecimal())

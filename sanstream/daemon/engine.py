@@ -1,0 +1,374 @@
+"""The engine: one thread, one clock; every turn brings messages one stage further (design section 6)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_reached import ReachedWindow
+from sanstream.chunk import Chunk, Delivery, Event
+from sanstream.config import Settings
+from sanstream.config_quality import qualities_of
+from sanstream.daemon.adapting import Adapting
+from sanstream.daemon.aside import Aside
+from sanstream.daemon.blocks import BlockWriter
+from sanstream.daemon.counts import Counts
+from sanstream.daemon.coverage import Coverage
+from sanstream.daemon.inbox import Dropped, Inbox
+from sanstream.daemon.intake import Intake
+from sanstream.daemon.keeping import compact_ledger, find_expired, free_journal, remove_expired
+from sanstream.daemon.lanes import Block, Lane
+from sanstream.daemon.sealing import Sealer
+from sanstream.daemon.state import State
+from sanstream.daemon.streams import RecordingState, StreamState, segment_name
+from sanstream.durable import Disk, DiskFull, reach
+from sanstream.encode import segment_sizes
+from sanstream.encode_effort import effort_named
+from sanstream.encode_live import LiveStart
+from sanstream.feeds import FeedState
+from sanstream.journal import Journal, read_journal
+from sanstream.ledger import Ledger
+from sanstream.signal import Channel
+from sanstream.telemetry import Telemetry
+
+TAKE, BLOCKS, SEALS = 2048, 64, 8
+"""Messages, blocks and recordings of one turn at most, so that acknowledging never waits long."""
+KEEP_S, TIDY_S = 60, 2
+_OWN = "sanstream"
+
+
+@dataclass
+class FeedLink:
+    """A feed as the engine sees it.
+
+    Parameters
+    ----------
+    name, scheme : str
+    inbox : Inbox
+    state : FeedState
+    reorder_s : float
+    n_dropped : int
+    """
+
+    name: str
+    scheme: str
+    inbox: Inbox
+    state: FeedState
+    reorder_s: float = 5.0
+    n_dropped: int = 0
+
+
+class Engine:
+    """Takes what feeds bring, and archives it.
+
+    Parameters
+    ----------
+    settings : Settings
+    telemetry : Telemetry, optional
+    disk : Disk, optional
+        Default: the real one.
+    clock : callable
+        Nanoseconds since 1970; the only clock that the engine knows.
+    pool : Executor, optional
+        Encodes several streams at a time.
+    adapting : Adapting, optional
+        Watches drift and chooses what segments start from.
+
+    Raises
+    ------
+    SanstreamError
+        When the state folder is another version's or damaged, or the archive cannot grow.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        telemetry: Telemetry | None = None,
+        disk: Disk | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        pool: Executor | None = None,
+        adapting: Adapting | None = None,
+    ) -> None:
+        self.settings, self.clock = settings, clock
+        self.telemetry = telemetry or Telemetry()
+        self.counts = Counts(self.telemetry)
+        self.feeds: dict[str, FeedLink] = {}
+        self.adapting = adapting or Adapting(None)
+        self.disk_full = False
+        self._disk = disk or Disk()
+        folder = settings.archive.state_dir
+        self.archive = GrowingArchive(
+            settings.archive.url, container=settings.archive.container, state_dir=folder, clock=clock
+        )
+        self.state = State(settings.archive.effort, (self.archive.root / "banks",))
+        self.ledger = Ledger(folder / "ledger.log", self._disk)
+        self.state.replay(self.ledger.records())
+        self.aside = Aside(folder / "aside", self._disk, settings.limits.poison_bytes, clock)
+        self.journal = Journal(folder / "journal", self._disk)
+        self.intake = Intake(
+            self.state, self.journal, self._open_lane, self.aside.conflict, self.counts,
+            int(settings.limits.clock_tolerance_s * 1e9), clock, self._known_recording,
+        )  # fmt: skip
+        for file, entry in read_journal(folder / "journal"):
+            self.intake.replay(entry, file)
+        self.writer = BlockWriter(self.state, self.ledger, self, self._start_for, pool)
+        self.sealer = Sealer(self.state, self.ledger, self.archive, clock)
+        self._unacknowledged: list[tuple[Delivery, str]] = []
+        self._lost: list[tuple[Dropped, str, str]] = []
+        self._n_own = 0
+        self._own_session = f"{_OWN}-{clock()}"
+        self._tidied_ns = self._kept_ns = self._turned_ns = clock()
+        self._began_ns = clock()
+
+    # --- feeds
+
+    def add_feed(self, link: FeedLink) -> None:
+        """Take messages of a feed from now on."""
+        self.feeds[link.name] = link
+
+    # --- turns
+
+    def step(self) -> bool:
+        """Bring everything one stage further.
+
+        Returns
+        -------
+        bool
+            Whether anything moved.
+
+        Raises
+        ------
+        SyncError
+            When the disk failed: the process must end, and the next one recovers.
+        """
+        try:
+            moved = self._take()
+            self._acknowledge()
+            moved |= self._commit()
+            moved |= bool(self.sealer.run(most=SEALS))
+            self._tend()
+            self.disk_full = False
+        except DiskFull:
+            moved, self.disk_full = False, True
+            self._salvage()
+        self._turned_ns = self.clock()
+        return moved
+
+    def drain(self) -> None:
+        """Take what waits, end every segment, and bring all to the archive.
+
+        Raises
+        ------
+        DiskFull, SyncError
+        """
+        while self._take():
+            self._acknowledge()
+        self._acknowledge()
+        while self._commit(finish=True):
+            pass
+        while self.sealer.run(most=1 << 30, finish=True):
+            pass
+        free_journal(self.state, self.journal)
+        compact_ledger(self.state, self.ledger, always=True)
+
+    def flush(self, recording: str) -> None:
+        """Bring everything of one recording to the archive, its open segments ended."""
+        self._acknowledge()
+        now = self.clock()
+        for stream, lane in self.state.lanes():
+            if stream.recording.name == recording and lane.closing_ns is None:
+                lane.closing_ns = now - 3600 * 10**9
+        while self._commit():
+            pass
+        while any(s.recording.name == recording and lane.closed for s, lane in self.state.lanes()):
+            if not self.sealer.run(most=SEALS):
+                break
+
+    def forget(self, recording: str) -> None:
+        """Drop everything that the ledger and the state say of a recording; what comes later begins it anew."""
+        self.ledger.append("forgotten", {"recording": recording})
+        self.ledger.sync()
+        self.state.forget(recording)
+        self.writer.forget(recording)
+        self.intake.forget(recording)
+
+    def close(self) -> None:
+        """Close the files; nothing that is acknowledged waits for it."""
+        self.adapting.close()
+        self.aside.close()
+        self.journal.close()
+        self.ledger.close()
+
+    def _take(self) -> bool:
+        moved = self._record_gaps()
+        for link in self.feeds.values():
+            if self._is_behind():
+                break
+            deliveries = link.inbox.take(TAKE)
+            moved |= bool(deliveries)
+            for i, delivery in enumerate(deliveries):
+                try:
+                    if delivery.poison is not None:
+                        self.aside.poison(link.name, delivery.poison, delivery.reason)
+                        self.counts.child("poison", link.name).inc()
+                    self.intake.accept(delivery, link.name)
+                except DiskFull:
+                    link.inbox.give_back(deliveries[i:])
+                    raise
+                self.counts.child("received_bytes", link.name).inc(delivery.n_bytes)
+                self._unacknowledged.append((delivery, link.name))
+        return moved
+
+    def _is_behind(self) -> bool:
+        """Tell whether so much waits for the encoder that no more should be taken."""
+        return self.journal.size_bytes > self.settings.limits.journal_bytes
+
+    def _acknowledge(self) -> None:
+        self.journal.sync()
+        self.aside.sync()
+        done, self._unacknowledged = self._unacknowledged, []
+        now = self.clock()
+        for delivery, feed in done:
+            delivery.acknowledge()
+            arrivals = [i.arrival_ns for i in delivery.items if isinstance(i, Chunk)]
+            if arrivals:
+                self.counts.child("acknowledge_seconds", feed).observe(max(0.0, (now - arrivals[0]) / 1e9))
+        if done:
+            reach("engine.acknowledged")
+
+    def _commit(self, *, finish: bool = False) -> bool:
+        before = time.perf_counter()
+        reorder = {link.name: link.reorder_s for link in self.feeds.values()}
+        n = self.writer.run(reorder, self.clock(), most=BLOCKS, finish=finish)
+        if n:
+            self.telemetry.encode_seconds.observe(time.perf_counter() - before)
+        return bool(n)
+
+    def _salvage(self) -> None:
+        """Write what needs no new room in the journal, so that a full disk can empty itself."""
+        try:
+            self.sealer.run(most=SEALS)
+            free_journal(self.state, self.journal)
+        except DiskFull:
+            pass
+
+    def _tend(self) -> None:
+        now = self.clock()
+        for key, flag in self.adapting.poll():
+            stream = self.state.streams.get(key)
+            if stream is not None and stream.main is not None:
+                stream.main.end_soon(flag)
+        if now - self._tidied_ns >= TIDY_S * 10**9:
+            self._tidied_ns = now
+            free_journal(self.state, self.journal)
+            if compact_ledger(self.state, self.ledger):
+                self.writer.know_all()
+        if now - self._kept_ns >= KEEP_S * 10**9:
+            self._kept_ns = now
+            self.retain()
+
+    def retain(self) -> int:
+        """Delete what ``keep`` and ``max_bytes`` do not allow any longer; returns the segments deleted."""
+        settings, now = self.settings.archive, self.clock()
+        if settings.keep_s is not None:
+            until = now - int(settings.keep_s * 1e9)
+            self.aside.drop_before(until)
+            self.adapting.retain(until)
+        if settings.keep_s is None and settings.max_bytes is None:
+            return 0
+        expired = find_expired(self.archive, settings, self.state, now)
+        if expired:
+            self.ledger.sync()
+            remove_expired(self.archive, expired, self.telemetry.retention_deleted_segments.inc)
+        return len(expired)
+
+    # --- what happens on the way
+
+    def _record_gaps(self) -> bool:
+        for link in self.feeds.values():
+            cause = "disk_full" if self.disk_full else "full_queue"
+            for lost in link.inbox.dropped():
+                link.n_dropped += lost.n_messages
+                self.counts.child("dropped_messages", link.name).inc(lost.n_messages)
+                self.counts.child("gaps", link.name, cause).inc()
+                self._lost.append((lost, link.name, cause))
+        moved = bool(self._lost)
+        while self._lost:
+            lost, feed, cause = self._lost[0]
+            text = f"{lost.n_messages} messages dropped: {cause.replace('_', ' ')}"
+            span = max(0, lost.last_ns - lost.first_ns)
+            event = Event(lost.recording, self._own_session, self._n_own, lost.first_ns, "gap", text, span)
+            self.intake.accept_event(event, feed)
+            self._n_own += 1
+            self._lost.pop(0)
+        return moved
+
+    def _known_recording(self, name: str) -> RecordingState | str | None:
+        """Return a recording that the archive has from before the state folder; a free name when it is of files."""
+        if not (self.archive.root / name).exists():
+            return None
+        try:
+            manifest = self.archive.manifest(name)
+        except Exception:
+            return f"{name[:120]}.live"
+        if manifest is None:
+            return None
+        covered = {s.name: Coverage((e.start_sample, e.stop_sample) for e in s.segments) for s in manifest.streams}
+        return RecordingState(name, manifest.start_ns or 0, "", covered)
+
+    def _open_lane(
+        self, stream: StreamState, kind: str, start: int, channels: tuple[Channel, ...], flags: list[str]
+    ) -> Lane:
+        qualities, _ = qualities_of(self.settings.quality, channels)
+        block = segment_sizes(stream.rate, qualities, effort_named(self.settings.archive.effort))[1]
+        lane = Lane(stream.key, kind, start, stream.rate, channels, qualities, block, flags=flags)
+        taken = {other.name for other in stream.lanes}
+        manifest = self.archive.manifest(stream.recording.name)
+        if manifest is not None:
+            taken |= {e.name for s in manifest.streams if s.name == stream.name for e in s.segments}
+        lane.name = segment_name(start, kind, taken)
+        return lane
+
+    def _start_for(self, stream: StreamState, lane: Lane) -> LiveStart:
+        return self.adapting.start_for(stream.key, lane.channels, lane.rate, lane.qualities)
+
+    def committed(self, stream: StreamState, block: Block, n_bytes: int, windows: list[ReachedWindow]) -> None:
+        """Count a committed block, and let the drift watch see it."""
+        self.counts.committed(stream, block, n_bytes, windows)
+        if block.arrival_ns:
+            waited = max(0.0, (self.clock() - block.newest_ns) / 1e9)
+            self.telemetry.journal_to_commit_seconds.observe(waited)
+        self.adapting.observe(stream, block, n_bytes)
+
+    def began(self, lane: Lane) -> None:
+        """Count a segment that began."""
+        self.counts.began(lane)
+
+    # --- what others ask
+
+    def stuck(self) -> bool:
+        """Tell whether the loop has not turned for a minute."""
+        return self.clock() - self._turned_ns > 60 * 10**9
+
+    def causes(self) -> list[str]:
+        """Return why the daemon is not ready; empty when it is."""
+        from sanstream.daemon.report import causes
+
+        return causes(self)
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``/streams`` and ``sanstream status`` show."""
+        from sanstream.daemon.report import status
+
+        return status(self, self._began_ns)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every feed has ended and nothing of theirs waits."""
+        links: Sequence[FeedLink] = list(self.feeds.values())
+        return all(link.inbox.ended and not len(link.inbox) for link in links)

@@ -1,0 +1,287 @@
+"""From messages to the journal and the lanes: identity, repetitions, contradictions, events (design section 6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Protocol
+
+from sanstream.chunk import Chunk, Delivery, Event, stream_name
+from sanstream.daemon.lanes import Lane
+from sanstream.daemon.sessions import Piece, Session
+from sanstream.daemon.state import State
+from sanstream.daemon.streams import (
+    Misplaced,
+    RecordingState,
+    StreamState,
+    digest,
+    is_in_range,
+    locate,
+    origin_of,
+    take,
+)
+from sanstream.journal import Journal
+from sanstream.journal_records import ChunkEntry, Definition, EventEntry
+from sanstream.modality import modality_of_all
+from sanstream.signal import Channel
+
+_INT16, _INT32 = (-(1 << 15) + 1, (1 << 15) - 1), (-(1 << 31) + 1, (1 << 31) - 1)
+
+
+class Counters(Protocol):
+    """What the intake counts; every method takes the feed's name first."""
+
+    def received(self, feed: str, modality: str, chunk: Chunk) -> None:
+        """Count a chunk that was taken."""
+
+    def duplicate(self, feed: str) -> None:
+        """Count a chunk, or a part, that came before."""
+
+    def conflict(self, feed: str) -> None:
+        """Count a chunk that contradicts what came before, or has no place."""
+
+    def late(self, feed: str, n: int) -> None:
+        """Count samples that came after their block."""
+
+    def event(self, feed: str) -> None:
+        """Count an event."""
+
+
+SetAside = Callable[[Chunk, str], None]
+"""Takes a chunk that cannot be archived, and why."""
+OpenLane = Callable[[StreamState, str, int, tuple[Channel, ...], list[str]], Lane]
+
+
+@dataclass
+class Intake:
+    """Takes messages up; lives in the engine's thread.
+
+    Parameters
+    ----------
+    state : State
+    journal : Journal
+    open_lane : callable
+    set_aside : callable
+    counters : Counters
+    tolerance_ns : int
+        Larger steps of a device's clock begin a segment.
+    clock : callable
+        Nanoseconds since 1970.
+    known_recording : callable
+        Returns a recording that the archive has already, or another name for one that cannot grow.
+    """
+
+    state: State
+    journal: Journal
+    open_lane: OpenLane
+    set_aside: SetAside
+    counters: Counters
+    tolerance_ns: int
+    clock: Callable[[], int]
+    known_recording: Callable[[str], RecordingState | str | None] = lambda name: None
+
+    def __post_init__(self) -> None:
+        self._definitions: dict[tuple[Any, ...], Definition] = {}
+        self._renamed: dict[str, str] = {}
+        self._channels = Descriptors()
+
+    def accept(self, delivery: Delivery, feed: str) -> None:
+        """Journal what a message brought. Nothing is durable before the journal's next sync.
+
+        Parameters
+        ----------
+        delivery : Delivery
+        feed : str
+            Name of its feed.
+
+        Raises
+        ------
+        DiskFull
+            When the journal has no room; the same message may be given again.
+        """
+        for item in delivery.items:
+            if isinstance(item, Event):
+                self.accept_event(item, feed)
+            else:
+                self._accept_chunk(item, feed)
+
+    def accept_event(self, event: Event, feed: str) -> None:
+        """Journal an event, unless it came before."""
+        numbers = self.state.event_numbers.get((event.recording, event.session))
+        if numbers is not None and numbers.overlaps(event.number, event.number + 1):
+            self.counters.duplicate(feed)
+            return
+        self.state.event_files.add(self.journal.append_event(event))
+        self.state.take_event(event)
+        self.state.unwritten.append(event)
+        self.counters.event(feed)
+
+    def replay(self, entry: ChunkEntry | EventEntry, file: int) -> None:
+        """Take up a record of the journal after a restart; what the ledger has already is passed over."""
+        if isinstance(entry, EventEntry):
+            if self.state.take_event(entry.event):
+                self.state.unwritten.append(entry.event)
+                self.state.event_files.add(file)
+            return
+        definition, chunk = entry.definition, entry.chunk
+        stream = self._stream_of(chunk, definition.feed, definition.start_ns, definition.stream)
+        session = stream.sessions.get(chunk.session)
+        piece = Piece(chunk.first_sample, definition.base, definition.flag)
+        if session is None:
+            session = stream.sessions[chunk.session] = Session(chunk.session, [piece])
+        elif session.piece_at(chunk.first_sample).base != definition.base:
+            session.add_piece(piece)
+        session.received.add(chunk.first_sample, chunk.first_sample + chunk.n_samples)
+        stream.changed.add(chunk.session)
+        take(stream, definition, chunk, file, self.open_lane, self.clock())
+
+    def _accept_chunk(self, chunk: Chunk, feed: str) -> None:
+        if chunk.recording not in self.state.recordings:
+            self._meet(chunk, feed)
+        if chunk.recording in self._renamed:
+            chunk = replace(chunk, recording=self._renamed[chunk.recording])
+        stream = self._stream_of(chunk, feed)
+        session = stream.sessions.get(chunk.session)
+        first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
+        parts = [(first, stop)] if session is None else session.received.free(first, stop)
+        if parts != [(first, stop)] and session is not None:
+            equal = stream.is_waiting_as(chunk, chunk.session)
+            if equal is None:
+                equal = stream.digest_says(session, chunk)
+            if equal is False:
+                self.counters.conflict(feed)
+                self.set_aside(chunk, "it contradicts what came before")
+            else:
+                self.counters.duplicate(feed)
+        for low, high in parts:
+            part = chunk if (low, high) == (first, stop) else _part(chunk, low, high)
+            self._take(stream, part, feed)
+
+    def _take(self, stream: StreamState, chunk: Chunk, feed: str) -> None:
+        try:
+            session, piece, is_anchor = locate(stream, chunk, self.tolerance_ns)
+        except Misplaced as reason:
+            self.counters.conflict(feed)
+            self.set_aside(chunk, str(reason))
+            return
+        definition = self._define(stream, chunk, piece.base, piece.flag)
+        file = self.journal.append_chunk(definition, chunk)
+        session.received.add(chunk.first_sample, chunk.first_sample + chunk.n_samples)
+        session.remember(chunk.first_sample, chunk.n_samples, digest(chunk))
+        stream.changed.add(session.name)
+        late = take(stream, definition, chunk, file, self.open_lane, self.clock())
+        if is_anchor and chunk.device_ns is not None and stream.main is not None:
+            place = piece.base + chunk.first_sample - stream.main.start
+            if place >= 0:
+                stream.main.fresh_anchors.append((place, chunk.device_ns, chunk.arrival_ns))
+        if late:
+            self.counters.late(feed, late)
+        self.counters.received(feed, stream.modality, chunk)
+
+    def _stream_of(self, chunk: Chunk, feed: str, start_ns: int | None = None, name: str | None = None) -> StreamState:
+        """Return the chunk's stream; one whose rate differs from its namesake's has the rate in its name."""
+        name = name or chunk.stream
+        stream = self.state.streams.get((chunk.recording, name))
+        if stream is not None and stream.rate != chunk.rate:
+            name = f"{chunk.stream[:96]}.{stream_name(chunk.rate)}"
+            stream = self.state.streams.get((chunk.recording, name))
+        if stream is None:
+            recording = self.state.recordings.get(chunk.recording)
+            if recording is None:
+                start = origin_of(chunk) if start_ns is None else start_ns
+                recording = self.state.recordings[chunk.recording] = RecordingState(chunk.recording, start, feed)
+            stream = StreamState(recording, name, Fraction(chunk.rate), feed, modality_of_all(chunk.channels))
+            stream.committed = recording.covered.pop(name, stream.committed)
+            stream.end = stream.committed.end
+            self.state.streams[chunk.recording, name] = stream
+        return stream
+
+    def _meet(self, chunk: Chunk, feed: str) -> None:
+        """Go on with a recording that only the archive knows; choose another name where it cannot grow."""
+        found = self.known_recording(chunk.recording)
+        if isinstance(found, str):
+            self._renamed[chunk.recording] = found
+            if found not in self.state.recordings and not isinstance(self.known_recording(found), str):
+                found = self.known_recording(found)
+        if isinstance(found, RecordingState):
+            found.feed = feed
+            self.state.recordings[found.name] = found
+
+    def _define(self, stream: StreamState, chunk: Chunk, base: int, flag: str) -> Definition:
+        channels = self._channels.fitting(chunk)
+        key = (stream.key, chunk.session, base, flag, id(channels))
+        found = self._definitions.get(key)
+        if found is None:
+            if len(self._definitions) > 100_000:
+                self._definitions.clear()
+            found = self._definitions[key] = Definition(
+                recording=stream.recording.name,
+                stream=stream.name,
+                session=chunk.session,
+                base=base,
+                start_ns=stream.recording.start_ns,
+                rate=stream.rate,
+                channels=channels,
+                feed=stream.feed,
+                flag=flag,
+            )
+        return found
+
+    def forget(self, recording: str) -> None:
+        """Drop what is kept of a recording that was deleted."""
+        for key in [k for k in self._definitions if k[0][0] == recording]:
+            del self._definitions[key]
+
+
+def _part(chunk: Chunk, low: int, high: int) -> Chunk:
+    """Cut a chunk to the session samples ``low`` to ``high``."""
+    skip = low - chunk.first_sample
+    device = chunk.device_ns
+    if device is not None:
+        device += round(skip * 10**9 / chunk.rate)
+    samples = chunk.samples[skip : high - chunk.first_sample]
+    return replace(chunk, first_sample=low, samples=samples, device_ns=device)
+
+
+class Descriptors:
+    """Channel tuples, one object for equal ones, their ranges widened where samples leave them."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, tuple[tuple[Channel, ...], str]] = {}
+        self._present: dict[str, tuple[Channel, ...]] = {}
+
+    def fitting(self, chunk: Chunk) -> tuple[Channel, ...]:
+        """Return the chunk's channels, with room for all of its samples."""
+        held = self._by_id.get(id(chunk.channels))
+        if held is None:
+            if len(self._by_id) > 50_000:
+                self._by_id.clear()
+            content = json.dumps([c.to_dict() for c in chunk.channels], sort_keys=True)
+            held = self._by_id[id(chunk.channels)] = (chunk.channels, content)  # the object is kept, so its id stays
+        channels = self._present.setdefault(held[1], chunk.channels)
+        if not is_in_range(chunk, channels):
+            channels = self._present[held[1]] = _wide_enough(chunk, channels)
+        return channels
+
+
+def _wide_enough(chunk: Chunk, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    """Widen the digital ranges that samples leave: to 16 bits, else to 32."""
+    out = []
+    for column, channel in enumerate(channels):
+        x = chunk.samples[:, column]
+        held = x if channel.missing is None else x[x != channel.missing]
+        least, most = (int(held.min()), int(held.max())) if len(held) else (0, 0)
+        low, high = channel.digital_min, channel.digital_max
+        if least < low or most > high:
+            wide = _INT16 if _INT16[0] <= min(low, least) and max(high, most) <= _INT16[1] else _INT32
+            low, high = min(wide[0], low), max(wide[1], high)
+        # the missing code stays what the feed says, also where it now lies inside the range
+        out.append(replace(channel, digital_min=low, digital_max=high))
+    return tuple(out)
+
+
+def with_identity(chunk: Chunk, names: Mapping[str, str]) -> Chunk:
+    """Rename a chunk's recording by ``[identity] map``."""
+    return replace(chunk, recording=names[chunk.recording]) if chunk.recording in names else chunk

@@ -1,0 +1,118 @@
+"""What the engine says of itself: status, causes of not being ready, gauges."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from sanstream import __version__
+
+if TYPE_CHECKING:
+    from sanstream.daemon.engine import Engine, FeedLink
+    from sanstream.daemon.streams import StreamState
+
+
+def causes(engine: Engine) -> list[str]:
+    """Return why the daemon is not ready, one short line each; empty when it is."""
+    out = [f"feed {name}: not connected" for name, link in engine.feeds.items() if not _is_up(link)]
+    if engine.disk_full:
+        out.append("disk full: nothing is acknowledged")
+    if engine.journal.size_bytes > engine.settings.limits.journal_bytes:
+        out.append("journal at its limit: nothing is taken")
+    if engine.sealer.refused:
+        out.append(f"archive: {len(engine.sealer.refused)} recordings cannot be written")
+    return out
+
+
+def status(engine: Engine, began_ns: int) -> dict[str, Any]:
+    """Return what ``/streams`` and ``sanstream status`` show."""
+    now = engine.clock()
+    folder = engine.settings.archive.state_dir
+    streams = [_stream(engine, s, now) for s in list(engine.state.streams.values())]
+    return {
+        "version": __version__,
+        "uptime_s": (now - began_ns) / 1e9,
+        "feeds": [_feed(engine, link, now) for link in engine.feeds.values()],
+        "streams": streams,
+        "journal_bytes": engine.journal.size_bytes,
+        "ledger_bytes": engine.ledger.size_bytes,
+        "disk_free_bytes": shutil.disk_usage(folder).free,
+        "disk_full": engine.disk_full,
+        "causes": causes(engine),
+    }
+
+
+def set_gauges(engine: Engine) -> None:
+    """Bring the gauges up to date."""
+    telemetry, now = engine.telemetry, engine.clock()
+    for name, link in engine.feeds.items():
+        engine.counts.child("queue_messages", name).set(len(link.inbox))
+        engine.counts.child("queue_seconds", name).set(link.inbox.seconds)
+        engine.counts.child("connected", name).set(_is_up(link))
+        engine.counts.child("lag_seconds", name).set(_feed_lag(engine, name, now))
+    telemetry.streams.set(len(engine.state.streams))
+    telemetry.journal_bytes.set(engine.journal.size_bytes)
+    telemetry.ledger_bytes.set(engine.ledger.size_bytes)
+    telemetry.disk_free_bytes.set(shutil.disk_usage(engine.settings.archive.state_dir).free)
+    telemetry.disk_full.set(engine.disk_full)
+    sums: dict[str, tuple[float, float]] = {}
+    for stream in engine.state.streams.values():
+        a, b = sums.get(stream.modality, (0.0, 0.0))
+        figures = stream.figures
+        sums[stream.modality] = (a + 2 * figures.get("values", 0), b + figures.get("bytes", 0))
+    for modality, (raw, stored) in sums.items():
+        if stored:
+            engine.counts.child("ratio", modality).set(raw / stored)
+
+
+def _is_up(link: FeedLink) -> bool:
+    return link.state.connected or link.inbox.ended
+
+
+def _feed_lag(engine: Engine, name: str, now: int) -> float:
+    ages = [now - s.last_arrival_ns for s in engine.state.streams.values() if s.feed == name and s.last_arrival_ns]
+    return max(0.0, max(ages, default=0) / 1e9)
+
+
+def _feed(engine: Engine, link: FeedLink, now: int) -> dict[str, Any]:
+    return {
+        "name": link.name,
+        "scheme": link.scheme,
+        "connected": _is_up(link),
+        "error": link.state.error,
+        "queue_depth": len(link.inbox),
+        "queue_s": link.inbox.seconds,
+        "dropped": link.n_dropped,
+        "lag_s": _feed_lag(engine, link.name, now),
+        "warnings": dict(link.state.n_warnings),
+    }
+
+
+def _stream(engine: Engine, stream: StreamState, now: int) -> dict[str, Any]:
+    lane = stream.main
+    adapting = engine.adapting.state(stream.key)
+    bank = lane.plan.bank.name if lane is not None and lane.plan is not None else ""
+    adapted = lane is not None and lane.plan is not None and lane.plan.kernels is not None
+    last = stream.last_arrival_ns
+    return {
+        "recording": stream.recording.name,
+        "stream": stream.name,
+        "feed": stream.feed,
+        "modality": stream.modality,
+        "rate_hz": float(stream.rate),
+        "n_channels": len(stream.definition.channels) if stream.definition is not None else 0,
+        "n_samples": stream.end,
+        "last_sample_age_s": (now - last) / 1e9 if last else None,
+        "lag_s": max(0.0, (last - stream.time_ns(stream.end)) / 1e9) if last else None,
+        "gaps": int(stream.figures.get("gaps", 0)),
+        "gap_samples": int(stream.figures.get("gap_samples", 0)),
+        "late_samples": int(stream.figures.get("late_samples", 0)),
+        "conflicts": int(stream.figures.get("conflicts", 0)),
+        "bits_per_sample": stream.figures.get("bits"),
+        "phi": adapting.get("phi"),
+        "bank": bank,
+        "bank_kind": "adapted" if adapted else "shipped",
+        "drift": adapting.get("drift", "off"),
+        "segment": lane.name if lane is not None else "",
+        "sessions": len(stream.sessions),
+    }

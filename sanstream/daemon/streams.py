@@ -1,0 +1,348 @@
+"""A live stream: its sessions, what is committed, and the lanes that its samples go to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from sanstream.chunk import Chunk
+from sanstream.daemon.coverage import Coverage
+from sanstream.daemon.lanes import GAP_S, LATE, MAIN, Lane, Waiting
+from sanstream.daemon.sessions import CLOCK_STEP, Piece, Session, ns_of, read_clock, samples_of, start_of
+from sanstream.signal import Channel
+
+DAY_NS = 86_400 * 10**9
+MAX_LATE_LANES = 4
+_FAR_S = 86_400
+_SHARED_PAST_S = 60
+"""A session that a new recording joins within its first minute counts from the session's own start."""
+_SLACK_S = 10
+"""Else messages that come in another order may be so much older than the first."""
+
+OpenLane = Callable[["StreamState", str, int, tuple[Channel, ...], list[str]], Lane]
+"""Opens a lane: stream, kind, start, channels, flags."""
+
+
+class Misplaced(Exception):
+    """A chunk has no place on the grid; the message says why."""
+
+
+@dataclass
+class RecordingState:
+    """A recording that is fed.
+
+    Parameters
+    ----------
+    name : str
+    start_ns : int
+        Time of place 0 of all its streams.
+    feed : str
+    covered : dict of str to Coverage
+        Samples per stream that the archive had before the state folder knew the recording.
+    """
+
+    name: str
+    start_ns: int
+    feed: str
+    covered: dict[str, Coverage] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class StreamState:
+    """A stream that is fed.
+
+    Parameters
+    ----------
+    recording : RecordingState
+    name : str
+    rate : Fraction
+    feed : str
+    modality : str
+    committed : Coverage
+        Places of samples in the ledger or the archive.
+    """
+
+    recording: RecordingState
+    name: str
+    rate: Fraction
+    feed: str
+    modality: str
+    committed: Coverage = field(default_factory=Coverage)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    main: Lane | None = None
+    others: list[Lane] = field(default_factory=list)
+    end: int = 0
+    last_arrival_ns: int = 0
+    definition: Any = None
+    changed: set[str] = field(default_factory=set)
+    figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Names of recording and stream."""
+        return self.recording.name, self.name
+
+    @property
+    def lanes(self) -> Iterator[Lane]:
+        """All lanes that are not in the archive whole."""
+        if self.main is not None:
+            yield self.main
+        yield from self.others
+
+    def time_ns(self, place: int) -> int:
+        """Return the time of a place on the grid, nanoseconds since 1970."""
+        return self.recording.start_ns + ns_of(place, self.rate)
+
+    def midnight_after(self, place: int) -> int:
+        """Return the first place at or after the next 00:00 UTC."""
+        day = (self.time_ns(place) // DAY_NS + 1) * DAY_NS
+        return max(place + 1, -(-((day - self.recording.start_ns) * self.rate) // 10**9))
+
+    def is_free(self, start: int, stop: int) -> bool:
+        """Tell whether no sample is known for any of ``start`` to ``stop``."""
+        if start >= self.end:
+            return True
+        return not self.committed.overlaps(start, stop) and not any(
+            lane.holds(max(start, lane.open_start), stop) for lane in self.lanes if stop > lane.open_start
+        )
+
+    def is_waiting_as(self, chunk: Chunk, session: str) -> bool | None:
+        """Tell whether a chunk equals what waits of the same session; None when nothing of it waits."""
+        found = None
+        first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
+        for lane in self.lanes:
+            for other in (w.chunk for w in lane.waiting if w.chunk.session == session):
+                low, high = max(first, other.first_sample), min(stop, other.first_sample + other.n_samples)
+                if low >= high or other.samples.shape[1] != chunk.samples.shape[1]:
+                    continue
+                mine = chunk.samples[low - first : high - first]
+                if not np.array_equal(mine, other.samples[low - other.first_sample : high - other.first_sample]):
+                    return False
+                found = True
+        return found
+
+    def digest_says(self, session: Session, chunk: Chunk) -> bool | None:
+        """Tell whether a chunk equals one of the same place and length that came before; None when unknown."""
+        held = session.digests.get(chunk.first_sample)
+        if held is None or held[0] != chunk.n_samples:
+            return None
+        return held[1] == digest(chunk)
+
+
+def digest(chunk: Chunk) -> int:
+    """Return the CRC32C of a chunk's samples."""
+    return int(google_crc32c.value(np.ascontiguousarray(chunk.samples, dtype="<i4").tobytes()))
+
+
+def origin_of(chunk: Chunk) -> int:
+    """Return the start of a new recording whose first chunk this is, nanoseconds since 1970."""
+    past = chunk.first_sample if chunk.first_sample <= _SHARED_PAST_S * chunk.rate else int(_SLACK_S * chunk.rate)
+    return start_of(chunk) - ns_of(past, chunk.rate)
+
+
+def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Session, Piece, bool]:
+    """Find the place of a chunk whose samples its session has not brought before.
+
+    Parameters
+    ----------
+    stream : StreamState
+    chunk : Chunk
+    tolerance_ns : int
+        Larger steps of a device's clock begin a segment.
+
+    Returns
+    -------
+    session : Session
+        Known to the stream from now on.
+    piece : Piece
+        ``piece.base + chunk.first_sample`` is the place.
+    is_anchor : bool
+        The chunk's device time should be kept.
+
+    Raises
+    ------
+    Misplaced
+        When the place is impossibly far ahead.
+    """
+    first, n = chunk.first_sample, chunk.n_samples
+    session = stream.sessions.get(chunk.session)
+    known = session is not None
+    if session is None:
+        by_time = samples_of(start_of(chunk) - stream.recording.start_ns, stream.rate)
+        session = Session(chunk.session, [Piece(first, by_time - first)])
+        piece = session.pieces[0]
+    else:
+        piece = session.piece_at(first)
+    reading = read_clock(session, chunk, tolerance_ns)
+    place = piece.base + first
+    if reading.step_ns is not None:
+        shift = max(0, samples_of(reading.step_ns, stream.rate))
+        piece = Piece(first, piece.base + shift, CLOCK_STEP)
+    elif known and place - stream.end > _FAR_S * stream.rate and not reading.is_anchor:
+        raise Misplaced(f"its numbers jump {float((place - stream.end) / stream.rate):.0f} s ahead of its stream")
+    place = piece.base + first
+    if place < 0 or (place < stream.end and not stream.is_free(place, place + n)):
+        # before the recording began, or where samples of another session stand: its clock is wrong, or was
+        far = (stream.end - place) * 10**9 > tolerance_ns * stream.rate
+        piece = Piece(first, stream.end - first, CLOCK_STEP if far or known else "")
+    if piece is not session.piece_at(first):
+        if known:
+            session.add_piece(piece)
+        else:
+            session.pieces = [piece]
+    if not known:
+        stream.sessions[chunk.session] = session
+    if reading.is_anchor and chunk.device_ns is not None:
+        session.anchor = (first, chunk.device_ns)
+    return session, piece, reading.is_anchor
+
+
+def take(stream: StreamState, definition: Any, chunk: Chunk, file: int, open_lane: OpenLane, now_ns: int) -> int:
+    """Give a journalled chunk's samples to the lanes that they belong to; what is committed already is passed over.
+
+    Parameters
+    ----------
+    stream : StreamState
+    definition : Definition
+        Its ``base`` places the chunk, its ``channels`` describe it, its ``flag`` may begin a segment.
+    chunk : Chunk
+    file : int
+        The journal's file that holds it.
+    open_lane : callable
+    now_ns : int
+        The engine's clock.
+
+    Returns
+    -------
+    int
+        Samples that came late, after their block.
+    """
+    start = definition.base + chunk.first_sample
+    late = 0
+    for low, high in stream.committed.free(start, start + chunk.n_samples):
+        at = low
+        while at < high:
+            lane = _lane_for(stream, definition, at, high, open_lane, now_ns)
+            stop = high if lane.limit is None else min(high, lane.limit)
+            lane.put(at, chunk.samples[at - start : stop - start], chunk.arrival_ns)
+            lane.waiting.append(Waiting(file, definition, chunk, stop))
+            lane.touched_ns = now_ns
+            if lane.kind == LATE:
+                late += stop - at
+                if lane.limit is not None and lane.end >= lane.limit and lane.closing_ns is None:
+                    lane.closing_ns = now_ns
+            at = stop
+    stream.end = max(stream.end, start + chunk.n_samples)
+    stream.last_arrival_ns = max(stream.last_arrival_ns, chunk.arrival_ns)
+    stream.definition = definition
+    return late
+
+
+def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lane: OpenLane, now_ns: int) -> Lane:
+    main = stream.main
+    if main is None:
+        if at >= stream.end or not any(True for _ in stream.lanes):
+            return _begin(stream, definition, at, [], open_lane)
+    elif _moved_back(stream, main, definition, at):
+        return main
+    elif at >= main.open_start:
+        flags = _cut(stream, main, definition, at)
+        if not flags:
+            return main
+        if at >= main.end:
+            main.limit, main.closing_ns = at, now_ns
+            stream.others.append(main)
+            return _begin(stream, definition, at, flags, open_lane)
+    for lane in stream.others:
+        fits = lane.open_start <= at and not (lane.closed or lane.ending) and lane.channels == definition.channels
+        near = lane.kind == MAIN or at - lane.end <= GAP_S * stream.rate
+        if fits and near and (at < lane.limit if lane.limit is not None else lane.kind == LATE):
+            return lane
+    lane = open_lane(stream, LATE, at, definition.channels, [LATE])
+    lane.definition = definition
+    ends = [e for e in (stream.committed.next_after(at), _next_start(stream, at)) if e is not None]
+    lane.limit = min(ends) if ends else max(stop, at + 1)
+    late = [o for o in stream.others if o.kind == LATE and o.closing_ns is None]
+    if len(late) >= MAX_LATE_LANES:
+        late[0].closing_ns = now_ns
+    stream.others.append(lane)
+    return lane
+
+
+def _moved_back(stream: StreamState, main: Lane, definition: Any, at: int) -> bool:
+    """Let a lane of which no block went out begin earlier, for messages that come in another order at its start."""
+    if not main.start - main.block_samples <= at < main.start or main.n_ready or main.plan is not None:
+        return False
+    near = [lane for lane in stream.others if lane.end > at or (lane.limit is not None and lane.limit > at)]
+    fits = definition.channels == main.channels and stream.midnight_after(at) == stream.midnight_after(main.start)
+    if near or not fits or at < stream.committed.end:
+        return False
+    main.begin_at(at)
+    return True
+
+
+def _begin(stream: StreamState, definition: Any, at: int, flags: list[str], open_lane: OpenLane) -> Lane:
+    lane = open_lane(stream, MAIN, at, definition.channels, flags)
+    lane.limit = stream.midnight_after(at)
+    lane.definition = definition
+    stream.main = lane
+    return lane
+
+
+def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]:
+    """Say why a sample at ``at`` begins a new segment; empty when it does not."""
+    flags = []
+    if main.limit is not None and at >= main.limit:
+        flags.append(main.limit_flag)
+    if definition.channels is not main.channels and definition.channels != main.channels:
+        flags.append("channels")
+    gap = at - main.end
+    if gap > GAP_S * stream.rate or (gap > 0 and any(c.missing is None for c in main.channels)):
+        flags.append("gap")
+    if definition is not main.definition and definition.flag and at >= main.end:
+        flags.append(definition.flag)
+    if not flags:
+        main.definition = definition
+    return flags
+
+
+def _next_start(stream: StreamState, at: int) -> int | None:
+    """Return where the next lane after a place begins to wait for samples."""
+    starts = [lane.open_start for lane in stream.lanes if lane.open_start > at]
+    starts += [lane.start for lane in stream.lanes if lane.start > at]
+    return min(starts, default=None)
+
+
+def segment_name(start: int, kind: str, taken: set[str]) -> str:
+    """Name a segment after its first sample; one that came late says so."""
+    name = str(start) if kind == MAIN else f"{start}-late"
+    n = 2
+    while name in taken:
+        name, n = f"{start}-{kind}-{n}", n + 1
+    return name
+
+
+def segment_id(key: tuple[str, str], name: str, first: bytes) -> str:
+    """Derive a segment's id, sixteen hex digits, from its place and its first block's samples."""
+    return hashlib.blake2b("\0".join((*key, name, "")).encode() + first, digest_size=8).hexdigest()
+
+
+def is_in_range(chunk: Chunk, channels: tuple[Channel, ...]) -> bool:
+    """Tell whether all samples lie in their channels' digital ranges or are missing codes."""
+    low, high = chunk.samples.min(axis=0).tolist(), chunk.samples.max(axis=0).tolist()
+    for channel, least, most in zip(channels, low, high, strict=True):
+        codes = () if channel.missing is None else (channel.missing,)
+        if least < min(channel.digital_min, *codes) or most > max(channel.digital_max, *codes):
+            return False
+    return True
+
+
+def rate_of(text: str) -> Fraction:
+    """Read a rate as the ledger writes it."""
+    return Fraction(text)
