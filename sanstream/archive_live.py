@@ -144,8 +144,9 @@ class _Overlay(ZarrReader):
             coded = self._coded(name, stored.get(name), own.segments)
             raw, chunks = _raw_segments(own.chunks, coded)
             segments = (*coded, *raw)
-            length = max((s.stop_sample for s in segments), default=0)
-            self.streams.append((StreamEntry(name, rate, length, segments), chunks))
+            if segments:
+                length = max(s.stop_sample for s in segments)
+                self.streams.append((StreamEntry(name, rate, length, segments), chunks))
 
     def blocks(self, stream: str, entry: SegmentEntry, first: int, stop: int) -> list[bytes]:
         """Return the payloads of blocks ``first`` to ``stop``."""

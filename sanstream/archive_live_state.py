@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,8 @@ from sanstream.errors import CorruptError, InputError, SanstreamError
 from sanstream.journal import read_journal
 from sanstream.journal_records import ChunkEntry, Definition
 from sanstream.ledger import Record, read_ledger
+
+_EVENT = ("recording", "session", "number", "time_ns", "kind", "text", "duration_ns")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,20 +101,19 @@ def read_state(state_dir: Path) -> dict[str, LiveRecording]:
     except SanstreamError as error:
         hint = "read what is sealed with sanstream.archive.open(archive, live=False)"
         raise type(error)(f"{state_dir.name}: {error.message}", hint=hint) from error
-    found: dict[str, LiveRecording] = {}
+    snapshot = _Snapshot()
     for entry in entries:
         if isinstance(entry, ChunkEntry):
-            _take_chunk(found, entry)
+            snapshot.take_chunk(entry)
     try:
         for record in records:
-            _take_record(found, record)
+            snapshot.take_record(record.kind, record.head, record)
     except (LookupError, TypeError, ValueError, InputError) as error:
         raise CorruptError(f"{state_dir.name}: a record of the ledger cannot be read ({error!r})") from error
-    events = [e.event for e in entries if not isinstance(e, ChunkEntry)]
-    for event in events:
-        if event.recording in found:
-            found[event.recording].events.append(event)
-    return found
+    for entry in entries:
+        if not isinstance(entry, ChunkEntry) and entry.event.recording in snapshot.found:
+            snapshot.found[entry.event.recording].events.append(entry.event)
+    return snapshot.found
 
 
 def unsealed(segment: LiveSegment, sealed: SegmentEntry | None) -> tuple[SegmentEntry, dict[int, Record]]:
@@ -144,39 +146,48 @@ def unsealed(segment: LiveSegment, sealed: SegmentEntry | None) -> tuple[Segment
     return replace(entry, n_samples=n_samples), blocks
 
 
-def _take_chunk(found: dict[str, LiveRecording], entry: ChunkEntry) -> None:
-    own, chunk = entry.definition, entry.chunk
-    recording = found.get(own.recording)
-    if recording is None or recording.start_ns != own.start_ns:
-        # a recording that was deleted and began anew: only the newer one is shown
-        recording = found[own.recording] = LiveRecording(own.recording, own.start_ns, own.timezone)
-    stream = recording.streams.setdefault(own.stream, LiveStream(own.rate))
-    if stream.rate == own.rate and own.base + chunk.first_sample >= 0:
-        stream.chunks.append(RawChunk(own, own.base + chunk.first_sample, chunk.samples))
+class _Snapshot:
+    """What journal and ledger say, while they are read, the journal first."""
 
+    def __init__(self) -> None:
+        self.found: dict[str, LiveRecording] = {}
+        self._starts: dict[str, int] = {}
 
-def _take_record(found: dict[str, LiveRecording], record: Record) -> None:
-    head = record.head
-    if record.kind == "recording":
-        known = found.get(head["recording"])
-        if known is None:
-            found[head["recording"]] = LiveRecording(head["recording"], head["start_ns"], head.get("timezone", "utc"))
-        return
-    recording = found.get(head.get("recording", ""))
-    if recording is None:
-        return
-    if record.kind == "segment":
-        stream = recording.streams.setdefault(head["stream"], LiveStream(Fraction(head["rate"])))
-        entry = SegmentEntry.from_dict(head["entry"])
-        flags = dict.fromkeys([*([LATE] if head.get("lane") == LATE else []), *entry.flags, *head.get("flags", ())])
-        stream.segments[head["segment"]] = LiveSegment(replace(entry, flags=tuple(flags)))
-    elif record.kind in ("block", "sealed"):
-        held = recording.streams.get(head["stream"])
-        segment = held.segments.get(head["segment"]) if held is not None else None
-        if segment is not None and record.kind == "block":
-            segment.blocks[int(head["number"])] = record
-        elif segment is not None:
-            segment.n_sealed = max(segment.n_sealed, int(head["n_blocks"]))
-    elif record.kind == "event":
-        names = ("recording", "session", "number", "time_ns", "kind", "text", "duration_ns")
-        recording.events.append(Event(**{n: head[n] for n in names}))
+    def take_chunk(self, entry: ChunkEntry) -> None:
+        """Take a chunk of the journal."""
+        own, chunk = entry.definition, entry.chunk
+        recording = self.found.get(own.recording)
+        if recording is None or recording.start_ns != own.start_ns:
+            # a recording that was deleted and began anew: only the newer one is shown
+            recording = self.found[own.recording] = LiveRecording(own.recording, own.start_ns, own.timezone)
+        stream = recording.streams.setdefault(own.stream, LiveStream(own.rate))
+        if stream.rate == own.rate and own.base + chunk.first_sample >= 0:
+            stream.chunks.append(RawChunk(own, own.base + chunk.first_sample, chunk.samples))
+
+    def take_record(self, kind: str, head: Mapping[str, Any], record: Record) -> None:
+        """Take a record of the ledger; kinds that say nothing of samples or events are passed over."""
+        name = head.get("recording", "")
+        if kind == "recording":
+            self._starts[name] = head["start_ns"]
+            self.found.setdefault(name, LiveRecording(name, head["start_ns"], head.get("timezone", "utc")))
+        recording = self.found.get(name)
+        if recording is None or recording.start_ns != self._starts.get(name):
+            return
+        if kind == "forgotten":
+            del self.found[name]
+        elif kind == "segment":
+            stream = recording.streams.setdefault(head["stream"], LiveStream(Fraction(head["rate"])))
+            entry = SegmentEntry.from_dict(head["entry"])
+            flags = dict.fromkeys([*([LATE] if head.get("lane") == LATE else []), *entry.flags, *head.get("flags", ())])
+            stream.segments.setdefault(head["segment"], LiveSegment(replace(entry, flags=tuple(flags))))
+        elif kind in ("block", "sealed"):
+            held = recording.streams.get(head["stream"])
+            segment = held.segments.get(head["segment"]) if held is not None else None
+            if segment is not None and kind == "block":
+                segment.blocks[int(head["number"])] = record
+            elif segment is not None:
+                segment.n_sealed = max(segment.n_sealed, int(head["n_blocks"]))
+        elif kind == "event":
+            recording.events.append(Event(**{n: head[n] for n in _EVENT}))
+        elif kind == "events_sealed":
+            del recording.events[: int(head["n"])]

@@ -47,7 +47,7 @@ class State:
         definition = Definition(
             str(more.get("recording", "bed1")), STREAM, session, base, START_NS, RATE, LEADS, "icu", lane
         )
-        definition = replace(definition, **{k: v for k, v in more.items() if k == "channels"})  # type: ignore[arg-type]
+        definition = replace(definition, **{k: v for k, v in more.items() if k in ("channels", "start_ns")})  # type: ignore[arg-type]
         chunk = Chunk(definition.recording, STREAM, session, first, samples, RATE, definition.channels, None, START_NS)
         number = self.journal.append_chunk(definition, chunk)
         self.journal.sync()
@@ -159,6 +159,8 @@ def test_events_are_shown_once_from_wherever_they_are(state: State, tmp_path: Pa
     state.begin(segment("0", 0, WHOLE))
     for one in events[1:3]:
         state.record("event", dict(one.__dict__))
+    state.record("event", dict(event(9, 9.5, "sealed, then dropped by retention").__dict__))
+    state.record("events_sealed", {"n": 3})
     for one in events[2:]:
         state.journal.append_event(one)
     state.journal.append_event(Event("bed9", "s", 0, START_NS, "marker", "of no one"))
@@ -230,6 +232,21 @@ def test_segments_that_retention_dropped_do_not_come_back_from_the_ledger(state:
         stream = archive.recordings["bed1"].streams[STREAM]
         assert [e.name for e in stream.entry.segments] == ["2000"]
         assert np.array_equal(stream.read(2000), WHOLE[2000:4000])
+
+
+def test_a_recording_that_was_deleted_is_gone_and_may_begin_anew(state: State) -> None:
+    one = segment("0", 0, WHOLE)
+    state.raw(0, WHOLE[:1500])
+    state.begin(one)
+    state.block(one, 0)
+    state.record("event", dict(event(0, 1.0, "old").__dict__))
+    state.record("forgotten", {})
+    assert list(sanstream.open(state.root).recordings) == []
+    state.raw(0, WHOLE[100:200], session="new", start_ns=START_NS + 10**12)
+    with sanstream.open(state.root) as archive:
+        assert archive.recordings["bed1"].start_ns == START_NS + 10**12
+        assert archive.recordings["bed1"].annotations == ()
+    assert np.array_equal(state.read(), WHOLE[100:200])
 
 
 def test_raw_samples_of_other_calibration_stay_apart(state: State) -> None:

@@ -69,7 +69,7 @@ def test_all_well_ends_with_0(serve: Serve, run: Run, tmp_path: Path) -> None:
     for where in (("--state", str(tmp_path / "state")), ("--url", server.url)):
         ended = run("status", *where)
         assert (ended.code, ended.err) == (0, "")
-        assert "all is well" in ended.out
+        assert "journal 3.0 MiB, ledger 1.0 MiB, 5.0 GiB free; all is well" in ended.out
 
 
 def test_only_the_worst_are_shown_when_asked(serve: Serve, run: Run, tmp_path: Path) -> None:

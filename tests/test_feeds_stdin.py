@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from sanstream.chunk import Chunk, Delivery
 from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions
+from sanstream.feeds.descriptors import plain_channels
+from sanstream.feeds.numbering import Numbering
 from sanstream.feeds.stdin import StdinFeed
 
 
@@ -101,11 +104,28 @@ def test_a_torn_last_sample_is_counted() -> None:
 
 def test_samples_faster_than_real_time_are_placed_by_their_number() -> None:
     chunks, _ = fed("stdin:?rate=100", np.zeros(1000, dtype="<i2").tobytes())
-    times = [c.device_ns for c in chunks[1:]]
+    times = [c.device_ns for c in chunks]
     assert None not in times
     assert np.diff([t for t in times if t is not None]).tolist() == [10**9] * (len(times) - 1)
     chunks, _ = fed("stdin:?rate=100&start=2024-05-01T12:00:00Z", np.zeros(10, dtype="<i2").tobytes())
     assert chunks[0].device_ns == 1714564800 * 10**9
+
+
+def clocked(arrivals_s: list[float], rate: int = 10) -> list[float]:
+    """Give chunks of one second to a numbering at these arrivals; return their times in seconds."""
+    numbering = Numbering("r", "s", Fraction(rate), plain_channels(["a"], "", 1.0, -5, 5))
+    ones = np.ones((rate, 1), dtype=np.int32)
+    times = [numbering.chunk(ones, round((1000 + at) * 1e9)).device_ns for at in arrivals_s]
+    return [(t or 0) / 1e9 - 1000 for t in times]
+
+
+def test_a_pause_of_the_source_shows_in_its_times_and_a_burst_does_not() -> None:
+    burst = [float(k) for k in range(1, 21)] + [25.0] * 5 + [float(k) for k in range(26, 60)]
+    assert clocked(burst) == [float(k) for k in range(59)]
+    pause = [float(k) for k in range(1, 21)] + [float(k) for k in range(80, 120)]
+    times = clocked(pause)
+    assert times[:20] == [float(k) for k in range(20)]
+    assert times[35:] == [float(k) for k in range(94, 119)]
 
 
 def test_an_empty_input_ends_without_a_chunk() -> None:

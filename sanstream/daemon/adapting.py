@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any, Self
 
 from sanstream.config import Settings
-from sanstream.daemon.lanes import MAIN, Block
+from sanstream.daemon.lanes import MAIN, Block, Lane
 from sanstream.daemon.streams import StreamState
 from sanstream.durable import Disk
 from sanstream.encode_live import LiveStart, shipped_start
-from sanstream.quality import Quality
-from sanstream.signal import Channel
 
 Key = tuple[str, str]
 
@@ -59,13 +55,11 @@ class Adapting:
             ),
         )
 
-    def start_for(
-        self, key: Key, channels: tuple[Channel, ...], rate: Fraction, qualities: Sequence[Quality]
-    ) -> LiveStart:
-        """Return what the next segment of a stream starts from."""
+    def start(self, stream: StreamState, lane: Lane) -> LiveStart:
+        """Return what a lane's segment starts from."""
         if self._adaptation is None:
-            return shipped_start(channels)
-        start: LiveStart = self._adaptation.start_for(key, channels, rate, tuple(qualities))
+            return shipped_start(lane.channels)
+        start: LiveStart = self._adaptation.start_for(stream.key, lane.channels, lane.rate, lane.qualities)
         return start
 
     def poll(self) -> list[tuple[Key, str]]:

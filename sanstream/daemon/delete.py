@@ -82,14 +82,14 @@ def delete_here(
     whole = start is None and until is None
     known = recording in engine.state.recordings
     if known and not dry_run:
-        engine.flush(recording)
+        _flush(engine, recording)
     found = _from_archive(
         engine.archive, recording, start, until, dry_run=dry_run, missing_ok=known and (whole or dry_run)
     )
     if not known or dry_run:
         return found
     if whole:
-        engine.forget(recording)
+        _forget(engine, recording)
     first, last = _span(engine.state.recordings.get(recording), start, until)
     found["set_aside"] = engine.aside.forget(recording, first, last)
     engine.adapting.forget(recording, first, last)
@@ -99,6 +99,28 @@ def delete_here(
     engine.journal.roll()
     free_journal(engine.state, engine.journal, everything=True)
     return found
+
+
+def _flush(engine: Engine, recording: str) -> None:
+    """Bring everything of one recording to the archive, its open segments ended."""
+    engine.acknowledge()
+    for stream, lane in engine.state.lanes():
+        if stream.recording.name == recording and lane.closing_ns is None:
+            lane.closing_ns = 0
+    while engine.commit():
+        pass
+    while any(s.recording.name == recording and lane.closed for s, lane in engine.state.lanes()):
+        if not engine.sealer.run(most=1 << 30):
+            break
+
+
+def _forget(engine: Engine, recording: str) -> None:
+    """Drop all that ledger and state say of a recording; what comes later begins it anew."""
+    engine.ledger.append("forgotten", {"recording": recording})
+    engine.ledger.sync()
+    engine.state.forget(recording)
+    engine.writer.forget(recording)
+    engine.intake.forget(recording)
 
 
 def _span(recording: Any, start: str | None, until: str | None) -> tuple[int | None, int | None]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sanstream.chunk import Chunk, Delivery
-from sanstream.feeds import Stopped
+from sanstream.feeds import FeedState, Stopped
 
 _WAIT_S = 0.2
 
@@ -161,3 +161,24 @@ class Inbox:
                 old = self._dropped.get(item.recording)
                 n, first = (old.n_messages, old.first_ns) if old else (0, item.arrival_ns)
                 self._dropped[item.recording] = Dropped(item.recording, n + 1, first, item.arrival_ns)
+
+
+@dataclass
+class FeedLink:
+    """A feed as the engine sees it.
+
+    Parameters
+    ----------
+    name, scheme : str
+    inbox : Inbox
+    state : FeedState
+    reorder_s : float
+    n_dropped : int
+    """
+
+    name: str
+    scheme: str
+    inbox: Inbox
+    state: FeedState
+    reorder_s: float = 5.0
+    n_dropped: int = 0

@@ -15,10 +15,10 @@ from types import FrameType
 
 from sanstream.config import FeedSettings, Settings, feed_options
 from sanstream.daemon.adapting import Adapting
-from sanstream.daemon.engine import Engine, FeedLink
+from sanstream.daemon.engine import Engine
 from sanstream.daemon.home import Home, remembered_settings
 from sanstream.daemon.http import Server
-from sanstream.daemon.inbox import Inbox
+from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.daemon.notify import COMMIT, JOURNAL, Notifier, Watchdog
 from sanstream.daemon.report import set_gauges
 from sanstream.daemon.requests import answer_requests
