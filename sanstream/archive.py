@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from sanstream.archive_encode import Progress
 from sanstream.archive_info import describe
+from sanstream.archive_live_place import read_place
 from sanstream.archive_manifest import CATALOG, FORMAT_VERSION, MANIFEST, Manifest, read_catalog
 from sanstream.archive_objects import PARTIAL, LocalObjects, local_path
 from sanstream.archive_read import StreamReader
@@ -19,14 +20,20 @@ from sanstream.archive_write import ArchiveWriter
 from sanstream.bank import Bank, find_bank
 from sanstream.errors import CorruptError, InputError
 
+if TYPE_CHECKING:
+    from sanstream.archive_live_state import LiveRecording
+
 __all__ = ["Archive", "ArchiveWriter", "Problem", "Progress", "RecordingReader", "StreamReader", "open", "verify"]
 
 
 class Recordings(Mapping[str, RecordingReader]):
     """The recordings of an archive by name; each is opened, by one request, when it is first asked for."""
 
-    def __init__(self, names: list[str], objects: LocalObjects, container: str) -> None:
-        self._names = names
+    def __init__(
+        self, names: list[str], objects: LocalObjects, container: str, live: Mapping[str, LiveRecording]
+    ) -> None:
+        self._names = [*names, *(n for n in live if n not in names)]
+        self._live = live
         self._objects = objects
         self._container = container
         self._open: dict[str, RecordingReader] = {}
@@ -36,12 +43,22 @@ class Recordings(Mapping[str, RecordingReader]):
         if name not in self._names:
             raise KeyError(name)
         if name not in self._open:
+            self._open[name] = self._read(name)
+        return self._open[name]
+
+    def _read(self, name: str) -> RecordingReader:
+        live = self._live.get(name)
+        manifest: Manifest | None = None
+        if live is None or self._objects.exists(f"{name}/{MANIFEST}"):
             where = f"{self._objects.root.name}: {name}/{MANIFEST}"
             manifest = Manifest.from_bytes(self._objects.read(f"{name}/{MANIFEST}"), where)
             if (manifest.name, manifest.container) != (name, self._container):
                 raise CorruptError(f"{where}: describes {manifest.container} recording {manifest.name!r}")
-            self._open[name] = RecordingReader(manifest, self._objects, self._find_bank)
-        return self._open[name]
+            if live is None or not manifest.grows:
+                return RecordingReader(manifest, self._objects, self._find_bank)
+        from sanstream.archive_live import LiveRecordingReader
+
+        return LiveRecordingReader(manifest, live, self._objects, self._find_bank)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -71,12 +88,12 @@ class Archive:
     recordings : mapping of str to RecordingReader
     """
 
-    def __init__(self, objects: LocalObjects) -> None:
+    def __init__(self, objects: LocalObjects, live: Mapping[str, LiveRecording] = MappingProxyType({})) -> None:
         self._objects = objects
         where = f"{objects.root.name}: {CATALOG}"
         self.container, names = read_catalog(objects.read(CATALOG), where)
         self.format_version = FORMAT_VERSION
-        self._recordings = Recordings(names, objects, self.container)
+        self._recordings = Recordings(names, objects, self.container, live)
         self.recordings: Mapping[str, RecordingReader] = self._recordings
 
     def __repr__(self) -> str:
@@ -91,8 +108,9 @@ class Archive:
         self.close()
 
     def info(self) -> dict[str, Any]:
-        """Return what ``sanstream info --json`` prints."""
-        return describe(self._objects, self.container, [r.manifest for r in self.recordings.values()])
+        """Return what ``sanstream info --json`` prints: what is stored, without what a daemon has not sealed yet."""
+        stored = [r.stored for r in self.recordings.values() if r.stored is not None]
+        return describe(self._objects, self.container, stored)
 
     def verify(self, deep: bool = False) -> list[Problem]:
         """Find every changed, truncated, missing or extra file.
@@ -114,13 +132,18 @@ class Archive:
         self._recordings.close()
 
 
-def open(url: str | os.PathLike[str]) -> Archive:
+def open(url: str | os.PathLike[str], *, live: bool = True) -> Archive:
     """Open an archive.
+
+    Where a daemon on this machine writes to it, what the daemon has not sealed yet is there too, up to the last sample
+    received: a snapshot as of this call.
 
     Parameters
     ----------
     url : str or path
         A local folder, or its ``file://`` address.
+    live : bool
+        Whether to look for what is not sealed yet.
 
     Returns
     -------
@@ -133,14 +156,21 @@ def open(url: str | os.PathLike[str]) -> Archive:
     UnsupportedError
         When a newer sanstream wrote it.
     CorruptError
-        When its catalog has changed or is missing.
+        When its catalog has changed or is missing, or the daemon's state has.
     """
     path = _folder(url)
     if not (path / CATALOG).is_file():
         raise CorruptError(
             f"{path}: {CATALOG} is missing, though recordings stand there", hint=f"run: sanstream verify {path}"
         )
-    return Archive(LocalObjects(path))
+    state = read_place(path) if live else None
+    if state is None:
+        return Archive(LocalObjects(path))
+    from sanstream.archive_live_state import read_state
+
+    # before the catalog and the manifests: data go from the state to the archive
+    found = read_state(state)
+    return Archive(LocalObjects(path), found)
 
 
 def verify(url: str | os.PathLike[str], *, deep: bool = False) -> list[Problem]:

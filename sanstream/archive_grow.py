@@ -239,7 +239,7 @@ class GrowingArchive:
         """Replace the manifest, drop what it names no more, and list a new recording."""
         now = changes.manifest
         if now != before:
-            self._folder.put(f"{now.name}/{MANIFEST}", now.to_bytes())
+            self._folder.put(f"{now.name}/{MANIFEST}", now.to_bytes(), "manifest")
             self._hold(now)
             self._folder.remove(f"{now.name}/{key}" for key in changes.let_go())
         if now.name not in self._listed:
@@ -250,7 +250,7 @@ class GrowingArchive:
     def _list(self, change: Callable[[list[str]], list[str]]) -> None:
         """Change the catalog."""
         with locked_patiently(self.root):
-            self._folder.put(CATALOG, catalog_bytes("zarr", change(self.recordings())))
+            self._folder.put(CATALOG, catalog_bytes("zarr", change(self.recordings())), "catalog")
 
     def _forget(self, recording: str) -> None:
         """Unlist a recording, then drop its manifest, then everything else."""

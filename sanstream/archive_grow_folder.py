@@ -10,9 +10,11 @@ from pathlib import Path
 
 from sanstream.archive_commit import locked, replace_object, sync_folder, write_object
 from sanstream.archive_objects import PARTIAL
+from sanstream.durable import current_disk, reach
 from sanstream.errors import InputError
 
 _PATIENCE_S = 30.0
+_AT_ONCE = ("manifest", "catalog")
 
 
 class GrowingFolder:
@@ -28,32 +30,41 @@ class GrowingFolder:
         self.root = root
         self._durable: set[Path] = set()
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, what: str) -> None:
         """Write an object, or replace it in one step, and bring it and its folders' entries to the disk.
+
+        Parameters
+        ----------
+        key : str
+        data : bytes
+        what : str
+            Names the fsync sites and the fault point that is reached afterwards: ``"seal.<what>"``.
 
         Raises
         ------
-        OSError
+        OSError, DiskFull, SyncError
             When the disk refuses; the object is then as it was.
         """
         path = self.root / key
-        if path.exists():
-            replace_object(path, data)
+        # a torn shard is of no account until a manifest names it, a torn manifest or catalog is
+        if path.exists() or what in _AT_ONCE:
+            replace_object(path, data, site=f"seal.{what}")
         else:
-            write_object(path, data)
-        sync_folder(path.parent)
+            write_object(path, data, site=f"seal.{what}")
+            sync_folder(path.parent, site="seal.folder")
         folder = path.parent
         while folder != self.root and folder not in self._durable:
-            sync_folder(folder.parent)
+            sync_folder(folder.parent, site="seal.folder")
             if folder.parent.name != "c":  # a shard's folder is written to once
                 self._durable.add(folder)
             folder = folder.parent
+        reach(f"seal.{what}")
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects and the folders that become empty; what is gone already is passed over."""
         for key in keys:
             path = self.root / key
-            path.unlink(missing_ok=True)
+            current_disk().remove(path)
             folder = path.parent
             while folder != self.root:
                 try:

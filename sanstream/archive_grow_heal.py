@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sanstream.archive_commit import clear_partials, sync_folder
+from sanstream.archive_commit import clear_partials
 from sanstream.archive_grow_folder import GrowingFolder, is_partial, locked_patiently
 from sanstream.archive_live_place import read_place
 from sanstream.archive_manifest import CATALOG, LIVE, MANIFEST, Manifest, catalog_bytes, compact_json, read_catalog
@@ -16,6 +16,7 @@ from sanstream.archive_objects import PARTIAL
 from sanstream.archive_pending import is_growing_key
 from sanstream.archive_write import heal
 from sanstream.archive_zarr import ROOT_GROUP
+from sanstream.durable import current_disk
 from sanstream.errors import InputError, UnsupportedError
 
 
@@ -29,10 +30,7 @@ def open_folder(root: Path, state_dir: Path | None) -> None:
     UnsupportedError
         When it is no Zarr archive.
     """
-    made = not root.exists()
-    root.mkdir(parents=True, exist_ok=True)
-    if made:
-        sync_folder(root.parent)
+    current_disk().make_folder(root, site="seal.folder")
     folder = GrowingFolder(root)
     with locked_patiently(root):
         if not (root / CATALOG).exists():
@@ -67,8 +65,8 @@ def _make(root: Path, folder: GrowingFolder) -> None:
     odd = [p.name for p in root.iterdir() if p.name not in ("zarr.json", LIVE) and PARTIAL not in p.name]
     if odd:
         raise InputError(f"{root}: is not empty and no archive ({odd[0]} stands there)", hint="choose another folder")
-    folder.put("zarr.json", ROOT_GROUP)
-    folder.put(CATALOG, catalog_bytes("zarr", []))
+    folder.put("zarr.json", ROOT_GROUP, "meta")
+    folder.put(CATALOG, catalog_bytes("zarr", []), "catalog")
 
 
 def _name_state(root: Path, folder: GrowingFolder, state_dir: Path) -> None:
@@ -80,7 +78,7 @@ def _name_state(root: Path, folder: GrowingFolder, state_dir: Path) -> None:
         )
     data = compact_json({"state_dir": str(state), "archive": str(root.absolute())})
     if not (root / LIVE).exists() or (root / LIVE).read_bytes() != data:
-        folder.put(LIVE, data)
+        folder.put(LIVE, data, "meta")
 
 
 def _is_held(state_dir: Path) -> bool:

@@ -50,7 +50,7 @@ class Changes:
         self._before = frozenset(manifest.objects)
         self._objects = dict(manifest.objects)
 
-    def put(self, key: str, data: bytes, *, once: bool = False) -> None:
+    def put(self, key: str, data: bytes, what: str, *, once: bool = False) -> None:
         """Write an object, unless the manifest names it as it is already.
 
         Raises
@@ -62,7 +62,7 @@ class Changes:
         if once and self._objects.get(key, held) != held:
             raise InputError(f"{self.manifest.name}/{key}: is committed with other bytes", hint="report this as a bug")
         if self._objects.get(key) != held:
-            self._folder.put(f"{self.manifest.name}/{key}", data)
+            self._folder.put(f"{self.manifest.name}/{key}", data, what)
             self._objects[key] = held
             self.set(objects=self._objects)
 
@@ -70,7 +70,7 @@ class Changes:
         """Keep a copy of a bank."""
         key = f"banks/{bank.id}.sanbank"
         if bank.id not in self.manifest.banks or not (self._folder.root / key).exists():
-            self._folder.put(key, bank.data)
+            self._folder.put(key, bank.data, "bank")
             self.set(banks={**self.manifest.banks, bank.id: len(bank.data)})
 
     def drop(self, keys: Iterable[str]) -> None:
@@ -123,16 +123,16 @@ def add_segment(
             n_samples=min(entry.n_samples - first * step, entry.shard_samples),
             coding=entry.coding,
         )
-        changes.put(key, data, once=True)
+        changes.put(key, data, "shard", once=True)
     if old is not None and old.n_samples >= entry.n_samples:
         return
     coded = len(entry.coding.bank_delta) + sum(
         changes.manifest.objects[f"{stream}/{entry.name}/c/{n}/0"][0] for n in range(-(-entry.n_blocks // per_shard))
     )
     entry = replace(entry, coded_bytes=coded, has_delta=False, committed_ns=entry.committed_ns or changes.clock())
-    changes.put(f"{stream}/{entry.name}/{META}", array_meta(entry))
-    changes.put(f"{stream}/{META}", GROUP)
-    changes.put(META, recording_group(changes.manifest))
+    changes.put(f"{stream}/{entry.name}/{META}", array_meta(entry), "meta")
+    changes.put(f"{stream}/{META}", GROUP, "meta")
+    changes.put(META, recording_group(changes.manifest), "meta")
     _place(changes, replace(held, segments=_in_order([e for e in held.segments if e is not old] + [entry])))
 
 
@@ -149,7 +149,7 @@ def add_events(changes: Changes, events: Sequence[Event]) -> None:
         new = join_events([parts[-1], new])
         changes.drop(last[-1:])
     number = part_number(last[-1]) + 1 if last else 0
-    changes.put(part_key(number), pack_annotations(Annotations(EVENTS, new.columns)))
+    changes.put(part_key(number), pack_annotations(Annotations(EVENTS, new.columns)), "events")
     changes.set(annotations=(EVENTS,))
 
 

@@ -41,7 +41,9 @@ def _stream(stream: StreamEntry) -> dict[str, Any]:
         "bits_per_sample": 8 * coded / samples if samples else 0.0,
         "channels": _channels(stream),
         "segments": [
-            {"bank": g.coding.bank_base, "n_blocks": g.n_blocks, "n_windows": g.n_windows} for g in stream.segments
+            {"bank": g.coding.bank_base, "n_blocks": g.n_blocks, "n_windows": g.n_windows}
+            | ({"flags": list(g.flags)} if g.flags else {})
+            for g in stream.segments
         ],
     }
 

@@ -21,6 +21,8 @@ LIVE = "live.json"
 CONTAINERS = ("zarr", "parquet")
 LATE = "late"
 """Flag of a segment that came after its time: it may overlap others, and fills only what they lack."""
+RAW = "raw"
+"""Flag of a segment of a daemon's journal, which no manifest on a disk has: it is not coded yet and has no blocks."""
 FIGURES = ("prdn_mean", "prdn_max", "rmse_adu", "max_error_adu", "phi_mean")
 _HEAD = b'{"sha256":"'
 

@@ -30,10 +30,13 @@ class RecordingReader:
     name, start_ns, timezone, source_format, attributes
         As in :class:`~sanstream.signal.Recording`.
     streams : mapping of str to StreamReader
+    stored : Manifest or None
+        The archive's own manifest of it; None where a daemon has sealed nothing yet.
     """
 
     def __init__(self, manifest: Manifest, objects: Objects, find_bank: BankFinder) -> None:
         self.manifest = manifest
+        self.stored: Manifest | None = manifest
         self._objects = objects
         kind = ZarrReader if manifest.container == "zarr" else ParquetReader
         self._container: ZarrReader | ParquetReader = kind(objects, manifest)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sanstream.archive_layers import held_before
-from sanstream.archive_manifest import Manifest, SegmentEntry
+from sanstream.archive_manifest import RAW, Manifest, SegmentEntry
 from sanstream.decode import read_records
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def read_records_table(reader: StreamReader, manifest: Manifest, first: int, sto
     """
     batches = []
     for segment in reader.segments_between(first, stop):
+        if RAW in segment.flags:
+            continue
         step = segment.coding.block_samples
         # a fiducial point may lie in the block after the one that holds its activation, or before
         low = max(0, (first - segment.start_sample) // step - 1)

@@ -234,13 +234,13 @@ def _read_feeds(tables: Sequence[dict[str, Any]], source: str) -> tuple[FeedSett
         place = f"{source}: [[feed]] {number}"
         if not isinstance(table.get("url"), str) or not table["url"]:
             raise InputError(f"{place}: url is missing", hint='say where from: url = "mqtt://broker:1883"')
+        _check_url(table["url"], place)
         name = table.get("name") or _free_name(table["url"], feeds)
         feed = _read(FeedSettings, {**table, "name": name}, place, others=True)
         if not _FEED.fullmatch(feed.name):
             raise InputError(f"{place}: name {feed.name!r:.80} is no name", hint="use letters, digits and . _ -")
         if feed.name in feeds:
             raise InputError(f"{place}: name {feed.name!r} is taken by another feed", hint="give each its own")
-        _check_url(feed.url, place)
         _check_options(feed, place)
         _checked_names(feed.identity, f"{place}: identity")
         feeds[feed.name] = feed
@@ -248,7 +248,7 @@ def _read_feeds(tables: Sequence[dict[str, Any]], source: str) -> tuple[FeedSett
 
 
 def _free_name(url: str, taken: Mapping[str, object]) -> str:
-    scheme = re.sub(r"[^A-Za-z0-9_.-]", "-", url.partition(":")[0])[:32] or "feed"
+    scheme = re.sub(r"[^A-Za-z0-9]", "-", urlsplit(url).scheme)[:32] or "file"
     number = 1
     while (name := scheme if number == 1 else f"{scheme}-{number}") in taken:
         number += 1

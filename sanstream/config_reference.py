@@ -36,6 +36,9 @@ _TABLES = (
     ("[http]", HttpSettings),
     ("[limits]", LimitSettings),
 )
+_OWN = """They stand in the feed's own `[[feed]]` table, or in its URL's query: `sim://ecg?streams=20&speed=10`.
+Those that share a name with a common key stand in the query only.
+"""
 _COLUMNS = "| key | default | allowed | |\n|---|---|---|---|"
 
 
@@ -49,7 +52,7 @@ def reference() -> str:
         if table is ArchiveSettings:
             parts.append(_quality())
     parts.append(_identity())
-    parts.append("## Keys of the feeds\n\nThey stand in the feed's own `[[feed]]` table.\n")
+    parts.append("## Keys of the feeds\n\n" + _OWN)
     parts += _feeds()
     return "\n".join(parts)
 
@@ -89,6 +92,7 @@ def _identity() -> str:
 
 
 def _feeds() -> Iterator[str]:
+    common = keys_of(FeedSettings)
     for scheme in schemes():
         try:
             options: dict[str, tuple[type, Any, str]] = dict(feed_class(f"{scheme}://").OPTIONS)
@@ -97,5 +101,6 @@ def _feeds() -> Iterator[str]:
         lines = [f"### {scheme}:\n"]
         lines += [_COLUMNS] if options else ["None."]
         for name, (kind, default, text) in options.items():
-            lines.append(f"| `{name}` | `{literal(default)}` | {kind.__name__} | {_cell(text)} |")
+            shown = f"?{name}=" if name in common else name
+            lines.append(f"| `{shown}` | `{literal(default)}` | {kind.__name__} | {_cell(text)} |")
         yield "\n".join(lines) + "\n"

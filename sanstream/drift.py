@@ -147,10 +147,10 @@ class DriftWatch:
 
     def state(self) -> dict[str, Any]:
         """Return what must be kept, as JSON values."""
-        eyes = [
-            {"series": e.series.state(), "usual": [[round(float(v), 3) for v in u] for u in e.usual]}
-            for e in self._eyes
-        ]
+        eyes = []
+        for eye in self._eyes:
+            usual = [[round(float(v), 3) for v in u] for u in eye.usual]
+            eyes.append({"series": eye.series.state(), "usual": usual})
         return {
             "eyes": eyes,
             "bits": self._bits.state(),

@@ -122,7 +122,7 @@ class Series:
 
         self._centre = float(np.median(self.tail))
         self._scale = _deviation(self.tail, self._centre)
-        self._adwin = ADWIN(delta=DELTA, clock=1)
+        self._adwin = ADWIN(delta=DELTA, clock=1)  # type: ignore[no-untyped-call]
         for value in self.tail:
             self._adwin.update(self._standard(float(value)))
         self._candidate = 0

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from sanstream.chunk import Chunk, Event
+from sanstream.chunk import MAX_CHUNK_VALUES, Chunk, Event
 from sanstream.errors import InputError
-from sanstream.signal import Channel
+from sanstream.signal import Channel, IntSamples
 
 DEFINE = 1
 CHUNK = 2
@@ -117,8 +117,16 @@ def pack_definition(number: int, definition: Definition) -> bytes:
 
 
 def unpack_definition(body: bytes) -> tuple[int, Definition]:
-    """Read the body of a DEFINE frame."""
-    return _NUMBER.unpack_from(body)[0], Definition.from_json(body[_NUMBER.size :])
+    """Read the body of a DEFINE frame.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, InputError, struct.error
+        When it is no definition, or none that a chunk can have.
+    """
+    definition = Definition.from_json(body[_NUMBER.size :])
+    _chunk(definition, 0, np.zeros((1, len(definition.channels)), np.int32), None, 0).__post_init__()
+    return _NUMBER.unpack_from(body)[0], definition
 
 
 def pack_chunk(number: int, chunk: Chunk) -> bytes:
@@ -152,18 +160,26 @@ def unpack_chunk(body: bytes, definitions: Mapping[int, Definition]) -> ChunkEnt
         raise ValueError(f"samples of {size} bytes")
     packed = np.frombuffer(body, "<i2" if size == 2 else "<i4", offset=_HEAD.size)
     samples = packed.astype(np.int32).reshape(-1, len(definition.channels))
-    chunk = Chunk(
-        definition.recording,
-        definition.stream,
-        definition.session,
-        first,
-        samples,
-        definition.rate,
-        definition.channels,
-        None if device_ns == _NO_TIME else device_ns,
-        arrival_ns,
+    if not (0 < samples.size <= MAX_CHUNK_VALUES and 0 <= first < 1 << 60):
+        raise ValueError(f"{samples.size} values from sample {first} on")
+    return ChunkEntry(definition, _chunk(definition, first, samples, device_ns, arrival_ns))
+
+
+def _chunk(definition: Definition, first: int, samples: IntSamples, device_ns: int | None, arrival_ns: int) -> Chunk:
+    """Build a chunk without its own checks: a quarter of a million are read at a start, under few definitions."""
+    chunk = object.__new__(Chunk)
+    chunk.__dict__.update(
+        recording=definition.recording,
+        stream=definition.stream,
+        session=definition.session,
+        first_sample=first,
+        samples=samples,
+        rate=definition.rate,
+        channels=definition.channels,
+        device_ns=None if device_ns == _NO_TIME else device_ns,
+        arrival_ns=arrival_ns,
     )
-    return ChunkEntry(definition, chunk)
+    return chunk
 
 
 def pack_event(event: Event) -> bytes:

@@ -251,6 +251,7 @@ class Ledger:
             raise
         self._disk.reach("ledger.written")
         self._disk.rename(self._partial, self._path)
+        file.path = self._path
         self._disk.sync_folder(self._path.parent, "ledger.folder")
         self.epoch, self._file, self._log = epoch, file, log
         self._disk.reach("ledger.replaced")

@@ -27,6 +27,8 @@ from sanstream.log import (
 )
 
 _WINDOW = 4 << 20
+_SEARCH = 4 * MAX_BODY
+"""How far behind damage a mark is looked for; one follows every sync."""
 
 
 class Frame(NamedTuple):
@@ -148,13 +150,14 @@ class LogReader:
         return self._next()
 
     def _fill(self, need: int) -> int:
-        self._window = os.pread(self._handle, max(need, _WINDOW), self.end)
+        there = max(os.fstat(self._handle).st_size - self.end, need)
+        self._window = os.pread(self._handle, min(there, max(need, _WINDOW)), self.end)
         self._base = self.end
         return 0
 
     def _mark_follows(self) -> bool:
         base, keep = self.end, b""
-        while data := os.pread(self._handle, _WINDOW, base):
+        while base < self.end + _SEARCH and (data := os.pread(self._handle, _WINDOW, base)):
             text = keep + data
             start = base - len(keep)
             at = text.find(MARK_BODY)

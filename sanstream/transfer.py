@@ -217,7 +217,7 @@ def convert(
         When the source has changed.
     """
     with (
-        open_archive(source) as held,
+        open_archive(source, live=False) as held,
         ArchiveWriter(to, container=container, append=append, self_contained=self_contained) as writer,
     ):
         names = _choose(held, recording, source)

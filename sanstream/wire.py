@@ -49,12 +49,12 @@ class Floats:
     arrival_ns: int
 
 
-def encode_chunk(chunk: Chunk, *, descriptor: bytes | None = None, digest: bytes | None = None) -> bytes:
+def encode_chunk(chunk: Chunk | Floats, *, descriptor: bytes | None = None, digest: bytes | None = None) -> bytes:
     """Return the message of a chunk.
 
     Parameters
     ----------
-    chunk : Chunk
+    chunk : Chunk or Floats
     descriptor : bytes, optional
         The channels' descriptor (:func:`~sanstream.wire_channels.descriptor_of`), to send it within the message.
     digest : bytes, optional
@@ -65,10 +65,14 @@ def encode_chunk(chunk: Chunk, *, descriptor: bytes | None = None, digest: bytes
     UnsupportedError
         When the message would be longer than 8 MiB, or the rate has more than 32 bits.
     """
-    x = chunk.samples
-    narrow = bool(x.min() >= -(2**15) and x.max() < 2**15)
-    body = x.astype(_DTYPES[INT16 if narrow else INT32]).tobytes()
-    flags = INT16 if narrow else INT32
+    values: npt.NDArray[Any]
+    if isinstance(chunk, Floats):
+        flags, values = FLOAT32, chunk.values.astype("<f4")
+    else:
+        narrow = bool(chunk.samples.min() >= -(2**15) and chunk.samples.max() < 2**15)
+        flags = INT16 if narrow else INT32
+        values = chunk.samples.astype(_DTYPES[flags])
+    body: bytes = values.tobytes()
     if digest is None:
         digest = digest_of(descriptor if descriptor is not None else descriptor_of(chunk.channels))
     if descriptor is not None:
@@ -95,7 +99,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def _message(
-    kind: int, flags: int, item: Chunk | Event, stream: str, number: int,
+    kind: int, flags: int, item: Chunk | Event | Floats, stream: str, number: int,
     time_ns: int | None, rate: Fraction, digest: bytes, body: bytes,
 ) -> bytes:  # fmt: skip
     names = [item.recording.encode(), stream.encode(), item.session.encode()]

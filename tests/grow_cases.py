@@ -71,9 +71,10 @@ class LiveSegment:
 
     def partial(self, n: int) -> SegmentEntry:
         """The entry of the first ``n`` samples."""
-        reached = Reached(self.samples, self.entry.coding, self.plan.bank, LOSSLESS)
+        reached = Reached(self.entry.coding, self.plan.bank, LOSSLESS)
+        step = self.entry.coding.block_samples
         for number in range(self.entry.coding.n_blocks(n)):
-            reached.add(self.blocks[number], number)
+            reached.add(self.blocks[number], number, self.samples[number * step : (number + 1) * step])
         return replace(
             self.entry,
             n_samples=n,

@@ -12,8 +12,8 @@ from conftest import beats
 import sanstream
 from sanstream.chunk import Chunk, Delivery, Event
 from sanstream.config import ArchiveSettings, LimitSettings, RetrainSettings, Settings
-from sanstream.daemon.engine import Engine, FeedLink
-from sanstream.daemon.inbox import Inbox
+from sanstream.daemon.engine import Engine
+from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.feeds import FeedState
 from sanstream.signal import Channel
 

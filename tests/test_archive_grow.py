@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from sanstream.archive_grow import GrowingArchive, Growth
 from sanstream.archive_manifest import Manifest
 from sanstream.archive_objects import LocalObjects
 from sanstream.archive_verify import find_problems
-from sanstream.errors import InputError, UnsupportedError
+from sanstream.durable_power import PowerCut
+from sanstream.errors import InputError, SanstreamError, UnsupportedError
 
 FIRST = segment("0", 0, ward(7000))
 SECOND = segment("8000", 8000, ward(3000, seed=5))
@@ -234,3 +236,58 @@ def test_entries_of_live_segments_come_back_from_the_manifest(archive: GrowingAr
     assert again == manifest
     assert [e.flags for e in again.streams[0].segments] == [(), ("late", "session")]
     assert again.streams[0].segments[0].channels == LEADS
+
+
+def power_cut_commits(root: Path, done: list[int], **how: object) -> PowerCut:
+    """Two commits and a removal; then the power goes, unless it went before. ``done`` gets the samples committed."""
+    first, second = growth(FIRST.grown(0, 1)), growth(FIRST.grown(1, 3), SECOND.grown(0, 9), events=(event(0, 2.0),))
+    root.mkdir()
+    with PowerCut(root, **how) as disk:  # type: ignore[arg-type]
+        archive = GrowingArchive(root / "a", state_dir=root / "state", clock=lambda: 7)
+        archive.commit(first)
+        done.append(SHARD)
+        archive.commit(second)
+        done.append(3 * SHARD)
+        archive.remove("bed1", [(STREAM, "8000")])
+        disk.cut()
+    return disk
+
+
+def committed(root: Path) -> bool:
+    """Tell whether all that was committed is there and sound."""
+    try:
+        with sanstream.open(root / "a") as opened:
+            reader = opened.recordings["bed1"]
+            whole = np.array_equal(reader.streams[STREAM].read(), FIRST.samples[: 3 * SHARD])
+            named = [len(a) for a in reader.annotations] == [1] and opened.verify(deep=True) == []
+            plain = zarr.open_array(root / "a" / "bed1" / STREAM / "0", mode="r")[:]
+            return whole and named and np.array_equal(plain, FIRST.samples[: 3 * SHARD])
+    except (SanstreamError, KeyError, OSError, ValueError):
+        return False
+
+
+def test_a_power_cut_at_any_moment_loses_nothing_that_was_committed(tmp_path: Path) -> None:
+    whole = power_cut_commits(tmp_path / "whole", [])
+    assert committed(tmp_path / "whole")
+    for at in range(1, whole.operations + 1, 7):
+        root, done = tmp_path / str(at), [0]
+        assert power_cut_commits(root, done, at=at, tear=at).lost
+        again = GrowingArchive(root / "a", state_dir=root / "state", clock=lambda: 7)
+        held = again.manifest("bed1")
+        n_before = held.streams[0].segments[0].n_samples if held is not None else 0
+        again.commit(growth(FIRST.grown(0, 1)))
+        again.commit(growth(FIRST.grown(1, 3), SECOND.grown(0, 9), events=(event(0, 2.0),)))
+        again.remove("bed1", [(STREAM, "8000")])
+        assert n_before >= done[-1], at
+        assert n_before in (0, SHARD, 3 * SHARD)
+        assert committed(root), at
+        shutil.rmtree(root)
+
+
+def test_no_fsync_of_a_commit_can_be_left_out(tmp_path: Path) -> None:
+    whole = power_cut_commits(tmp_path / "whole", [])
+    sites = sorted(site for site in whole.sites if site.startswith("seal."))
+    assert {"seal.bank", "seal.shard", "seal.meta", "seal.manifest", "seal.catalog", "seal.folder"} <= set(sites)
+    for site in sites:
+        power_cut_commits(tmp_path / site, [], ignore=site)
+        assert not committed(tmp_path / site), site

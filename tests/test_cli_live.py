@@ -69,7 +69,7 @@ def test_all_well_ends_with_0(serve: Serve, run: Run, tmp_path: Path) -> None:
     for where in (("--state", str(tmp_path / "state")), ("--url", server.url)):
         ended = run("status", *where)
         assert (ended.code, ended.err) == (0, "")
-        assert "all is well" in ended.out
+        assert "journal 3.0 MiB, ledger 1.0 MiB, 5.0 GiB free; all is well" in ended.out
 
 
 def test_only_the_worst_are_shown_when_asked(serve: Serve, run: Run, tmp_path: Path) -> None:
@@ -134,11 +134,16 @@ def test_one_that_listens_nowhere_is_seen_by_what_it_writes(run: Run, tmp_path: 
     assert run("status", "--state", tmp_path).code == 0
 
 
+def test_nobody_at_an_address_is_a_daemon_that_does_not_run(run: Run) -> None:
+    ended = run("status", "--url", "http://127.0.0.1:9")
+    assert (ended.code, ended.err) == (1, "")
+    assert ended.out == "no daemon answers at http://127.0.0.1:9\ngive --state DIR or --url URL\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--state", "nowhere"), "nowhere is no state folder"),
-        (("--url", "http://127.0.0.1:9"), "nobody answers"),
         (("--url", "ftp://127.0.0.1"), "is no address"),
     ],
 )

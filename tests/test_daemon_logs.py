@@ -100,6 +100,8 @@ def test_repeats_are_remembered_within_bounds() -> None:
 
 LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
 WORDS_ALLOWED = ("name", "scheme", "kind", "cause", "outcome", "mode", "version", "__name__")
+SAFE = ("error.reason",)
+"""What the operating system says of a failed fsync."""
 NUMBERS_ALLOWED = ("count", "number", "seconds", "bytes", "errno", "port", "pid", "size", "n_", "_s", "_ns")
 
 
@@ -128,6 +130,8 @@ def test_no_message_of_the_package_is_put_together_from_what_a_feed_sent() -> No
             bad.append(f"{place}: the message is not one fixed text")
         for argument in call.args[1:]:
             word = argument.id if isinstance(argument, ast.Name) else getattr(argument, "attr", "")
+            if ast.unparse(argument).startswith("len(") or ast.unparse(argument) in SAFE:
+                continue
             if word not in WORDS_ALLOWED and not any(w in word for w in NUMBERS_ALLOWED):
                 bad.append(f"{place}: {ast.unparse(argument)} may name somebody")
         for keyword in call.keywords:

@@ -65,15 +65,15 @@ def _print(looked: Looked, wrong: list[str], top: int | None) -> None:
     for problem in wrong:
         click.secho(_plain(problem), fg="red", bold=True)
     if not found:
-        click.echo("it has left no word of how it was")
+        click.echo("give --state DIR or --url URL" if looked.asked else "it has left no word of how it was")
         return
     if not looked.running:
         click.echo(f"this is what it last said, {looked.age_s:.0f} s ago:")
     streams = worst_first(found)
     click.echo(
         f"sanstream {_plain(found.get('version'))}, up {number(_number(found, 'uptime_s'), 0)} s, "
-        f"{len(streams)} streams, journal {_mib(found, 'journal_bytes')}, ledger {_mib(found, 'ledger_bytes')}, "
-        f"{_mib(found, 'disk_free_bytes')} free" + ("" if wrong else "; all is well")
+        f"{len(streams)} streams, journal {_size(found, 'journal_bytes')}, ledger {_size(found, 'ledger_bytes')}, "
+        f"{_size(found, 'disk_free_bytes')} free" + ("" if wrong else "; all is well")
     )
     feeds = rows(found, "feeds")
     if feeds:
@@ -118,9 +118,12 @@ def _number(row: Mapping[str, Any], key: str) -> float | None:
     return float(value) if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63) else None
 
 
-def _mib(row: Mapping[str, Any], key: str) -> str:
+def _size(row: Mapping[str, Any], key: str) -> str:
     value = _number(row, key)
-    return "-" if value is None else f"{value / 2**20:,.1f} MiB"
+    if value is None:
+        return "-"
+    power = next((p for p in range(4) if value < 1024 ** (p + 1)), 4)
+    return f"{value / 1024**power:.{min(power, 1)}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
 
 
 def _plain(text: object) -> str:

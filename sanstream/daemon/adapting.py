@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fractions import Fraction
-from typing import Any
+import time
+from typing import Any, Self
 
-from sanstream.daemon.lanes import MAIN, Block
+from sanstream.config import Settings
+from sanstream.daemon.lanes import MAIN, Block, Lane
 from sanstream.daemon.streams import StreamState
+from sanstream.durable import Disk
 from sanstream.encode_live import LiveStart, shipped_start
-from sanstream.quality import Quality
-from sanstream.signal import Channel
 
 Key = tuple[str, str]
 
@@ -25,6 +24,15 @@ class Adapting:
 
     def __init__(self, adaptation: Any) -> None:
         self._adaptation = adaptation
+
+    @classmethod
+    def for_settings(cls, settings: Settings, disk: Disk) -> Self:
+        """Return one with the adaptation that the settings ask for."""
+        if settings.retrain.mode == "off":
+            return cls(None)
+        from sanstream.daemon.adaptation import Adaptation
+
+        return cls(Adaptation(settings.retrain, settings.archive.state_dir, disk, time.time_ns))
 
     def observe(self, stream: StreamState, block: Block, n_bytes: int) -> None:
         """Let the drift watch see a committed block of a stream's main lane."""
@@ -47,13 +55,11 @@ class Adapting:
             ),
         )
 
-    def start_for(
-        self, key: Key, channels: tuple[Channel, ...], rate: Fraction, qualities: Sequence[Quality]
-    ) -> LiveStart:
-        """Return what the next segment of a stream starts from."""
+    def start(self, stream: StreamState, lane: Lane) -> LiveStart:
+        """Return what a lane's segment starts from."""
         if self._adaptation is None:
-            return shipped_start(channels)
-        start: LiveStart = self._adaptation.start_for(key, channels, rate, tuple(qualities))
+            return shipped_start(lane.channels)
+        start: LiveStart = self._adaptation.start_for(stream.key, lane.channels, lane.rate, lane.qualities)
         return start
 
     def poll(self) -> list[tuple[Key, str]]:
@@ -71,10 +77,10 @@ class Adapting:
         if self._adaptation is not None:
             self._adaptation.retain(until_ns)
 
-    def forget(self, recording: str) -> None:
-        """Forget a recording."""
+    def forget(self, recording: str, from_ns: int | None = None, until_ns: int | None = None) -> None:
+        """Forget a recording, or its raw windows of a stretch of time."""
         if self._adaptation is not None:
-            self._adaptation.forget(recording)
+            self._adaptation.forget(recording, from_ns, until_ns)
 
     def close(self) -> None:
         """End a training that runs."""

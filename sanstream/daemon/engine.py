@@ -5,61 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any
 
 from sanstream.archive_grow import GrowingArchive
 from sanstream.archive_reached import ReachedWindow
 from sanstream.chunk import Chunk, Delivery, Event
 from sanstream.config import Settings
-from sanstream.config_quality import qualities_of
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.aside import Aside
 from sanstream.daemon.blocks import BlockWriter
 from sanstream.daemon.counts import Counts
-from sanstream.daemon.coverage import Coverage
-from sanstream.daemon.inbox import Dropped, Inbox
+from sanstream.daemon.inbox import Dropped, FeedLink
 from sanstream.daemon.intake import Intake
 from sanstream.daemon.keeping import compact_ledger, find_expired, free_journal, remove_expired
 from sanstream.daemon.lanes import Block, Lane
+from sanstream.daemon.opening import Opener
 from sanstream.daemon.sealing import Sealer
 from sanstream.daemon.state import State
-from sanstream.daemon.streams import RecordingState, StreamState, segment_name
+from sanstream.daemon.streams import StreamState
 from sanstream.durable import Disk, DiskFull, reach
-from sanstream.encode import segment_sizes
-from sanstream.encode_effort import effort_named
-from sanstream.encode_live import LiveStart
-from sanstream.feeds import FeedState
 from sanstream.journal import Journal, read_journal
 from sanstream.ledger import Ledger
-from sanstream.signal import Channel
 from sanstream.telemetry import Telemetry
 
 TAKE, BLOCKS, SEALS = 2048, 64, 8
 """Messages, blocks and recordings of one turn at most, so that acknowledging never waits long."""
 KEEP_S, TIDY_S = 60, 2
 _OWN = "sanstream"
-
-
-@dataclass
-class FeedLink:
-    """A feed as the engine sees it.
-
-    Parameters
-    ----------
-    name, scheme : str
-    inbox : Inbox
-    state : FeedState
-    reorder_s : float
-    n_dropped : int
-    """
-
-    name: str
-    scheme: str
-    inbox: Inbox
-    state: FeedState
-    reorder_s: float = 5.0
-    n_dropped: int = 0
 
 
 class Engine:
@@ -110,13 +82,14 @@ class Engine:
         self.state.replay(self.ledger.records())
         self.aside = Aside(folder / "aside", self._disk, settings.limits.poison_bytes, clock)
         self.journal = Journal(folder / "journal", self._disk)
+        opener = Opener(self.archive, settings.quality, settings.archive.effort)
         self.intake = Intake(
-            self.state, self.journal, self._open_lane, self.aside.conflict, self.counts,
-            int(settings.limits.clock_tolerance_s * 1e9), clock, self._known_recording,
+            self.state, self.journal, opener.lane, self.aside.conflict, self.counts,
+            int(settings.limits.clock_tolerance_s * 1e9), clock, opener.recording,
         )  # fmt: skip
         for file, entry in read_journal(folder / "journal"):
             self.intake.replay(entry, file)
-        self.writer = BlockWriter(self.state, self.ledger, self, self._start_for, pool)
+        self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.sealer = Sealer(self.state, self.ledger, self.archive, clock)
         self._unacknowledged: list[tuple[Delivery, str]] = []
         self._lost: list[tuple[Dropped, str, str]] = []
@@ -148,8 +121,8 @@ class Engine:
         """
         try:
             moved = self._take()
-            self._acknowledge()
-            moved |= self._commit()
+            self.acknowledge()
+            moved |= self.commit()
             moved |= bool(self.sealer.run(most=SEALS))
             self._tend()
             self.disk_full = False
@@ -167,9 +140,9 @@ class Engine:
         DiskFull, SyncError
         """
         while self._take():
-            self._acknowledge()
-        self._acknowledge()
-        while self._commit(finish=True):
+            self.acknowledge()
+        self.acknowledge()
+        while self.commit(finish=True):
             pass
         while self.sealer.run(most=1 << 30, finish=True):
             pass
@@ -207,7 +180,8 @@ class Engine:
         """Tell whether so much waits for the encoder that no more should be taken."""
         return self.journal.size_bytes > self.settings.limits.journal_bytes
 
-    def _acknowledge(self) -> None:
+    def acknowledge(self) -> None:
+        """Make durable what was taken, and tell the feeds so."""
         self.journal.sync()
         self.aside.sync()
         done, self._unacknowledged = self._unacknowledged, []
@@ -220,7 +194,8 @@ class Engine:
         if done:
             reach("engine.acknowledged")
 
-    def _commit(self, *, finish: bool = False) -> bool:
+    def commit(self, *, finish: bool = False) -> bool:
+        """Encode and commit the blocks that are whole; with ``finish``, end every segment."""
         before = time.perf_counter()
         reorder = {link.name: link.reorder_s for link in self.feeds.values()}
         n = self.writer.run(reorder, self.clock(), most=BLOCKS, finish=finish)
@@ -286,35 +261,6 @@ class Engine:
             self._n_own += 1
             self._lost.pop(0)
         return moved
-
-    def _known_recording(self, name: str) -> RecordingState | str | None:
-        """Return a recording that the archive has from before the state folder; a free name when it is of files."""
-        if not (self.archive.root / name).exists():
-            return None
-        try:
-            manifest = self.archive.manifest(name)
-        except Exception:
-            return f"{name[:120]}.live"
-        if manifest is None:
-            return None
-        covered = {s.name: Coverage((e.start_sample, e.stop_sample) for e in s.segments) for s in manifest.streams}
-        return RecordingState(name, manifest.start_ns or 0, "", covered)
-
-    def _open_lane(
-        self, stream: StreamState, kind: str, start: int, channels: tuple[Channel, ...], flags: list[str]
-    ) -> Lane:
-        qualities, _ = qualities_of(self.settings.quality, channels)
-        block = segment_sizes(stream.rate, qualities, effort_named(self.settings.archive.effort))[1]
-        lane = Lane(stream.key, kind, start, stream.rate, channels, qualities, block, flags=flags)
-        taken = {other.name for other in stream.lanes}
-        manifest = self.archive.manifest(stream.recording.name)
-        if manifest is not None:
-            taken |= {e.name for s in manifest.streams if s.name == stream.name for e in s.segments}
-        lane.name = segment_name(start, kind, taken)
-        return lane
-
-    def _start_for(self, stream: StreamState, lane: Lane) -> LiveStart:
-        return self.adapting.start_for(stream.key, lane.channels, lane.rate, lane.qualities)
 
     def committed(self, stream: StreamState, block: Block, n_bytes: int, windows: list[ReachedWindow]) -> None:
         """Count a committed block, and let the drift watch see it."""

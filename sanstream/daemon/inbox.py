@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sanstream.chunk import Chunk, Delivery
-from sanstream.feeds import Stopped
+from sanstream.feeds import FeedState, Stopped
 
 _WAIT_S = 0.2
 
@@ -59,7 +59,7 @@ class Inbox:
         self._seconds: dict[tuple[str, str], float] = {}
         self._bytes = 0
         self._dropped: dict[str, Dropped] = {}
-        self._stopped = False
+        self._stopped = self._paused = False
         self._space = threading.Condition()
 
     def put(self, delivery: Delivery) -> None:
@@ -71,8 +71,8 @@ class Inbox:
             When the daemon stops.
         """
         with self._space:
-            while self._is_full(delivery) and not self._stopped:
-                if self.can_wait:
+            while (self._paused or self._is_full(delivery)) and not self._stopped:
+                if self.can_wait or self._paused:
                     self._space.wait(_WAIT_S)
                 else:
                     self._drop()
@@ -104,6 +104,11 @@ class Inbox:
         with self._space:
             out, self._dropped = list(self._dropped.values()), {}
             return out
+
+    def pause(self) -> None:
+        """Take no more for now: a feed that puts waits, and can still be told of acknowledgements."""
+        with self._space:
+            self._paused = True
 
     def stop(self) -> None:
         """Take no more: a feed that puts is told to stop."""
@@ -156,3 +161,24 @@ class Inbox:
                 old = self._dropped.get(item.recording)
                 n, first = (old.n_messages, old.first_ns) if old else (0, item.arrival_ns)
                 self._dropped[item.recording] = Dropped(item.recording, n + 1, first, item.arrival_ns)
+
+
+@dataclass
+class FeedLink:
+    """A feed as the engine sees it.
+
+    Parameters
+    ----------
+    name, scheme : str
+    inbox : Inbox
+    state : FeedState
+    reorder_s : float
+    n_dropped : int
+    """
+
+    name: str
+    scheme: str
+    inbox: Inbox
+    state: FeedState
+    reorder_s: float = 5.0
+    n_dropped: int = 0

@@ -59,7 +59,7 @@ def worst_first(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def problems(looked: Looked) -> list[str]:
     """Say what is wrong, one sentence each; empty when all is well."""
     if not looked.running:
-        return ["the daemon does not run"]
+        return [f"no daemon answers at {looked.asked}" if looked.asked else "the daemon does not run"]
     status, found = looked.status, []
     causes = status.get("causes", [])
     if isinstance(causes, list):

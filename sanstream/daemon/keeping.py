@@ -18,8 +18,10 @@ MAX_FILES = 12
 COMPACT_BYTES = 64 << 20
 
 
-def free_journal(state: State, journal: Journal) -> int:
+def free_journal(state: State, journal: Journal, *, everything: bool = False) -> int:
     """Remove journal files of which nothing waits; returns how many.
+
+    With ``everything``, what waits is written into the current file first, so that all others go.
 
     A stream that fell silent in the middle of a block would hold up the journal of all others: once there are many
     files, what waits in the oldest is written once more, into the current one.
@@ -30,6 +32,8 @@ def free_journal(state: State, journal: Journal) -> int:
     """
     for _, lane in state.lanes():
         lane.released()
+    if everything:
+        _carry(state, journal, journal.numbers()[:-1])
     used = {w.file for _, lane in state.lanes() for w in lane.waiting}
     if state.unwritten:
         used.update(state.event_files)

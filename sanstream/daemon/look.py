@@ -53,11 +53,14 @@ class Looked:
         Whether the daemon said so itself, just now.
     age_s : float
         Age of what it said, seconds.
+    asked : str
+        Address at which nobody answered, when that is all that is known.
     """
 
     status: Mapping[str, Any]
     running: bool
     age_s: float = 0.0
+    asked: str = ""
 
 
 def look(*, state_dir: Path | None = None, url: str | None = None) -> Looked:
@@ -82,12 +85,7 @@ def look(*, state_dir: Path | None = None, url: str | None = None) -> Looked:
     if url is not None or state_dir is None:
         asked = url or f"http://{LISTEN}"
         found = ask(Address(asked))
-        if found is None:
-            where = (
-                "give --state DIR or --url URL" if url is None else "is the daemon running, and is that its address?"
-            )
-            raise InputError(f"nobody answers at {asked}", hint=where)
-        return Looked(found, True)
+        return Looked({}, False, asked=asked) if found is None else Looked(found, True)
     if not state_dir.is_dir():
         raise InputError(f"{state_dir} is no state folder", hint="name the daemon's [archive] state_dir")
     about = read_json(state_dir / ADDRESS)

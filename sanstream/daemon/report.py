@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sanstream import __version__
 
 if TYPE_CHECKING:
-    from sanstream.daemon.engine import Engine, FeedLink
+    from sanstream.daemon.engine import Engine
+    from sanstream.daemon.inbox import FeedLink
     from sanstream.daemon.streams import StreamState
 
 

@@ -162,13 +162,16 @@ class State:
         del events[: head["n"]]
 
     def _on_forgotten(self, head: Mapping[str, Any], record: Record) -> None:
-        """Forget a recording that was deleted whole."""
-        name = head["recording"]
-        self.recordings.pop(name, None)
-        self.events.pop(name, None)
-        for key in [k for k in self.streams if k[0] == name]:
+        self.forget(head["recording"])
+
+    def forget(self, recording: str) -> None:
+        """Drop a recording that was deleted whole."""
+        self.recordings.pop(recording, None)
+        self.events.pop(recording, None)
+        self.unwritten = [e for e in self.unwritten if e.recording != recording]
+        for key in [k for k in self.streams if k[0] == recording]:
             del self.streams[key]
-        for pair in [k for k in self.event_numbers if k[0] == name]:
+        for pair in [k for k in self.event_numbers if k[0] == recording]:
             del self.event_numbers[pair]
 
     def _lane(self, head: Mapping[str, Any]) -> tuple[StreamState, Lane | None]:

@@ -12,12 +12,14 @@ from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions, FeedState
 from sanstream.feeds.address import recording_of
 from sanstream.feeds.descriptors import with_missing
+from sanstream.feeds.floats import FloatLattice
 from sanstream.wire import MAX_MESSAGE_BYTES, Floats, decode
 from sanstream.wire_channels import Channels, Descriptors, UnknownDescriptor
 
 MAX_HELD_BYTES = 64 << 20
 MAX_HELD_S = 60.0
 _OVERHEAD = 200
+_MAX_LATTICES = 4096
 
 Acknowledge = Callable[[], None]
 
@@ -52,6 +54,7 @@ class Intake:
         self._descriptors = Descriptors(_fit)
         self._held: OrderedDict[bytes, list[_Held]] = OrderedDict()
         self._held_bytes = 0
+        self._lattices: OrderedDict[tuple[str, str], tuple[Channels, FloatLattice]] = OrderedDict()
 
     @property
     def n_held(self) -> int:
@@ -99,12 +102,37 @@ class Intake:
         return Delivery(items, len(message), acknowledge)
 
     def _floats(self, item: Floats, message: bytes, acknowledge: Acknowledge) -> Delivery:
-        raise InputError("messages of floats are not supported yet")
+        """Put floats on the lattice of their stream, which is found once and kept as long as the channels are."""
+        key = (item.recording, item.stream)
+        known = self._lattices.get(key)
+        if known is None or known[0] is not item.channels:
+            lattice = self._lattice(item.channels)
+            known = self._lattices[key] = (item.channels, lattice)
+            if len(self._lattices) > _MAX_LATTICES:
+                self._lattices.popitem(last=False)
+        self._lattices.move_to_end(key)
+        channels, samples = known[1].convert(item.values)
+        chunk = Chunk(
+            item.recording, item.stream, item.session, item.first_sample, samples,
+            item.rate, channels, item.device_ns, item.arrival_ns,
+        )  # fmt: skip
+        return Delivery((chunk,), len(message), acknowledge)
+
+    def _lattice(self, channels: Channels) -> FloatLattice:
+        try:
+            return FloatLattice(channels, resolution=self._options.resolution, warn=self._warn)
+        except InputError:
+            # a resolution in volts says nothing of a pressure; to set the signal aside would be worse
+            self._warn("resolution_unit")
+            return FloatLattice(channels, warn=self._warn)
+
+    def _warn(self, word: str) -> None:
+        self._state.n_warnings[word] = self._state.n_warnings.get(word, 0) + 1
 
     def _hold(self, digest: bytes, held: _Held) -> None:
         self._held.setdefault(digest, []).append(held)
         self._held_bytes += len(held.message) + _OVERHEAD
-        self._state.n_warnings["waited"] = self._state.n_warnings.get("waited", 0) + 1
+        self._warn("waited")
 
     def _drop(self, digest: bytes, held: list[_Held]) -> None:
         gone = set(map(id, held))

@@ -1,0 +1,186 @@
+"""Deleting a recording, or whole segments of it, everywhere: archive, ledger, journal, set-aside, reservoir."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_objects import local_path
+from sanstream.config import HttpSettings, RetrainSettings, Settings
+from sanstream.daemon.adapting import Adapting
+from sanstream.daemon.engine import Engine
+from sanstream.daemon.home import Home, is_locked, read_version, remembered_settings
+from sanstream.daemon.keeping import compact_ledger, free_journal
+from sanstream.daemon.requests import ask
+from sanstream.daemon.sessions import ns_of
+from sanstream.durable import Disk
+from sanstream.errors import InputError
+from sanstream.times import parse_time
+
+_NANOSECONDS = Fraction(10**9)
+"""Taken as a rate, a time's sample is its nanosecond."""
+
+
+def delete(
+    archive: str, recording: str, *, state_dir: Path | None = None, start: str | None = None, until: str | None = None,
+    dry_run: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Delete a recording from a live archive and from all that a daemon keeps of it.
+
+    A running daemon does it itself, between two turns; else it is done here.
+
+    Parameters
+    ----------
+    archive : str
+    recording : str
+    state_dir : Path, optional
+        Default: the one that the archive names.
+    start, until : str, optional
+        Only whole segments that lie within; a time as all commands take it.
+    dry_run : bool
+        Only say what would go.
+
+    Returns
+    -------
+    dict of str to int
+        Segments, samples (all channels), coded bytes, events parts, raw windows and set-aside messages.
+
+    Raises
+    ------
+    InputError
+        When there is no such recording, or nothing lies within the times.
+    """
+    root = local_path(archive)
+    state_dir = state_dir or _named_state(root)
+    if state_dir is not None and is_locked(state_dir):
+        return ask(
+            state_dir,
+            {"what": "delete", "recording": recording, "from": start, "until": until, "dry_run": dry_run},
+        )
+    if state_dir is None or not read_version(state_dir):
+        grown = GrowingArchive(root)
+        return _from_archive(grown, recording, start, until, dry_run=dry_run)
+    settings = _with_reservoir(remembered_settings(state_dir, archive))
+    disk = Disk()
+    with Home(state_dir, disk):
+        engine = Engine(
+            _with_reservoir(settings), disk=disk, adapting=Adapting.for_settings(_with_reservoir(settings), disk)
+        )
+        try:
+            return delete_here(engine, recording, start, until, dry_run=dry_run)
+        finally:
+            engine.close()
+
+
+def delete_here(
+    engine: Engine, recording: str, start: str | None, until: str | None, *, dry_run: bool
+) -> dict[str, Any]:
+    """Delete in an engine that nobody else drives meanwhile; as :func:`delete`."""
+    whole = start is None and until is None
+    known = recording in engine.state.recordings
+    if known and not dry_run:
+        _flush(engine, recording)
+    found = _from_archive(
+        engine.archive, recording, start, until, dry_run=dry_run, missing_ok=known and (whole or dry_run)
+    )
+    if not known or dry_run:
+        return found
+    if whole:
+        _forget(engine, recording)
+    first, last = _span(engine.state.recordings.get(recording), start, until)
+    found["set_aside"] = engine.aside.forget(recording, first, last)
+    engine.adapting.forget(recording, first, last)
+    # what still lies in files that are shared with other recordings
+    compact_ledger(engine.state, engine.ledger, always=True)
+    engine.writer.know_all()
+    engine.journal.roll()
+    free_journal(engine.state, engine.journal, everything=True)
+    return found
+
+
+def _flush(engine: Engine, recording: str) -> None:
+    """Bring everything of one recording to the archive, its open segments ended."""
+    engine.acknowledge()
+    for stream, lane in engine.state.lanes():
+        if stream.recording.name == recording and lane.closing_ns is None:
+            lane.closing_ns = 0
+    while engine.commit():
+        pass
+    while any(s.recording.name == recording and lane.closed for s, lane in engine.state.lanes()):
+        if not engine.sealer.run(most=1 << 30):
+            break
+
+
+def _forget(engine: Engine, recording: str) -> None:
+    """Drop all that ledger and state say of a recording; what comes later begins it anew."""
+    engine.ledger.append("forgotten", {"recording": recording})
+    engine.ledger.sync()
+    engine.state.forget(recording)
+    engine.writer.forget(recording)
+    engine.intake.forget(recording)
+
+
+def _span(recording: Any, start: str | None, until: str | None) -> tuple[int | None, int | None]:
+    if recording is None or (start is None and until is None):
+        return None, None
+
+    def at(text: str | None) -> int | None:
+        return None if text is None else recording.start_ns + _offset_ns(text, recording.start_ns)
+
+    return at(start), at(until)
+
+
+def _offset_ns(text: str, start_ns: int) -> int:
+    """Return a time as nanoseconds from the recording's start."""
+    return parse_time(text, start_ns, "utc").to_sample(_NANOSECONDS)
+
+
+def _from_archive(
+    archive: GrowingArchive, recording: str, start: str | None, until: str | None, *, dry_run: bool,
+    missing_ok: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    manifest = archive.manifest(recording)
+    gone: dict[str, Any] = {"segments": 0, "samples": 0, "coded_bytes": 0}
+    if manifest is None:
+        if missing_ok:
+            return gone
+        raise InputError(
+            f"{archive.root.name}: no recording {recording!r:.80}",
+            hint=f"it has {', '.join(archive.recordings()[:10]) or 'none'}",
+        )
+    begin = manifest.start_ns or 0
+    low = None if start is None else _offset_ns(start, begin)
+    high = None if until is None else _offset_ns(until, begin)
+    chosen, left = [], []
+    for stream in manifest.streams:
+        for entry in stream.segments:
+            first, stop = ns_of(entry.start_sample, stream.rate), ns_of(entry.stop_sample, stream.rate)
+            if (low is None or first >= low) and (high is None or stop <= high):
+                chosen.append((stream.name, entry.name))
+                gone["segments"] += 1
+                gone["samples"] += entry.n_samples * len(entry.channels)
+                gone["coded_bytes"] += entry.coded_bytes
+            else:
+                left.append(begin + first)
+    if not chosen and not missing_ok:
+        raise InputError(
+            f"{archive.root.name}: no whole segment of {recording!r:.80} lies within these times",
+            hint="segments end at 00:00 UTC; widen --from and --until, or leave them out",
+        )
+    if not dry_run and chosen:
+        archive.remove(recording, chosen, events_until_ns=min(left) if left else None)
+    return gone
+
+
+def _named_state(root: Path) -> Path | None:
+    try:
+        return Path(json.loads((root / "live.json").read_text(encoding="utf-8"))["state_dir"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _with_reservoir(settings: Settings) -> Settings:
+    return Settings(settings.archive, settings.quality, retrain=RetrainSettings(), http=HttpSettings(listen=""))

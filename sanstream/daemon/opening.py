@@ -1,0 +1,57 @@
+"""What begins: recordings that the archive knows already, lanes with their qualities and names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sanstream.archive_grow import GrowingArchive
+from sanstream.config_quality import qualities_of
+from sanstream.daemon.coverage import Coverage
+from sanstream.daemon.lanes import Lane
+from sanstream.daemon.streams import RecordingState, StreamState, segment_name
+from sanstream.encode import segment_sizes
+from sanstream.encode_effort import effort_named
+from sanstream.errors import SanstreamError
+from sanstream.signal import Channel
+
+
+class Opener:
+    """Opens recordings and lanes.
+
+    Parameters
+    ----------
+    archive : GrowingArchive
+    quality : mapping of str to str
+        ``Settings.quality``.
+    effort : str
+    """
+
+    def __init__(self, archive: GrowingArchive, quality: Mapping[str, str], effort: str) -> None:
+        self._archive = archive
+        self._quality = quality
+        self._effort = effort_named(effort)
+
+    def recording(self, name: str) -> RecordingState | str | None:
+        """Return a recording that the archive has from before the state folder; a free name when it is of files."""
+        if not (self._archive.root / name).exists():
+            return None
+        try:
+            manifest = self._archive.manifest(name)
+        except SanstreamError:
+            return f"{name[:120]}.live"
+        if manifest is None:
+            return None
+        covered = {s.name: Coverage((e.start_sample, e.stop_sample) for e in s.segments) for s in manifest.streams}
+        return RecordingState(name, manifest.start_ns or 0, "", covered)
+
+    def lane(self, stream: StreamState, kind: str, start: int, channels: tuple[Channel, ...], flags: list[str]) -> Lane:
+        """Open a lane."""
+        qualities, _ = qualities_of(self._quality, channels)
+        block = segment_sizes(stream.rate, qualities, self._effort)[1]
+        lane = Lane(stream.key, kind, start, stream.rate, channels, qualities, block, flags=flags)
+        taken = {other.name for other in stream.lanes}
+        manifest = self._archive.manifest(stream.recording.name)
+        if manifest is not None:
+            taken |= {e.name for s in manifest.streams if s.name == stream.name for e in s.segments}
+        lane.name = segment_name(start, kind, taken)
+        return lane
