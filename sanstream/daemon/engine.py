@@ -50,6 +50,13 @@ class Engine:
     adapting : Adapting, optional
         Watches drift and chooses what segments start from.
 
+    Attributes
+    ----------
+    disk_full : bool
+        Nothing is acknowledged until there is room.
+    n_journalled, n_committed : int
+        How often the journal's and the ledger's stage of a turn came to its end.
+
     Raises
     ------
     SanstreamError
@@ -72,6 +79,7 @@ class Engine:
         self.feeds: dict[str, FeedLink] = {}
         self.adapting = adapting or Adapting(None)
         self.disk_full = False
+        self.n_journalled = self.n_committed = 0
         self._disk = disk or Disk()
         folder = settings.archive.state_dir
         self.archive = GrowingArchive(
@@ -184,6 +192,7 @@ class Engine:
         """Make durable what was taken, and tell the feeds so."""
         self.journal.sync()
         self.aside.sync()
+        self.n_journalled += 1
         done, self._unacknowledged = self._unacknowledged, []
         now = self.clock()
         for delivery, feed in done:
@@ -199,6 +208,7 @@ class Engine:
         before = time.perf_counter()
         reorder = {link.name: link.reorder_s for link in self.feeds.values()}
         n = self.writer.run(reorder, self.clock(), most=BLOCKS, finish=finish)
+        self.n_committed += 1
         if n:
             self.telemetry.encode_seconds.observe(time.perf_counter() - before)
         return bool(n)
