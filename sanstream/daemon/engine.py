@@ -17,9 +17,10 @@ from sanstream.daemon.blocks import BlockWriter
 from sanstream.daemon.counts import Counts
 from sanstream.daemon.inbox import Dropped, FeedLink
 from sanstream.daemon.intake import Intake
-from sanstream.daemon.keeping import compact_ledger, find_expired, free_journal, remove_expired
+from sanstream.daemon.keeping import compact_ledger, free_journal
 from sanstream.daemon.lanes import Block, Lane
 from sanstream.daemon.opening import Opener
+from sanstream.daemon.retention import Keeper
 from sanstream.daemon.sealing import Sealer
 from sanstream.daemon.state import State
 from sanstream.daemon.streams import StreamState
@@ -97,8 +98,11 @@ class Engine:
         )  # fmt: skip
         for file, entry in read_journal(folder / "journal"):
             self.intake.replay(entry, file)
+        for _, lane in self.state.lanes():
+            lane.touched_ns = clock()  # how long it was silent before is not known
         self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
-        self.sealer = Sealer(self.state, self.ledger, self.archive, clock)
+        self.keeper = Keeper(self.archive, settings.archive, self.state)
+        self.sealer = Sealer(self.state, self.ledger, self.archive, clock, self.keeper.note)
         self._unacknowledged: list[tuple[Delivery, str]] = []
         self._lost: list[tuple[Dropped, str, str]] = []
         self._n_own = 0
@@ -230,6 +234,7 @@ class Engine:
         if now - self._tidied_ns >= TIDY_S * 10**9:
             self._tidied_ns = now
             free_journal(self.state, self.journal)
+            self.keeper.look()
             if compact_ledger(self.state, self.ledger):
                 self.writer.know_all()
         if now - self._kept_ns >= KEEP_S * 10**9:
@@ -243,13 +248,7 @@ class Engine:
             until = now - int(settings.keep_s * 1e9)
             self.aside.drop_before(until)
             self.adapting.retain(until)
-        if settings.keep_s is None and settings.max_bytes is None:
-            return 0
-        expired = find_expired(self.archive, settings, self.state, now)
-        if expired:
-            self.ledger.sync()
-            remove_expired(self.archive, expired, self.telemetry.retention_deleted_segments.inc)
-        return len(expired)
+        return self.keeper.run(now, self.telemetry.retention_deleted_segments.inc)
 
     # --- what happens on the way
 
