@@ -145,9 +145,7 @@ class DriftWatch:
 
     def state(self) -> dict[str, Any]:
         """Return what must be kept, as JSON values."""
-        eyes = [
-            {"series": e.series.state(), "noise": _rounded(e.noise), "sway": _rounded(e.sway)} for e in self._eyes
-        ]
+        eyes = [{"series": e.series.state(), "noise": _rounded(e.noise), "sway": _rounded(e.sway)} for e in self._eyes]
         return {
             "eyes": eyes,
             "bits": self._bits.state(),

@@ -12,6 +12,7 @@ from sanstream.san.selection import Activations
 
 _STILL = 1e-9
 
+
 def pursue_compiled(
     x: Tensor, kernels: Tensor, inverse: Tensor, limit: int, patience: int | None
 ) -> list[tuple[Activations, Tensor, Tensor]]:
