@@ -147,10 +147,14 @@ class DriftWatch:
 
     def state(self) -> dict[str, Any]:
         """Return what must be kept, as JSON values."""
+<<<<<<< HEAD
         eyes = []
         for eye in self._eyes:
             usual = [[round(float(v), 3) for v in u] for u in eye.usual]
             eyes.append({"series": eye.series.state(), "usual": usual})
+=======
+        eyes = [{"series": e.series.state(), "noise": _rounded(e.noise), "sway": _rounded(e.sway)} for e in self._eyes]
+>>>>>>> w-c1
         return {
             "eyes": eyes,
             "bits": self._bits.state(),
