@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from sanstream.archive import open as open_archive
 from sanstream.archive_manifest import SegmentEntry
 from sanstream.decode import decode_block, read_figures
 from sanstream.errors import InputError
+from sanstream.evaluate_grown import cut_like
 from sanstream.evaluate_report import Broken, ChannelReport, Report, StreamReport
 from sanstream.evaluate_windows import WindowFigures, find_broken, join_figures, measure_windows
 from sanstream.formats import read
 from sanstream.quality import Quality, parse_quality
-from sanstream.signal import Channel, IntSamples, Recording, Stream
+from sanstream.signal import Channel, IntSamples, Recording, Segment
 
 Progress = Callable[[str, int, int], None]
 _BLOCKS_AT_ONCE = 256
@@ -70,12 +71,15 @@ def evaluate(
     """
     original = source if isinstance(source, Recording) else read(source)
     if not isinstance(archive, Archive):
-        with open_archive(archive) as opened:
+        with open_archive(archive, live=False) as opened:
             return evaluate(original, opened, recording=recording, progress=progress)
     reader = _choose(archive, original.name, recording)
     streams, broken = [], []
     for stream in original.streams:
-        report, missed = _evaluate_stream(stream, _same_stream(stream, reader), progress)
+        own = reader.streams.get(stream.name)
+        segments = cut_like(stream, own) if own is not None and reader.manifest.grows else stream.segments
+        own = _same_stream(stream.name, segments, reader)
+        report, missed = _evaluate_stream(segments, own, progress)
         streams.append(report)
         broken += missed
     return Report(reader.name, tuple(streams), tuple(broken))
@@ -92,25 +96,25 @@ def _choose(archive: Archive, name: str, asked: str | None) -> RecordingReader:
     return archive.recordings[wanted]
 
 
-def _same_stream(stream: Stream, reader: RecordingReader) -> StreamReader:
-    found = reader.streams.get(stream.name)
-    shape = [(s.start_sample, s.n_samples, len(s.channels)) for s in stream.segments]
+def _same_stream(stream: str, segments: Sequence[Segment], reader: RecordingReader) -> StreamReader:
+    found = reader.streams.get(stream)
+    shape = [(s.start_sample, s.n_samples, len(s.channels)) for s in segments]
     if found is None or [(e.start_sample, e.n_samples, len(e.channels)) for e in found.entry.segments] != shape:
         raise InputError(
-            f"recording {reader.name!r} is not of this source: stream {stream.name!r} differs in its segments",
+            f"recording {reader.name!r} is not of this source: stream {stream!r} differs in its segments",
             hint="name the source that was archived, or the right recording with --recording",
         )
     return found
 
 
 def _evaluate_stream(
-    stream: Stream, reader: StreamReader, progress: Progress | None
+    segments: Sequence[Segment], reader: StreamReader, progress: Progress | None
 ) -> tuple[StreamReport, list[Broken]]:
     gathered: dict[tuple[str, str], _Gathered] = {}
     broken: list[Broken] = []
-    total = sum(s.samples.size for s in stream.segments)
+    total = sum(s.samples.size for s in segments)
     done = 0
-    for segment, entry in zip(stream.segments, reader.entry.segments, strict=True):
+    for segment, entry in zip(segments, reader.entry.segments, strict=True):
         if segment.n_samples == 0:
             continue
         decoded, n_activations, bits = _decode(entry, reader)
@@ -128,12 +132,12 @@ def _evaluate_stream(
                 bits=bits,
             )
             own.windows.append(replace(figures, start=figures.start + segment.start_sample))
-            broken += _broken(stream.name, own, own.windows[-1])
+            broken += _broken(reader.name, own, own.windows[-1])
         done += segment.samples.size
         if progress is not None:
-            progress(stream.name, done, total)
+            progress(reader.name, done, total)
     channels = tuple(_finish(g) for g in gathered.values())
-    return StreamReport(stream.name, float(stream.rate), channels), broken
+    return StreamReport(reader.name, float(reader.rate), channels), broken
 
 
 def _decode(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,18 +11,20 @@ import edfio
 import numpy as np
 import pytest
 import wfdb
-from grow_cases import LEADS, START_NS, STREAM, event, segment, ward
+from grow_cases import LEADS, RATE, START_NS, STREAM, event, segment, ward
 from hypothesis import given
 from hypothesis import strategies as st
 
 import sanstream
 from sanstream.archive_grow import GrowingArchive, Growth
-from sanstream.archive_layers import Layers
+from sanstream.archive_layers import Layers, held_before
 from sanstream.archive_manifest import MANIFEST, Manifest
 from sanstream.archive_objects import LocalObjects
 from sanstream.archive_pending import is_growing_key
 from sanstream.archive_verify import find_problems
-from sanstream.signal import Channel, Segment
+from sanstream.errors import InputError
+from sanstream.evaluate import evaluate
+from sanstream.signal import Channel, Recording, Segment, Stream
 
 WHOLE = ward(9000)
 HELD = WHOLE.copy()
@@ -99,6 +102,31 @@ def test_everything_else_works_on_late_segments(path: Path) -> None:
         assert found["n_samples"] == 8000
         assert [s.get("flags") for s in found["segments"]] == [None, None, ["late"], ["late"]]
         assert archive.recordings["bed1"].streams[STREAM].records().num_rows == 0
+
+
+def test_evaluate_compares_with_the_source_segment_by_segment(path: Path) -> None:
+    plain = tuple(replace(c, missing=None) for c in LEADS)
+    source = Recording("bed1", (Stream(STREAM, RATE, (Segment(0, plain, WHOLE[:8000]),)),), START_NS)
+    report = evaluate(source, path)
+    assert report.broken == ()
+    assert [c.name for c in report.streams[0].channels] == ["II", "V"]
+    wrong = WHOLE[:8000].copy()
+    wrong[1700, 1] += 1
+    broken = evaluate(replace(source, streams=(Stream(STREAM, RATE, (Segment(0, plain, wrong),)),)), path).broken
+    assert [(b.channel, b.start_sample) for b in broken] == [("V", 1000)]
+    longer = Recording("bed1", (Stream(STREAM, RATE, (Segment(0, plain, WHOLE),)),), START_NS)
+    with pytest.raises(InputError, match="1000 samples of the source are not in the archive, the first is 8000"):
+        evaluate(longer, path)
+
+
+def test_where_earlier_segments_hold_samples_is_known_without_decoding(path: Path) -> None:
+    stream = sanstream.open(path).recordings["bed1"].streams[STREAM]
+    held = held_before(stream, stream.entry.segments[3], 900, 6000)
+    wanted = np.zeros(5100, bool)
+    wanted[: 4000 - 900] = True
+    wanted[5000 - 900 :] = True
+    wanted[2000 - 900 : 2500 - 900] = False
+    assert np.array_equal(held, wanted)
 
 
 @given(
