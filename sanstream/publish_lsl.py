@@ -1,6 +1,6 @@
 """Publisher ``lsl:``: one outlet for each stream of a recording, and one of markers for its events.
 
-``lsl://NAME`` names the outlets ``NAME`` (else after the recording). Samples go out as float32 in physical units, as
+``lsl://NAME`` names all outlets ``NAME`` (else after their recording). Samples go out as float32 in physical units, as
 amplifiers' programs send them; ``lsl://NAME?format=int32`` sends the ADC's integers, with gain, baseline and missing
 code in the stream's description. LSL confirms nothing: what was sent is not what was received.
 """
@@ -25,6 +25,7 @@ from sanstream.signal import Channel
 
 _FORMATS = {"float32": np.float32, "int32": np.int32}
 _READER_S = 10.0
+_MARKER_S = 2.0
 _LAST_S = 1.0
 
 
@@ -93,17 +94,17 @@ class LslPublisher:
                     one.append_child_value(key, repr(getattr(channel, key)))
         return _Outlet(self._waited(pylsl.StreamOutlet(info)), chunk.channels)
 
-    def _waited(self, outlet: Any) -> Any:
-        outlet.wait_for_consumers(self._reader_s)
+    def _waited(self, outlet: Any, most_s: float = _READER_S) -> Any:
+        outlet.wait_for_consumers(min(self._reader_s, most_s))
         return outlet
 
     def send_event(self, event: Event) -> None:
         """Send a marker; a recording's first one waits for a reader."""
         key = (event.recording, "")
         if key not in self._outlets:
-            name = f"{self._name or event.recording}-markers"
+            name = self._name or event.recording
             info = pylsl.StreamInfo(name, "Markers", 1, pylsl.IRREGULAR_RATE, "string", f"{event.recording}/markers")
-            self._outlets[key] = _Outlet(self._waited(pylsl.StreamOutlet(info)), ())
+            self._outlets[key] = _Outlet(self._waited(pylsl.StreamOutlet(info), _MARKER_S), ())
         self._outlets[key].outlet.push_sample([event.text], event.time_ns / 1e9 + self._shift_s)
 
     def flush(self) -> None:

@@ -166,7 +166,7 @@ def test_an_outlet_that_comes_back_is_read_under_a_new_session(reading: Any) -> 
 def test_what_publish_sends_is_read_as_it_was(reading: Any, form: str) -> None:
     recording = replace(simulate_ecg(2, seed=5), name=f"pub-{form}")
     segment = recording.streams[0].segments[0]
-    read = reading(f"lsl://?type=ECG&source_id=pub-{form}/ecg", chunk=0.3)
+    read = reading(f"lsl://pub-{form}", chunk=0.3)
     publish(recording, PublishOptions(f"lsl:?format={form}"), speed=0)
     read.until(lambda r: n_samples(r) == len(segment.samples))
     chunks = sorted(read.chunks, key=lambda c: c.first_sample)
@@ -179,6 +179,8 @@ def test_what_publish_sends_is_read_as_it_was(reading: Any, form: str) -> None:
     if form == "int32":
         np.testing.assert_array_equal(samples, segment.samples)
         assert (got.gain, got.baseline) == (segment.channels[0].gain, segment.channels[0].baseline)
+    read.until(lambda r: len(r.events) == len(recording.annotations[0]))
+    assert {e.recording for e in read.events} == {recording.name}
     assert "rounding" not in got.header
     assert chunks[0].recording == recording.name
     assert sum(c.n_samples for c in chunks) == chunks[-1].first_sample + chunks[-1].n_samples
