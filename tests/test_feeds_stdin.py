@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import threading
 from fractions import Fraction
@@ -15,7 +16,12 @@ from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions
 from sanstream.feeds.descriptors import plain_channels
 from sanstream.feeds.numbering import Numbering
+from sanstream.feeds.replay import timeline
 from sanstream.feeds.stdin import StdinFeed
+from sanstream.publish_stdout import StdoutPublisher
+from sanstream.publish_wire import PublishOptions
+from sanstream.signal import Recording
+from sanstream.simulate import simulate_ecg
 
 
 def fed(url: str, data: bytes, *, cuts: int = 1) -> tuple[list[Chunk], StdinFeed]:
@@ -160,6 +166,45 @@ def test_a_wrong_option_is_refused(url: str) -> None:
     with pytest.raises(InputError) as caught:
         StdinFeed(FeedOptions("stdin", url))
     assert caught.value.hint
+
+
+def piped(recording: Recording) -> bytes:
+    """Return what ``sanstream publish --to -`` writes."""
+    out = io.BytesIO()
+    made = StdoutPublisher(PublishOptions("-"), out=out)
+    made.open()
+    for _, item in timeline(recording, name="bed", session="s1", start_ns=10**18):
+        made.send_chunk(item) if isinstance(item, Chunk) else made.send_event(item)
+    made.flush()
+    made.close()
+    assert made.outbox.published.n_samples == recording.streams[0].n_samples
+    return out.getvalue()
+
+
+def test_what_publish_writes_to_a_pipe_is_read_as_it_was() -> None:
+    recording = simulate_ecg(5, seed=3)
+    segment = recording.streams[0].segments[0]
+    chunks, feed = fed("stdin:?format=wire", piped(recording), cuts=23)
+    np.testing.assert_array_equal(joined(chunks), segment.samples)
+    assert {(c.recording, c.session) for c in chunks} == {("bed", "s1")}
+    assert [c.gain for c in chunks[0].channels] == [c.gain for c in segment.channels]
+    assert feed.state.n_warnings == {}
+
+
+def test_a_pipe_of_broken_messages_is_poison_or_an_error() -> None:
+    data = bytearray(piped(simulate_ecg(2)))
+    data[200] ^= 1
+    poison: list[Delivery] = []
+    read, write = os.pipe()
+    os.write(write, bytes(data))
+    os.close(write)
+    StdinFeed(FeedOptions("stdin", "stdin:?format=wire"), source=read).run(
+        lambda d: poison.append(d) if d.poison is not None else None, threading.Event()
+    )
+    os.close(read)
+    assert poison
+    with pytest.raises(InputError, match="WIRE"):
+        fed("stdin:?format=wire", b"\xff" * 100)
 
 
 def test_stop_ends_a_silent_pipe() -> None:
