@@ -207,8 +207,7 @@ class Adaptation:
 
     def _train(self) -> list[Adopted]:
         out = []
-        now = self._clock()
-        result = self.training.result(now)
+        result = self.training.result()
         if result is not None and self._subject is not None:
             out += self._judge(*self._subject, result)
             self._subject = None
@@ -219,7 +218,7 @@ class Adaptation:
                 stream = min(ready, key=lambda s: s.wanted.since_ns if s.wanted is not None else 0)
                 assert stream.wanted is not None
                 stream.training, self._subject = True, (stream, stream.wanted)
-                self.training.begin(stream.job(self.reservoir.folder), now)
+                self.training.begin(stream.job(self.reservoir.folder))
         return out
 
     def _judge(self, stream: StreamWatch, wanted: Wanted, result: Mapping[str, Any]) -> list[Adopted]:

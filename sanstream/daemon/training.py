@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -23,10 +24,10 @@ class Training(Protocol):
 
     busy: bool
 
-    def begin(self, job: Job, now_ns: int) -> None:
+    def begin(self, job: Job) -> None:
         """Start one; only when not busy."""
 
-    def result(self, now_ns: int) -> Mapping[str, Any] | None:
+    def result(self) -> Mapping[str, Any] | None:
         """Return what the challenge gave, once; None while there is nothing."""
 
     def close(self) -> None:
@@ -41,12 +42,12 @@ class InlineTraining:
         self._run = run
         self._result: dict[str, Any] | None = None
 
-    def begin(self, job: Job, now_ns: int) -> None:
+    def begin(self, job: Job) -> None:
         """Do it."""
         self.busy = True
         self._result = self._run(json.loads(json.dumps(job)))
 
-    def result(self, now_ns: int) -> Mapping[str, Any] | None:
+    def result(self) -> Mapping[str, Any] | None:
         """Return what it gave, once."""
         self.busy = False
         result, self._result = self._result, None
@@ -71,7 +72,7 @@ class ProcessTraining:
         self.busy = False
         self._timeout_s, self._idle_s = timeout_s, idle_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._since_ns = 0
+        self._since = 0.0
         self._line = b""
 
     @property
@@ -79,7 +80,7 @@ class ProcessTraining:
         """Id of the process, while there is one."""
         return None if self._process is None else self._process.pid
 
-    def begin(self, job: Job, now_ns: int) -> None:
+    def begin(self, job: Job) -> None:
         """Hand a challenge over."""
         if self._process is None:
             self._process = subprocess.Popen(
@@ -89,17 +90,17 @@ class ProcessTraining:
             )  # fmt: skip
             assert self._process.stdout is not None
             os.set_blocking(self._process.stdout.fileno(), False)
-        self.busy, self._since_ns, self._line = True, now_ns, b""
+        self.busy, self._since, self._line = True, time.monotonic(), b""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # it died: result() says so
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
             self._process.stdin.flush()
 
-    def result(self, now_ns: int) -> Mapping[str, Any] | None:
+    def result(self) -> Mapping[str, Any] | None:
         """Return what a challenge gave, once it is there; a failure is a result with the key ``failed``."""
         if self._process is None:
             return None
-        waited = (now_ns - self._since_ns) / 1e9
+        waited = time.monotonic() - self._since
         if not self.busy:
             if waited > self._idle_s:
                 self.close()
@@ -108,7 +109,7 @@ class ProcessTraining:
         self._line += self._process.stdout.read() or b""
         head, newline, _ = self._line.partition(b"\n")
         if newline:
-            self.busy, self._since_ns = False, now_ns
+            self.busy, self._since = False, time.monotonic()
             try:
                 found = json.loads(head)
             except ValueError:
