@@ -135,6 +135,7 @@ class Intake:
             session.add_piece(piece)
         session.received.add(chunk.first_sample, chunk.first_sample + chunk.n_samples)
         stream.changed.add(chunk.session)
+        self.state.touched[stream] = None
         take(stream, definition, chunk, file, self.open_lane, self.clock())
 
     def _accept_chunk(self, chunk: Chunk, feed: str) -> None:
@@ -171,6 +172,7 @@ class Intake:
         session.received.add(chunk.first_sample, chunk.first_sample + chunk.n_samples)
         session.remember(chunk.first_sample, chunk.n_samples, digest(chunk))
         stream.changed.add(session.name)
+        self.state.touched[stream] = None
         late = take(stream, definition, chunk, file, self.open_lane, self.clock())
         if is_anchor and chunk.device_ns is not None and stream.main is not None:
             place = piece.base + chunk.first_sample - stream.main.start

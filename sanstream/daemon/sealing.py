@@ -108,9 +108,12 @@ class Sealer:
         SyncError
         """
         due: dict[str, list[tuple[StreamState, Lane]]] = defaultdict(list)
-        for stream, lane in self._state.lanes():
-            if _due_blocks(lane):
-                due[stream.recording.name].append((stream, lane))
+        for stream in list(self._state.grown):
+            lanes = [(stream, lane) for lane in stream.lanes if _due_blocks(lane)]
+            if lanes:
+                due[stream.recording.name] += lanes
+            else:
+                del self._state.grown[stream]
         now = self._clock()
         for name, events in self._state.events.items():
             waits = events and name not in due and name in self._state.recordings

@@ -48,6 +48,10 @@ class State:
     """Events in the journal that are not in the ledger."""
     event_files: set[int] = field(default_factory=set)
     """Journal files that hold those."""
+    touched: dict[StreamState, None] = field(default_factory=dict)
+    """Streams that got samples since their lanes were last looked at, in order."""
+    grown: dict[StreamState, None] = field(default_factory=dict)
+    """Streams that may have blocks for the archive, in order."""
 
     def lanes(self) -> Iterator[tuple[StreamState, Lane]]:
         """Yield every lane with its stream."""
@@ -73,6 +77,7 @@ class State:
                 apply(record.head, record)
         for stream in self.streams.values():
             _order_lanes(stream)
+        self.grown = dict.fromkeys(self.streams.values())
 
     def _on_recording(self, head: Mapping[str, Any], record: Record) -> None:
         self.recordings.setdefault(
@@ -170,7 +175,9 @@ class State:
         self.events.pop(recording, None)
         self.unwritten = [e for e in self.unwritten if e.recording != recording]
         for key in [k for k in self.streams if k[0] == recording]:
-            del self.streams[key]
+            gone = self.streams.pop(key)
+            self.touched.pop(gone, None)
+            self.grown.pop(gone, None)
         for pair in [k for k in self.event_numbers if k[0] == recording]:
             del self.event_numbers[pair]
 
