@@ -44,9 +44,7 @@ def changed(seed: int, at_s: float, kind: str, *, restless: bool = False) -> Lon
 def own_kernels(seed: int) -> KernelChoice:
     found = signal(seed, restless=False)
     x = found.samples(0, 180)
-    choice = adapt(
-        x, np.ones(len(x), np.bool_), found.rate, BANK, seconds=0.8, n_kernels=2, n_rounds=3, device="cpu"
-    )
+    choice = adapt(x, np.ones(len(x), np.bool_), found.rate, BANK, seconds=0.8, n_kernels=2, n_rounds=3, device="cpu")
     assert choice is not None
     return choice
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from drift_cases import KEY, WINDOW, changed, looks, own_kernels, rules, signal  # noqa: F401
+from drift_cases import WINDOW, changed, looks, rules, signal
 from pipelines.drift.signals import KINDS, Change, LongSignal, with_changes
 
 from sanstream.drift import DriftWatch, Look
@@ -34,7 +34,7 @@ def first_shift(series: Series, values: np.ndarray) -> int | None:
     return next((i + 1 for i, v in enumerate(values.tolist()) if series.update(v) is not None), None)
 
 
-@pytest.mark.parametrize(("seed", "sigmas", "index"), [(0, 3, 25), (1, 3, 25), (2, 5, 13), (3, 10, 12), (4, -3, 24)])
+@pytest.mark.parametrize(("seed", "sigmas", "index"), [(0, 3, 18), (1, 3, 16), (2, 5, 16), (3, 10, 15), (4, -3, 19)])
 def test_a_shift_of_three_sigmas_is_found_at_this_window(seed: int, sigmas: float, index: int) -> None:
     rng, series = np.random.default_rng(seed), Series()
     assert first_shift(series, 0.4 + 0.02 * rng.standard_normal(300)) is None
@@ -57,12 +57,16 @@ def test_a_spell_of_a_minute_is_no_shift() -> None:
 
 def test_phi_is_the_pursuits() -> None:
     rng = np.random.default_rng(0)
-    windows = (200 * rng.standard_normal((3, 300)).cumsum(axis=1) / 10).astype(np.int32)
-    taps = rng.standard_normal((2, 21)).astype(np.float32)
+    taps = np.stack([np.exp(-0.5 * ((np.arange(21) - 10) / s) ** 2) for s in (2.0, 4.0)]).astype(np.float32)
+    windows = 10 * rng.standard_normal((3, 300))
+    for row, at in zip(windows, rng.integers(0, 280, (3, 12)), strict=True):
+        for p in at:
+            row[p : p + 21] += 200 * rng.standard_normal() * taps[rng.integers(2)]
+    whole = windows.astype(np.int32)
     rule = phi_rule(taps, Fraction(60), 300)
     assert (rule.factor, rule.n) == (1, 300)
-    whole = omp(torch.from_numpy(windows[:, None].astype(np.float32)), torch.from_numpy(taps[:, None]))
-    assert phi_of(windows, rule) == pytest.approx(whole.phi.numpy(), abs=3e-3)
+    found = omp(torch.from_numpy(whole[:, None].astype(np.float32)), torch.from_numpy(taps[:, None]))
+    assert phi_of(whole, rule) == pytest.approx(found.phi.numpy(), abs=1e-4)
 
 
 def test_phi_does_not_depend_on_gain_and_offset() -> None:
@@ -139,7 +143,7 @@ def test_hours_of_circadian_rate_posture_and_noise_never_alarm(seed: int) -> Non
 
 @pytest.mark.parametrize(
     ("seed", "kind", "index"),
-    [(0, "left bundle block", 12), (1, "paced", 12), (0, "injury", 12), (1, "electrode moved", 12)],
+    [(0, "left bundle block", 17), (1, "paced", 15), (0, "injury", 16), (1, "electrode moved", 15)],
 )
 def test_another_shape_alarms_at_this_window(seed: int, kind: str, index: int) -> None:
     assert kind in KINDS
@@ -176,7 +180,7 @@ def test_bits_alone_alarm_too_and_only_of_blocks_that_could_be_judged() -> None:
     watch = DriftWatch(1)
     assert blocks(watch, calm, 1.0, 60) == []
     assert blocks(watch, loud, 3.0, 20) == []
-    assert blocks(watch, calm, 1.5, 20) == [9]
+    assert blocks(watch, calm, 1.5, 20) == [4]
 
 
 def test_a_watch_goes_on_from_its_state() -> None:
