@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from pipelines.drift.signals import Change, LongSignal, with_changes
 
+from pipelines.drift.signals import Change, LongSignal, with_changes
 from sanstream.bank import named_banks
 from sanstream.config import RetrainSettings
 from sanstream.daemon.adaptation import Adaptation, Adopted, ObservedBlock
@@ -100,8 +100,8 @@ class Bed:
     """A stream that is encoded minute by minute under an adaptation, as the engine does it."""
 
     def __init__(
-        self, folder: Path, found: LongSignal, *, quality: str = "prdn=5", training: Any = None, disk: Disk | None = None,
-        **settings: Any,
+        self, folder: Path, found: LongSignal, *, quality: str = "prdn=5", training: Any = None,
+        disk: Disk | None = None, **settings: Any,
     ) -> None:  # fmt: skip
         self.folder, self.signal, self.now_ns = folder, found, BEGIN_NS
         self.qualities = qualities(found, quality)
