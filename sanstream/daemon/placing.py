@@ -1,4 +1,4 @@
-"""Where a chunk stands on its stream's grid: by its session's numbers, its device's clock, and what is there already."""
+"""Where a chunk stands on its stream's grid: by its session's numbers, its device's clock, what is there."""
 
 from __future__ import annotations
 
