@@ -76,7 +76,7 @@ def test_every_message_comes_once(broker: Broker) -> None:
     assert set(Counter(feed.keys).values()) == {1}
     info = consumer(broker)
     assert (info.num_pending, info.num_ack_pending) == (0, 0)
-    assert (info.config.max_ack_pending, info.config.ack_wait) == (65536, 60)
+    assert (info.config.max_ack_pending, info.config.ack_wait) == (65536, 30)
 
 
 def test_what_is_acknowledged_never_comes_again_and_the_rest_does(broker: Broker, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class NatsFeed:
         "stream": (str, "", "JetStream stream; empty: the one that takes the subjects"),
         "durable": (str, "", "name of the durable consumer; empty: sanstream-NAME"),
         "create": (bool, False, "make the stream, on the server's disk, when there is none"),
-        "ack_wait_s": (float, 60.0, "seconds after which the server sends an unacknowledged message again"),
+        "ack_wait_s": (float, 30.0, "seconds after which the server sends an unacknowledged message again"),
         "max_ack_pending": (int, 65536, "messages that may be unacknowledged at a time"),
         "ca": (str, "", "PEM file of certificates to trust, for natss://"),
     }
