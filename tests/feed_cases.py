@@ -37,7 +37,7 @@ class Running:
     """
 
     def __init__(self, url: str, *, acknowledge: bool = True, allow: int | None = None, **options: Any) -> None:
-        more = {k: options.pop(k) for k in ("user", "password", "streams") if k in options}
+        more = {k: options.pop(k) for k in ("user", "password", "streams", "state_dir") if k in options}
         self.feed: Any = make_feed(FeedOptions("ward", url, options=options, **more))
         self.deliveries: list[Delivery] = []
         self.acknowledge = acknowledge

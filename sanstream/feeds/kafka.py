@@ -23,6 +23,7 @@ _BATCH = 500
 _TICK_S = 0.1
 _COMMIT_S = 1.0
 _LAST_ACKS_S = 5.0
+_CHECK_S = 10.0
 
 
 class _Partition:
@@ -99,7 +100,7 @@ class KafkaFeed:
         """Ask the cluster for its topics, and say what was found."""
         consumer = self._consumer()
         try:
-            found = consumer.list_topics(timeout=10)
+            found = consumer.list_topics(timeout=_CHECK_S)
         except KafkaException as error:
             reason = self.state.error or error_of(error.args[0])
             raise InputError(

@@ -221,9 +221,9 @@ class MqttFeed:
         self.state.connected, self.state.error = False, "no connection to the broker"
 
     def _on_disconnect(self, client: Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self.state.connected = False
-        if reason.is_failure:
+        if self.state.connected and reason.is_failure:  # a refusal has said more
             self.state.error = f"disconnected: {reason}"
+        self.state.connected = False
         with self._changed:
             if self._epoch is not None:
                 self._epoch.alive = False

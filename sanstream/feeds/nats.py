@@ -100,6 +100,8 @@ class NatsFeed:
     async def _run(self, put: Put, stop: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._outstanding.clear()  # of a run that failed: what it did not hand over is sent again
+        self._intake.forget()
         waits = pauses()
         hand = ThreadPoolExecutor(1, thread_name_prefix="nats-put")
         try:
