@@ -20,7 +20,10 @@ from sanstream.publish_wire import Published, PublishOptions
 from sanstream.signal import Recording
 
 PUBLISHERS = {
+    "-": "sanstream.publish_stdout:StdoutPublisher",
     "kafka": "sanstream.publish_kafka:KafkaPublisher",
+    "lsl": "sanstream.publish_lsl:LslPublisher",
+    "mllp": "sanstream.publish_mllp:MllpPublisher",
     "mqtt": "sanstream.publish_mqtt:MqttPublisher",
     "nats": "sanstream.publish_nats:NatsPublisher",
 }

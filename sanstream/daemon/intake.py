@@ -10,19 +10,10 @@ from typing import Any, Protocol
 
 from sanstream.chunk import Chunk, Delivery, Event, stream_name
 from sanstream.daemon.lanes import Lane
+from sanstream.daemon.placing import Misplaced, locate, origin_of
 from sanstream.daemon.sessions import Piece, Session
 from sanstream.daemon.state import State
-from sanstream.daemon.streams import (
-    Misplaced,
-    RecordingState,
-    StreamState,
-    digest,
-    is_in_range,
-    locate,
-    origin_of,
-    range_of_all,
-    take,
-)
+from sanstream.daemon.streams import RecordingState, StreamState, digest, is_in_range, range_of_all, take
 from sanstream.journal import Journal
 from sanstream.journal_records import ChunkEntry, Definition, EventEntry
 from sanstream.modality import modality_of_all

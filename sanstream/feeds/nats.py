@@ -171,6 +171,8 @@ class NatsFeed:
         self._wake.set()
 
     async def _on_message(self, message: Any) -> None:
+        if message.reply:
+            self._outstanding[message.reply] = time.monotonic()
         self._arrived.append(message)
         self._wake.set()
 
@@ -182,7 +184,6 @@ class NatsFeed:
                 self._status(message.headers or {})
                 continue
             self._asked -= 1
-            self._outstanding[message.reply] = time.monotonic()
             deliveries += self._intake.take(message.data, partial(self._acknowledge, message.reply))
         return deliveries
 
@@ -252,7 +253,8 @@ class NatsFeed:
 
     async def _close(self, nc: Any) -> None:
         self.state.connected = False
-        self._arrived.clear()
+        while self._arrived:  # taken by nobody: the server sends them again
+            self._outstanding.pop(self._arrived.popleft().reply, None)
         try:
             if not nc.is_closed:
                 await nc.flush(timeout=2)
