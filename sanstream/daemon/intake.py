@@ -13,7 +13,7 @@ from sanstream.daemon.lanes import Lane
 from sanstream.daemon.placing import Misplaced, locate, origin_of
 from sanstream.daemon.sessions import Piece, Session
 from sanstream.daemon.state import State
-from sanstream.daemon.streams import RecordingState, StreamState, digest, is_in_range, take
+from sanstream.daemon.streams import RecordingState, StreamState, digest, is_in_range, range_of_all, take
 from sanstream.journal import Journal
 from sanstream.journal_records import ChunkEntry, Definition, EventEntry
 from sanstream.modality import modality_of_all
@@ -205,6 +205,13 @@ class Intake:
 
     def _define(self, stream: StreamState, chunk: Chunk, base: int, flag: str) -> Definition:
         channels = self._channels.fitting(chunk)
+        last = stream.definition
+        if (
+            last is not None
+            and (last.base == base and last.channels is channels)
+            and (last.session == chunk.session and last.flag == flag)
+        ):
+            return last  # type: ignore[no-any-return]
         key = (stream.key, chunk.session, base, flag, id(channels))
         found = self._definitions.get(key)
         if found is None:
@@ -244,7 +251,7 @@ class Descriptors:
 
     def __init__(self) -> None:
         self._by_id: dict[int, tuple[tuple[Channel, ...], str]] = {}
-        self._present: dict[str, tuple[Channel, ...]] = {}
+        self._present: dict[str, tuple[tuple[Channel, ...], int, int]] = {}
 
     def fitting(self, chunk: Chunk) -> tuple[Channel, ...]:
         """Return the chunk's channels, with room for all of its samples."""
@@ -254,9 +261,15 @@ class Descriptors:
                 self._by_id.clear()
             content = json.dumps([c.to_dict() for c in chunk.channels], sort_keys=True)
             held = self._by_id[id(chunk.channels)] = (chunk.channels, content)  # the object is kept, so its id stays
-        channels = self._present.setdefault(held[1], chunk.channels)
-        if not is_in_range(chunk, channels):
-            channels = self._present[held[1]] = _wide_enough(chunk, channels)
+        present = self._present.get(held[1])
+        if present is None:
+            present = self._present[held[1]] = (chunk.channels, *range_of_all(chunk.channels))
+        channels, low, high = present
+        x = chunk.samples
+        # all channels at once first: a look at each costs four times as much
+        if (int(x.min()) < low or int(x.max()) > high) and not is_in_range(chunk, channels):
+            channels = _wide_enough(chunk, channels)
+            self._present[held[1]] = (channels, *range_of_all(channels))
         return channels
 
 

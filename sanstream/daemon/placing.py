@@ -63,7 +63,7 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Sessio
     if reading.step_ns is not None:
         shift = max(0, samples_of(reading.step_ns, stream.rate))
         piece = Piece(first, piece.base + shift, CLOCK_STEP)
-    elif known and place - stream.end > _FAR_S * stream.rate and not reading.is_anchor:
+    elif known and place > stream.end and place - stream.end > _FAR_S * stream.rate and not reading.is_anchor:
         raise Misplaced(f"its numbers jump {float((place - stream.end) / stream.rate):.0f} s ahead of its stream")
     place = piece.base + first
     if place < 0 or (place < stream.end and not stream.is_free(place, place + n)):

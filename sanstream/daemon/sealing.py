@@ -11,8 +11,9 @@ from sanstream.archive_manifest import Manifest, SegmentEntry
 from sanstream.archive_reached import Reached
 from sanstream.chunk import Event
 from sanstream.daemon.lanes import Lane
+from sanstream.daemon.rows import place_of_lane
 from sanstream.daemon.sessions import ns_of
-from sanstream.daemon.state import State, forget_sealed, place_of_lane
+from sanstream.daemon.state import State, forget_sealed
 from sanstream.daemon.streams import RecordingState, StreamState
 from sanstream.durable import reach
 from sanstream.errors import InputError

@@ -231,7 +231,7 @@ def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]
     if definition.channels is not main.channels and definition.channels != main.channels:
         flags.append("channels")
     gap = at - main.end
-    if gap > GAP_S * stream.rate or (gap > 0 and any(c.missing is None for c in main.channels)):
+    if gap > 0 and (gap > GAP_S * stream.rate or any(c.missing is None for c in main.channels)):
         flags.append("gap")
     if definition is not main.definition and definition.flag and at >= main.end:
         flags.append(definition.flag)
@@ -259,6 +259,13 @@ def segment_name(start: int, kind: str, taken: set[str]) -> str:
 def segment_id(key: tuple[str, str], name: str, first: bytes) -> str:
     """Derive a segment's id, sixteen hex digits, from its place and its first block's samples."""
     return hashlib.blake2b("\0".join((*key, name, "")).encode() + first, digest_size=8).hexdigest()
+
+
+def range_of_all(channels: tuple[Channel, ...]) -> tuple[int, int]:
+    """Return the range in which a sample is right for every one of the channels."""
+    codes = [() if c.missing is None else (c.missing,) for c in channels]
+    low = max(min(c.digital_min, *code) for c, code in zip(channels, codes, strict=True))
+    return low, min(max(c.digital_max, *code) for c, code in zip(channels, codes, strict=True))
 
 
 def is_in_range(chunk: Chunk, channels: tuple[Channel, ...]) -> bool:

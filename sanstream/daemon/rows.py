@@ -1,0 +1,88 @@
+"""The ledger's records: what the engine writes of recordings, streams, sessions, segments and events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sanstream.archive_manifest import SegmentEntry
+from sanstream.chunk import Event
+from sanstream.daemon.lanes import Lane
+from sanstream.daemon.sessions import Session
+from sanstream.daemon.streams import RecordingState, StreamState
+
+Row = tuple[str, dict[str, Any], bytes]
+"""Kind, head and body of a record."""
+
+
+def recording_row(recording: RecordingState) -> Row:
+    """Return the record that introduces a recording."""
+    head = {"recording": recording.name, "start_ns": recording.start_ns, "timezone": "utc", "feed": recording.feed}
+    return "recording", head, b""
+
+
+def stream_row(stream: StreamState, *, with_coverage: bool = False) -> Row:
+    """Return the record that introduces a stream."""
+    head: dict[str, Any] = {
+        "recording": stream.recording.name,
+        "stream": stream.name,
+        "rate": str(stream.rate),
+        "feed": stream.feed,
+        "modality": stream.modality,
+    }
+    if with_coverage:
+        head["coverage"] = stream.committed.to_list()
+        head["figures"] = {k: float(f"{v:.9g}") for k, v in stream.figures.items()}
+    return "stream", head, b""
+
+
+def session_row(stream: StreamState, session: Session) -> Row:
+    """Return the record of a session as it stands."""
+    head = {"recording": stream.recording.name, "stream": stream.name, **session.to_dict()}
+    return "session", head, b""
+
+
+def event_row(event: Event) -> Row:
+    """Return the record of an event."""
+    return "event", dict(event.__dict__), b""
+
+
+def segment_row(stream: StreamState, lane: Lane, entry: SegmentEntry) -> Row:
+    """Return the record that opens a segment."""
+    head = {
+        "recording": stream.recording.name,
+        "stream": stream.name,
+        "rate": str(stream.rate),
+        "segment": lane.name,
+        "lane": lane.kind,
+        "entry": entry.to_dict(),
+        "flags": lane.flags,
+        "bank": entry.coding.bank_base,
+    }
+    return "segment", head, b""
+
+
+def place_of_lane(stream: StreamState, lane: Lane) -> dict[str, Any]:
+    """Return the head that names a lane."""
+    return {"recording": stream.recording.name, "stream": stream.name, "segment": lane.name}
+
+
+def lane_rows(stream: StreamState, lane: Lane, read_body: Any) -> Iterator[Row]:
+    """Yield the records of a lane that is not in the archive whole."""
+    from sanstream.daemon.sealing import opening_entry
+
+    yield segment_row(stream, lane, opening_entry(lane))
+    if lane.n_sealed:
+        before = lane.n_sealed
+        head = {
+            **place_of_lane(stream, lane),
+            "n_blocks": before,
+            "n_samples": before * lane.block_samples,
+            "figures": lane.sealed_figures,
+            "anchors": [a for a in lane.anchors if a[0] < before * lane.block_samples],
+        }
+        yield "sealed", head, b""
+    for place, head in lane.places:
+        yield "block", dict(head), read_body(place)
+    if lane.closed:
+        yield "closed", place_of_lane(stream, lane), b""
