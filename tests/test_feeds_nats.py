@@ -147,6 +147,15 @@ def test_no_more_is_outstanding_than_max_ack_pending(broker: Broker) -> None:
         feed.wait(N_MESSAGES)
 
 
+def test_a_run_that_failed_goes_on_where_it_was(broker: Broker) -> None:
+    fill(broker)
+    feed = Running(url(broker), ack_wait_s=1.0)
+    feed.fail_at = 7
+    with feed:
+        wait_for(lambda: len(set(feed.keys)) == N_MESSAGES)
+    assert feed.failures == 1
+
+
 def test_poison_is_delivered_with_its_reason_and_blocks_nothing(broker: Broker) -> None:
     raw(broker, b"hello", b"", b"{}")
     fill(broker)
