@@ -12,19 +12,17 @@ import numpy.typing as npt
 
 from sanstream.archive_reached import Reached, ReachedWindow
 from sanstream.daemon.lanes import Block, Lane
-from sanstream.daemon.sealing import opening_entry
-from sanstream.daemon.state import (
+from sanstream.daemon.rows import (
     Row,
-    State,
-    commit_block,
-    drop_sealed,
     event_row,
+    opening_entry,
     place_of_lane,
     recording_row,
     segment_row,
     session_row,
     stream_row,
 )
+from sanstream.daemon.state import State, commit_block, drop_sealed
 from sanstream.daemon.streams import StreamState, segment_id
 from sanstream.durable import DiskFull, reach
 from sanstream.encode_live import LiveStart, Part, encode_part, plan_live
