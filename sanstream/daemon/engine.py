@@ -102,7 +102,9 @@ class Engine:
             lane.touched_ns = clock()  # how long it was silent before is not known
         self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.keeper = Keeper(self.archive, settings.archive, self.state)
-        self.sealer = Sealer(self.state, self.ledger, self.archive, clock, self.keeper.note)
+        self.sealer = Sealer(
+            self.state, self.ledger, self.archive, clock, self.keeper.note, threads=SEALS if pool is not None else 1
+        )
         self._unacknowledged: list[tuple[Delivery, str]] = []
         self._lost: list[tuple[Dropped, str, str]] = []
         self._n_own = 0
@@ -164,6 +166,7 @@ class Engine:
     def close(self) -> None:
         """Close the files; nothing that is acknowledged waits for it."""
         self.adapting.close()
+        self.sealer.close()
         self.aside.close()
         self.journal.close()
         self.ledger.close()
