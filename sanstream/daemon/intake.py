@@ -17,7 +17,6 @@ from sanstream.daemon.streams import (
     RecordingState,
     StreamState,
     digest,
-    is_in_range,
     locate,
     origin_of,
     take,
@@ -264,6 +263,16 @@ class Descriptors:
         if not is_in_range(chunk, channels):
             channels = self._present[held[1]] = _wide_enough(chunk, channels)
         return channels
+
+
+def is_in_range(chunk: Chunk, channels: tuple[Channel, ...]) -> bool:
+    """Tell whether all samples lie in their channels' digital ranges or are missing codes."""
+    low, high = chunk.samples.min(axis=0).tolist(), chunk.samples.max(axis=0).tolist()
+    for channel, least, most in zip(channels, low, high, strict=True):
+        codes = () if channel.missing is None else (channel.missing,)
+        if least < min(channel.digital_min, *codes) or most > max(channel.digital_max, *codes):
+            return False
+    return True
 
 
 def _wide_enough(chunk: Chunk, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:

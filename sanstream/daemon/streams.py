@@ -309,11 +309,17 @@ def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]
     gap = at - main.end
     if gap > GAP_S * stream.rate or (gap > 0 and any(c.missing is None for c in main.channels)):
         flags.append("gap")
-    if definition is not main.definition and definition.flag and at >= main.end:
+    if definition.flag and at >= main.end and main.start < _piece_start(stream, definition, at):
         flags.append(definition.flag)
     if not flags:
         main.definition = definition
     return flags
+
+
+def _piece_start(stream: StreamState, definition: Any, at: int) -> int:
+    """Return the place where the stretch of a session began that holds ``at``."""
+    base: int = definition.base
+    return base + stream.sessions[definition.session].piece_at(at - base).first
 
 
 def _next_start(stream: StreamState, at: int) -> int | None:
@@ -335,16 +341,6 @@ def segment_name(start: int, kind: str, taken: set[str]) -> str:
 def segment_id(key: tuple[str, str], name: str, first: bytes) -> str:
     """Derive a segment's id, sixteen hex digits, from its place and its first block's samples."""
     return hashlib.blake2b("\0".join((*key, name, "")).encode() + first, digest_size=8).hexdigest()
-
-
-def is_in_range(chunk: Chunk, channels: tuple[Channel, ...]) -> bool:
-    """Tell whether all samples lie in their channels' digital ranges or are missing codes."""
-    low, high = chunk.samples.min(axis=0).tolist(), chunk.samples.max(axis=0).tolist()
-    for channel, least, most in zip(channels, low, high, strict=True):
-        codes = () if channel.missing is None else (channel.missing,)
-        if least < min(channel.digital_min, *codes) or most > max(channel.digital_max, *codes):
-            return False
-    return True
 
 
 def rate_of(text: str) -> Fraction:
