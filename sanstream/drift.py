@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sanstream.drift_series import BITS, PHI, Series, Shift
+from sanstream.drift_series import BITS, DELTA, PHI, Series, Shift
 
 _LOUDER = 2.0
 """Fast noise this many times its usual level makes a window unfit to be judged."""
@@ -63,8 +63,8 @@ class Alarm:
 class _Eye:
     """One channel: its series of phi, and how loud it usually is."""
 
-    def __init__(self, series: Series | None = None, usual: Sequence[Sequence[float]] = ()) -> None:
-        self.series = Series(PHI) if series is None else series
+    def __init__(self, series: Series, usual: Sequence[Sequence[float]] = ()) -> None:
+        self.series = series
         self.usual = [tuple(u) for u in usual]  # noise, sway and reach of the latest windows admitted
         self.refused = 0
 
@@ -78,7 +78,7 @@ class _Eye:
             if loud or look.sway > _SWAYING * sway + _LEAST_SWAY * reach:
                 self.refused += 1
                 if self.refused >= _RELEARN:
-                    self.__init__()  # type: ignore[misc]
+                    self.__init__(Series(PHI, self.series.delta))  # type: ignore[misc]
                 return False
         self.refused = 0
         self.usual = [*self.usual[-(_REFERENCE - 1) :], (look.noise, look.sway, look.reach)]
@@ -95,19 +95,22 @@ class DriftWatch:
     ----------
     n_channels : int
         Watched channels: 0, 1 or 2.
+    delta : float
+        ADWIN's confidence.
     """
 
-    def __init__(self, n_channels: int) -> None:
-        self._eyes = [_Eye() for _ in range(n_channels)]
-        self._bits = Series(BITS)
+    def __init__(self, n_channels: int, *, delta: float = DELTA) -> None:
+        self._eyes = [_Eye(Series(PHI, delta)) for _ in range(n_channels)]
+        self._bits = Series(BITS, delta)
         self._clear = True
         self.n_windows = 0
         self.n_admitted = 0
 
     @property
-    def phi(self) -> float:
-        """Mean level of phi over the watched channels."""
-        return float(np.mean([e.series.level for e in self._eyes])) if self._eyes else 0.0
+    def phi(self) -> float | None:
+        """Mean level of phi over the watched channels; None while there is none."""
+        levels = [eye.series.level for eye in self._eyes if len(eye.series.tail)]
+        return float(np.mean(levels)) if levels else None
 
     def update(self, looks: Sequence[Look]) -> Alarm | None:
         """Take the next window.
@@ -139,6 +142,10 @@ class DriftWatch:
         self.restart()
         return Alarm(self.n_windows, "bits", shift)
 
+    def restart_bits(self) -> None:
+        """Take the next blocks' bits as the new normal: a new segment began."""
+        self._bits.restart()
+
     def restart(self) -> None:
         """Take what comes next as the new normal: after an alarm, or when the kernels changed."""
         for eye in self._eyes:
@@ -160,11 +167,11 @@ class DriftWatch:
         }
 
     @classmethod
-    def from_state(cls, data: Mapping[str, Any]) -> DriftWatch:
+    def from_state(cls, data: Mapping[str, Any], *, delta: float = DELTA) -> DriftWatch:
         """Go on from :meth:`state`."""
-        out = cls(0)
-        out._eyes = [_Eye(Series.from_state(e["series"], PHI), e["usual"]) for e in data["eyes"]]
-        out._bits = Series.from_state(data["bits"], BITS)
+        out = cls(0, delta=delta)
+        out._eyes = [_Eye(Series.from_state(e["series"], PHI, delta), e["usual"]) for e in data["eyes"]]
+        out._bits = Series.from_state(data["bits"], BITS, delta)
         out.n_windows, out.n_admitted = int(data["n_windows"]), int(data["n_admitted"])
         out._clear = bool(data["clear"])
         return out

@@ -11,7 +11,7 @@ import numpy as np
 DELTA = 1e-9
 """ADWIN's confidence; river's own default gives ten false alarms a day on a correlated series."""
 _WARM = 30
-_TAIL = 240
+_TAIL = 140
 _LIMIT = 10.0
 _MOST = 0.7
 
@@ -72,10 +72,12 @@ class Series:
     Parameters
     ----------
     practice : Practice
+    delta : float
+        ADWIN's confidence.
     """
 
-    def __init__(self, practice: Practice = PHI) -> None:
-        self.practice = practice
+    def __init__(self, practice: Practice = PHI, delta: float = DELTA) -> None:
+        self.practice, self.delta = practice, delta
         self.tail, self._tempo = np.zeros(0), np.zeros(0)
         self.n = 0
         self._centre = self._scale = 0.0
@@ -89,7 +91,7 @@ class Series:
 
     def restart(self) -> None:
         """Forget everything: what comes next is the new normal."""
-        self.__init__(self.practice)  # type: ignore[misc]
+        self.__init__(self.practice, self.delta)  # type: ignore[misc]
 
     def update(self, value: float, tempo: float = 0.0) -> Shift | None:
         """Take one value; say whether a change has become certain that matters.
@@ -122,7 +124,7 @@ class Series:
 
         self._centre = float(np.median(self.tail))
         self._scale = _deviation(self.tail, self._centre)
-        self._adwin = ADWIN(delta=DELTA, clock=1)  # type: ignore[no-untyped-call]
+        self._adwin = ADWIN(delta=self.delta, clock=1)  # type: ignore[no-untyped-call]
         for value in self.tail:
             self._adwin.update(self._standard(float(value)))
         self._candidate = 0
@@ -157,9 +159,9 @@ class Series:
         return {"n": self.n, "tail": tail, "tempo": tempo, "candidate": self._candidate}
 
     @classmethod
-    def from_state(cls, data: Mapping[str, Any], practice: Practice = PHI) -> Series:
+    def from_state(cls, data: Mapping[str, Any], practice: Practice = PHI, delta: float = DELTA) -> Series:
         """Go on from :meth:`state`: ADWIN is shown the latest values again."""
-        out = cls(practice)
+        out = cls(practice, delta)
         out.tail, out._tempo = (np.array(data[k], np.float64)[-_TAIL:] for k in ("tail", "tempo"))
         out.n = int(data["n"])
         if len(out.tail) >= _WARM:

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -99,6 +98,17 @@ def unpack_stretch(data: bytes, where: str) -> Stretch:
         raise broken from None
 
 
+def read_stretches(folder: Path, key: Key) -> list[Stretch]:
+    """Read a stream's stretches, oldest first, while another process writes; torn and vanished ones are left out."""
+    out = []
+    for path in (folder / check_name("recording", key[0]) / check_name("stream", key[1])).glob(f"*{_SUFFIX}"):
+        try:
+            out.append(unpack_stretch(path.read_bytes(), path.name))
+        except (OSError, CorruptError):
+            continue
+    return sorted(out, key=lambda s: s.time_ns)
+
+
 @dataclass(frozen=True)
 class _Place:
     time_ns: int
@@ -158,19 +168,6 @@ class Reservoir:
         self._note(key, _Place(stretch.time_ns, stretch.end_ns, len(data), path))
         return True
 
-    def stretches(self, key: Key, *, tag: str | None = None) -> list[Stretch]:
-        """Return what there is of a stream, oldest first; a torn file is removed."""
-        out = []
-        for place in list(self._places.get(key, [])):
-            try:
-                found = unpack_stretch(place.path.read_bytes(), place.path.name)
-            except (OSError, CorruptError):
-                self._remove(key, [place])
-                continue
-            if tag is None or found.tag == tag:
-                out.append(found)
-        return out
-
     def times(self, key: Key) -> list[tuple[int, int]]:
         """Return first and last time of each stretch of a stream, oldest first, nanoseconds."""
         return [(p.time_ns, p.end_ns) for p in self._places.get(key, [])]
@@ -209,16 +206,13 @@ class Reservoir:
         self._sizes[key] = self._sizes.get(key, 0) + place.n_bytes
 
     def _make_room(self, key: Key, n_bytes: int) -> None:
-        for place in list(self._oldest(key)):
+        for place in list(self._places.get(key, [])):
             if self._sizes.get(key, 0) + n_bytes <= self.stream_bytes:
                 break
             self._remove(key, [place])
         while self._sizes and self.size_bytes + n_bytes > self.total_bytes:
             fullest = max(self._sizes, key=lambda k: self._sizes[k])
             self._remove(fullest, self._places[fullest][:1])
-
-    def _oldest(self, key: Key) -> Iterator[_Place]:
-        yield from list(self._places.get(key, []))
 
     def _remove(self, key: Key, places: list[_Place]) -> int:
         for place in places:

@@ -17,7 +17,7 @@ from sanstream.quality import Quality
 from sanstream.reservoir import Stretch
 from sanstream.signal import Channel, IntSamples
 
-KERNEL_SECONDS = (0.8, 0.6, 1.0)
+KERNEL_SECONDS = (0.8, 0.65, 0.95)
 N_KERNELS = 4
 _ROUNDS = 5
 _DAY_S = 86400

@@ -61,9 +61,10 @@ class Broker:
 
     def start(self) -> None:
         assert self._process is None
+        command = self._command(self)
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command(self), stdout=log, stderr=log, cwd=self.folder)
-        wait_for(self._answers, f"{self._command(self)[0]}; see {self.folder / 'log'}")
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+        wait_for(self._answers, f"{command[0]}; see {self.folder / 'log'}")
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from lsl_network import need_lsl
 from sanstream.chunk import Chunk, Delivery, Event
 from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions, make_feed
+from sanstream.publish import PublishOptions, publish
+from sanstream.simulate import simulate_ecg
 
 need_lsl()
 pylsl = pytest.importorskip("pylsl")
@@ -157,6 +160,30 @@ def test_an_outlet_that_comes_back_is_read_under_a_new_session(reading: Any) -> 
     assert read.chunks[-1].recording == read.chunks[0].recording == "Bed"
     assert read.chunks[sessions.index(sessions[-1])].first_sample == 0
     assert read.feed.state.n_connects == 2
+
+
+@pytest.mark.parametrize("form", ["float32", "int32"])
+def test_what_publish_sends_is_read_as_it_was(reading: Any, form: str) -> None:
+    recording = replace(simulate_ecg(2, seed=5), name=f"pub-{form}")
+    segment = recording.streams[0].segments[0]
+    read = reading(f"lsl://pub-{form}", chunk=0.3)
+    publish(recording, PublishOptions(f"lsl:?format={form}"), speed=0)
+    read.until(lambda r: n_samples(r) == len(segment.samples))
+    chunks = sorted(read.chunks, key=lambda c: c.first_sample)
+    samples = np.concatenate([c.samples for c in chunks])
+    got = chunks[0].channels[0]
+    np.testing.assert_array_equal(
+        got.physical(samples[:, 0]).astype(np.float32),
+        segment.channels[0].physical(segment.samples[:, 0]).astype(np.float32),
+    )
+    if form == "int32":
+        np.testing.assert_array_equal(samples, segment.samples)
+        assert (got.gain, got.baseline) == (segment.channels[0].gain, segment.channels[0].baseline)
+    read.until(lambda r: len(r.events) == len(recording.annotations[0]))
+    assert {e.recording for e in read.events} == {recording.name}
+    assert "rounding" not in got.header
+    assert chunks[0].recording == recording.name
+    assert sum(c.n_samples for c in chunks) == chunks[-1].first_sample + chunks[-1].n_samples
 
 
 def test_check_lists_what_is_there() -> None:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import subprocess
+import sys
 import threading
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import sanstream
 from sanstream.chunk import Chunk, Delivery
 from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions
 from sanstream.feeds.descriptors import plain_channels
 from sanstream.feeds.numbering import Numbering
+from sanstream.feeds.replay import timeline
 from sanstream.feeds.stdin import StdinFeed
+from sanstream.formats import write
+from sanstream.publish_stdout import StdoutPublisher
+from sanstream.publish_wire import PublishOptions
+from sanstream.signal import Recording
+from sanstream.simulate import simulate_ecg
 
 
 def fed(url: str, data: bytes, *, cuts: int = 1) -> tuple[list[Chunk], StdinFeed]:
@@ -160,6 +171,56 @@ def test_a_wrong_option_is_refused(url: str) -> None:
     with pytest.raises(InputError) as caught:
         StdinFeed(FeedOptions("stdin", url))
     assert caught.value.hint
+
+
+def piped(recording: Recording) -> bytes:
+    """Return what ``sanstream publish --to -`` writes."""
+    out = io.BytesIO()
+    made = StdoutPublisher(PublishOptions("-"), out=out)
+    made.open()
+    for _, item in timeline(recording, name="bed", session="s1", start_ns=10**18):
+        made.send_chunk(item) if isinstance(item, Chunk) else made.send_event(item)
+    made.flush()
+    made.close()
+    assert made.outbox.published.n_samples == recording.streams[0].n_samples
+    return out.getvalue()
+
+
+def test_what_publish_writes_to_a_pipe_is_read_as_it_was() -> None:
+    recording = simulate_ecg(5, seed=3)
+    segment = recording.streams[0].segments[0]
+    chunks, feed = fed("stdin:?format=wire", piped(recording), cuts=23)
+    np.testing.assert_array_equal(joined(chunks), segment.samples)
+    assert {(c.recording, c.session) for c in chunks} == {("bed", "s1")}
+    assert [c.gain for c in chunks[0].channels] == [c.gain for c in segment.channels]
+    assert feed.state.n_warnings == {}
+
+
+def test_the_command_writes_messages_and_nothing_else_to_standard_output(tmp_path: Path) -> None:
+    recording = simulate_ecg(3, seed=4)
+    path = write(recording, tmp_path, format="wfdb")[0]
+    command = [sys.executable, "-m", "sanstream", "publish", path, "--to", "-", "--speed", "0"]
+    env = {**os.environ, "PYTHONPATH": str(Path(sanstream.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, check=True, env=env)
+    chunks, _ = fed("stdin:?format=wire", done.stdout)
+    np.testing.assert_array_equal(joined(chunks), recording.streams[0].segments[0].samples)
+    assert b"1080 samples" in done.stderr
+
+
+def test_a_pipe_of_broken_messages_is_poison_or_an_error() -> None:
+    data = bytearray(piped(simulate_ecg(2)))
+    data[200] ^= 1
+    poison: list[Delivery] = []
+    read, write = os.pipe()
+    os.write(write, bytes(data))
+    os.close(write)
+    StdinFeed(FeedOptions("stdin", "stdin:?format=wire"), source=read).run(
+        lambda d: poison.append(d) if d.poison is not None else None, threading.Event()
+    )
+    os.close(read)
+    assert poison
+    with pytest.raises(InputError, match="WIRE"):
+        fed("stdin:?format=wire", b"\xff" * 100)
 
 
 def test_stop_ends_a_silent_pipe() -> None:

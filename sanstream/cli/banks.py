@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from sanstream.cli.banks_live import pin, rollback
 from sanstream.cli.output import json_option, number, print_json, print_table
 
 
-@click.group(short_help="List, show, plot and install banks.")
+@click.group(short_help="List, show, plot, install and pin banks.")
 def banks() -> None:
     """Kernels and trained priors that archives start from.
 
@@ -101,6 +102,10 @@ def install(archive: str, folder: Path | None) -> None:
 
     for file in install_banks(archive, folder):
         click.echo(str(file))
+
+
+banks.add_command(pin)
+banks.add_command(rollback)
 
 
 @click.command(short_help="Train a bank on recordings.")

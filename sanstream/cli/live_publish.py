@@ -14,7 +14,8 @@ from sanstream.cli.output import json_option, print_json
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option(
     "--to", "url", required=True,
-    help="Where to: mqtt://HOST/PREFIX, nats://HOST/PREFIX or kafka://HOST/TOPIC; mqtts, natss, kafkas for TLS.",
+    help="Where to: mqtt://HOST/PREFIX, nats://HOST/PREFIX or kafka://HOST/TOPIC; mqtts, natss, kafkas for TLS; "
+    "mllp://HOST, lsl://NAME, or - for a pipe.",
 )  # fmt: skip
 @click.option("--speed", type=click.FloatRange(min=0), default=1.0, show_default=True,
               help="Seconds of signal per second; 0 for as fast as the receiver takes it.")  # fmt: skip
@@ -59,10 +60,11 @@ def publish(
         speed=speed, streams=streams, repeat=repeat, name=name, seconds_per_message=seconds_per_message,
     )  # fmt: skip
     n_events = sum(done.events.values())
-    if as_json:
+    if as_json and url != "-":
         print_json(
             {"messages": done.n_messages, "bytes": done.n_bytes, "samples": done.n_samples, "events": n_events,
              "recordings": len({recording for recording, _ in done.samples})}
         )  # fmt: skip
         return
-    click.echo(f"confirmed: {done.n_messages} messages, {done.n_samples} samples, {n_events} events")
+    # a pipe holds messages, so what is said of them goes elsewhere
+    click.echo(f"confirmed: {done.n_messages} messages, {done.n_samples} samples, {n_events} events", err=url == "-")

@@ -68,6 +68,10 @@ class Adapting:
             return []
         return [(adopted.key, "bank") for adopted in self._adaptation.poll()]
 
+    def news(self) -> list[tuple[Key, str, str]]:
+        """Return what happened since the last call: (stream, ``"alarm"`` or ``"retraining"``, series or outcome)."""
+        return [] if self._adaptation is None else list(self._adaptation.news())
+
     def state(self, key: Key) -> dict[str, Any]:
         """Return what the status says of a stream's drift."""
         return {"drift": "off", "phi": None} if self._adaptation is None else dict(self._adaptation.state(key))

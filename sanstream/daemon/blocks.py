@@ -12,19 +12,17 @@ import numpy.typing as npt
 
 from sanstream.archive_reached import Reached, ReachedWindow
 from sanstream.daemon.lanes import Block, Lane
-from sanstream.daemon.sealing import opening_entry
-from sanstream.daemon.state import (
+from sanstream.daemon.rows import (
     Row,
-    State,
-    commit_block,
-    drop_sealed,
     event_row,
+    opening_entry,
     place_of_lane,
     recording_row,
     segment_row,
     session_row,
     stream_row,
 )
+from sanstream.daemon.state import State, commit_block, drop_sealed
 from sanstream.daemon.streams import StreamState, segment_id
 from sanstream.durable import DiskFull, reach
 from sanstream.encode_live import LiveStart, Part, encode_part, plan_live
@@ -42,6 +40,9 @@ class Observer(Protocol):
     def began(self, lane: Lane) -> None:
         """Count a segment that began."""
 
+
+_LOOK_NS = 500_000_000
+"""How often all lanes are looked at: those that end because nothing came; others are when their samples come."""
 
 StartFor = Callable[[StreamState, Lane], LiveStart]
 """Returns what a new segment starts from."""
@@ -83,6 +84,7 @@ class BlockWriter:
         self._start_for = start_for
         self._pool = pool
         self._known: set[tuple[str, ...]] = set()
+        self._looked_ns: int | None = None
         self.know_all()
 
     def know_all(self) -> None:
@@ -126,20 +128,30 @@ class BlockWriter:
 
     def _gather(self, reorder_s: Mapping[str, float], now_ns: int, most: int, finish: bool) -> list[_Work]:
         out = []
-        for stream, lane in self._state.lanes():
-            if most <= 0:
-                break
-            if lane.closed:
-                continue
+        touched = self._state.touched
+        if finish or self._looked_ns is None or not 0 <= now_ns - self._looked_ns < _LOOK_NS:
+            self._looked_ns = now_ns
+            touched.update(dict.fromkeys(self._state.streams.values()))
+        for stream in list(touched):
             wait = reorder_s.get(stream.feed, 0.0)
-            ends = finish or lane.is_over(now_ns, wait)
-            blocks = lane.ready(int(wait * stream.rate), finish=ends, most=most)
-            if ends and lane.open_start >= lane.end:
-                lane.ending = True
-            if blocks or lane.ending:
-                out.append(_Work(stream, lane, blocks, lane.plan is None, [], [], []))
-                most -= len(blocks)
+            for lane in list(stream.lanes):
+                if lane.closed:
+                    continue
+                ends = finish or lane.is_over(now_ns, wait)
+                blocks = lane.ready(wait, finish=ends, most=most)
+                if ends and lane.open_start >= lane.end:
+                    lane.ending = True
+                if blocks or lane.ending:
+                    out.append(_Work(stream, lane, blocks, lane.plan is None, [], [], []))
+                    most -= len(blocks)
+            if most <= 0:
+                break  # this stream may have more
+            del touched[stream]
         return out
+
+    def look_at_all(self) -> None:
+        """Look at every lane in the next run, also at those that got no samples."""
+        self._looked_ns = None
 
     def _encode(self, work: Sequence[_Work]) -> None:
         for w in work:
@@ -180,12 +192,14 @@ class BlockWriter:
             self._ledger.sync()
         except DiskFull:
             # nothing of this batch counts; a record that came through stands twice later, and the second is passed over
+            self.look_at_all()
             for w in {id(w): w for w in (*work, *ended)}.values():
                 w.lane.take_back(w.blocks)
                 w.lane.ending = False
                 w.lane.reached = self._reached_before(w)
             raise
         reach("engine.committed")
+        self._state.grown.update(dict.fromkeys(w.stream for w in (*work, *ended)))
         for stream, name in written:
             stream.changed.discard(name)
         for event in events:

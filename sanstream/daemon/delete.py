@@ -109,6 +109,7 @@ def _flush(engine: Engine, recording: str) -> None:
     for stream, lane in engine.state.lanes():
         if stream.recording.name == recording and lane.closing_ns is None:
             lane.closing_ns = 0
+    engine.writer.look_at_all()
     while engine.commit():
         pass
     while any(s.recording.name == recording and lane.closed for s, lane in engine.state.lanes()):

@@ -232,6 +232,11 @@ class Engine:
             stream = self.state.streams.get(key)
             if stream is not None and stream.main is not None:
                 stream.main.end_soon(flag)
+        for key, what, which in self.adapting.news():
+            if what == "retraining":
+                self.counts.child("retrainings", which).inc()
+            elif key in self.state.streams:
+                self.counts.child("drift_alarms", self.state.streams[key].modality, which).inc()
         if now - self._tidied_ns >= TIDY_S * 10**9:
             self._tidied_ns = now
             free_journal(self.state, self.journal)

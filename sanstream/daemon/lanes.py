@@ -250,13 +250,13 @@ class Lane:
             held[:] = True
         self.end = max(self.end, start + len(samples))
 
-    def ready(self, reorder: int, *, finish: bool, most: int) -> list[Block]:
+    def ready(self, reorder_s: float, *, finish: bool, most: int) -> list[Block]:
         """Hand out the blocks that nothing more will come for, in order.
 
         Parameters
         ----------
-        reorder : int
-            Samples that may come in another order.
+        reorder_s : float
+            Seconds for which samples may come in another order.
         finish : bool
             The lane ends: hand out all, the last one short.
         most : int
@@ -269,10 +269,9 @@ class Lane:
         out: list[Block] = []
         size = self.block_samples
         while len(out) < most and self.open_start < self.end:
-            stop = self.open_start + size
             buffer = self.buffers.get(self.n_ready)
             whole = buffer is not None and buffer.n_held == size
-            if not (whole or finish or self.end >= stop + reorder):
+            if not (whole or finish or self.end >= self.open_start + size + int(reorder_s * self.rate)):
                 break
             n = min(size, self.end - self.open_start)
             buffer = self.buffers.pop(self.n_ready, None) or self._buffer()

@@ -116,9 +116,8 @@ class Keeper:
         n = 0
         for name, gone in list(self.expired(now_ns).items())[:_AT_ONCE]:
             left = [h.start_ns for h in self._held[name] if h not in gone]
-            manifest = self._archive.remove(
-                name, [(h.stream, h.segment) for h in gone], events_until_ns=min(left) if left else None
-            )
+            until = min(left) if left else max(h.stop_ns for h in gone)
+            manifest = self._archive.remove(name, [(h.stream, h.segment) for h in gone], events_until_ns=until)
             if manifest is None:
                 self.forget(name)
             else:

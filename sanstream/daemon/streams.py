@@ -14,25 +14,14 @@ import numpy as np
 from sanstream.chunk import Chunk
 from sanstream.daemon.coverage import Coverage
 from sanstream.daemon.lanes import GAP_S, LATE, MAIN, Lane, Waiting
-from sanstream.daemon.sessions import CLOCK_STEP, Piece, Session, ns_of, read_clock, samples_of, start_of
+from sanstream.daemon.sessions import Session, ns_of
 from sanstream.signal import Channel
 
 DAY_NS = 86_400 * 10**9
 MAX_LATE_LANES = 4
-MAX_SESSIONS = 1000
-"""Of a stream; the oldest is forgotten, and what it sends again would be taken for new."""
-_FAR_S = 86_400
-_SHARED_PAST_S = 60
-"""A session that a new recording joins within its first minute counts from the session's own start."""
-_SLACK_S = 10
-"""Else messages that come in another order may be so much older than the first."""
 
 OpenLane = Callable[["StreamState", str, int, tuple[Channel, ...], list[str]], Lane]
 """Opens a lane: stream, kind, start, channels, flags."""
-
-
-class Misplaced(Exception):
-    """A chunk has no place on the grid; the message says why."""
 
 
 @dataclass
@@ -142,71 +131,6 @@ def digest(chunk: Chunk) -> int:
     return int(google_crc32c.value(np.ascontiguousarray(chunk.samples, dtype="<i4").tobytes()))
 
 
-def origin_of(chunk: Chunk) -> int:
-    """Return the start of a new recording whose first chunk this is, nanoseconds since 1970."""
-    past = chunk.first_sample if chunk.first_sample <= _SHARED_PAST_S * chunk.rate else int(_SLACK_S * chunk.rate)
-    return start_of(chunk) - ns_of(past, chunk.rate)
-
-
-def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Session, Piece, bool]:
-    """Find the place of a chunk whose samples its session has not brought before.
-
-    Parameters
-    ----------
-    stream : StreamState
-    chunk : Chunk
-    tolerance_ns : int
-        Larger steps of a device's clock begin a segment.
-
-    Returns
-    -------
-    session : Session
-        Known to the stream from now on.
-    piece : Piece
-        ``piece.base + chunk.first_sample`` is the place.
-    is_anchor : bool
-        The chunk's device time should be kept.
-
-    Raises
-    ------
-    Misplaced
-        When the place is impossibly far ahead.
-    """
-    first, n = chunk.first_sample, chunk.n_samples
-    session = stream.sessions.get(chunk.session)
-    known = session is not None
-    if session is None:
-        by_time = samples_of(start_of(chunk) - stream.recording.start_ns, stream.rate)
-        session = Session(chunk.session, [Piece(first, by_time - first)])
-        piece = session.pieces[0]
-    else:
-        piece = session.piece_at(first)
-    reading = read_clock(session, chunk, tolerance_ns)
-    place = piece.base + first
-    if reading.step_ns is not None:
-        shift = max(0, samples_of(reading.step_ns, stream.rate))
-        piece = Piece(first, piece.base + shift, CLOCK_STEP)
-    elif known and place - stream.end > _FAR_S * stream.rate and not reading.is_anchor:
-        raise Misplaced(f"its numbers jump {float((place - stream.end) / stream.rate):.0f} s ahead of its stream")
-    place = piece.base + first
-    if place < 0 or (place < stream.end and not stream.is_free(place, place + n)):
-        # before the recording began, or where samples of another session stand: its clock is wrong, or was
-        far = (stream.end - place) * 10**9 > tolerance_ns * stream.rate
-        piece = Piece(first, stream.end - first, CLOCK_STEP if far or known else "")
-    if piece is not session.piece_at(first):
-        if known:
-            session.add_piece(piece)
-        else:
-            session.pieces = [piece]
-    if not known:
-        stream.sessions[chunk.session] = session
-        if len(stream.sessions) > MAX_SESSIONS:
-            del stream.sessions[next(iter(stream.sessions))]
-    if reading.is_anchor and chunk.device_ns is not None:
-        session.anchor = (first, chunk.device_ns)
-    return session, piece, reading.is_anchor
-
-
 def take(stream: StreamState, definition: Any, chunk: Chunk, file: int, open_lane: OpenLane, now_ns: int) -> int:
     """Give a journalled chunk's samples to the lanes that they belong to; what is committed already is passed over.
 
@@ -307,7 +231,7 @@ def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]
     if definition.channels is not main.channels and definition.channels != main.channels:
         flags.append("channels")
     gap = at - main.end
-    if gap > GAP_S * stream.rate or (gap > 0 and any(c.missing is None for c in main.channels)):
+    if gap > 0 and (gap > GAP_S * stream.rate or any(c.missing is None for c in main.channels)):
         flags.append("gap")
     if definition.flag and at >= main.end and main.start < _piece_start(stream, definition, at):
         flags.append(definition.flag)
@@ -341,6 +265,26 @@ def segment_name(start: int, kind: str, taken: set[str]) -> str:
 def segment_id(key: tuple[str, str], name: str, first: bytes) -> str:
     """Derive a segment's id, sixteen hex digits, from its place and its first block's samples."""
     return hashlib.blake2b("\0".join((*key, name, "")).encode() + first, digest_size=8).hexdigest()
+
+
+def range_of_all(channels: tuple[Channel, ...]) -> tuple[int, int]:
+    """Return the range in which a sample is right for every one of the channels."""
+    # a missing code next to a range widens it; of one far away the values between would be wrong
+    low = max(c.digital_min - (c.missing == c.digital_min - 1) for c in channels)
+    return low, min(c.digital_max + (c.missing == c.digital_max + 1) for c in channels)
+
+
+def is_in_range(chunk: Chunk, channels: tuple[Channel, ...]) -> bool:
+    """Tell whether all samples lie in their channels' digital ranges or are missing codes."""
+    low, high = chunk.samples.min(axis=0).tolist(), chunk.samples.max(axis=0).tolist()
+    for column, (channel, least, most) in enumerate(zip(channels, low, high, strict=True)):
+        if least >= channel.digital_min and most <= channel.digital_max:
+            continue
+        x = chunk.samples[:, column]
+        outside = (x < channel.digital_min) | (x > channel.digital_max)
+        if channel.missing is None or (x[outside] != channel.missing).any():
+            return False
+    return True
 
 
 def rate_of(text: str) -> Fraction:

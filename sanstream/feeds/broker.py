@@ -103,6 +103,8 @@ def reason_of(error: BaseException | str) -> str:
     """Say in one short line why a connection failed, without addresses: only the kind of error and its errno."""
     if isinstance(error, str):
         return " ".join(error.split())[:160]
+    if isinstance(error, InputError):
+        return error.message
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):

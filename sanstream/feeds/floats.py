@@ -9,13 +9,13 @@ In this order, per channel:
 4. **exact**: the float32's own bits as order-preserving int32, stored without loss, counted ``float_exact``.
 
 ``resolution = "exact"`` leaves out 3. Where values are rounded, the channel's header says so: ``rounding`` is half a
-step in the channel's unit, the largest error made before encoding. A bound of ``e`` asked for the integers is a
-bound of ``e + rounding`` on the values sent; relative to the usual steps' noise floors it is small, and where it is
-not, declare a smaller step.
+step in the channel's unit, the largest error made before encoding. The daemon takes it off an
+absolute bound (``max-error``, ``rmse``), so that this holds for the values sent; ``prdn`` is of the integers.
 
 A later value that the step cannot hold (off a found step, beyond 32 bits) moves the channel to a finer step, then on
 through the list: a new descriptor, hence a new segment, never a changed value without a word. NaN and infinities
-become the missing code (infinities counted ``float_infinite``); -0.0 becomes 0.0.
+become the missing code (infinities counted ``float_infinite``); -0.0 becomes 0.0. Doubles that end up as exact bits are
+rounded to float32 (counted ``float_rounded``).
 """
 
 from __future__ import annotations
@@ -141,6 +141,8 @@ class FloatLattice:
         for number in range(values.shape[1]):
             column = np.ascontiguousarray(values[:, number]) + values.dtype.type(0)
             step = self._steps[number]
+            if values.dtype == np.float64 and step is not None and step.kind == "exact":
+                self._narrowed(column)
             integers = None if step is None else _apply(step, column)
             while integers is None:
                 step = self._next(number, column)
@@ -152,6 +154,15 @@ class FloatLattice:
                 _described(c, s, values.dtype) for c, s in zip(self._bare, self._steps, strict=True) if s is not None
             )
         return self._channels, out
+
+    def _narrowed(self, column: Floats) -> None:
+        """Count doubles that float32 cannot hold: rounded, or beyond its range and so missing."""
+        with np.errstate(over="ignore"):
+            single = column.astype(np.float32)
+        if np.isinf(single).any():
+            self._warn("float_infinite")
+        elif not np.array_equal(single[~np.isnan(column)], column[~np.isnan(column)]):
+            self._warn("float_rounded")
 
     def _next(self, number: int, column: Floats) -> _Step:
         """Choose a step that holds what was seen of a channel and this."""
@@ -214,9 +225,11 @@ def _apply(step: _Step, column: Floats) -> IntSamples | None:
     """Convert values; None when the step does not hold them all."""
     absent = np.isnan(column)
     if step.kind == "exact":
-        bits = column.astype(np.float32).view(np.int32)
+        with np.errstate(over="ignore"):
+            single = column.astype(np.float32)
+        bits = single.view(np.int32)
         ordered = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int32)
-        return np.where(absent, np.int32(MISSING), ordered)
+        return np.where(absent | np.isinf(single), np.int32(MISSING), ordered)
     whole = np.rint(np.where(absent, 0, column).astype(np.float64) * step.gain)
     if whole.size and np.abs(whole).max() > (_WIDE if step.wide else _ADC - 1):
         return None

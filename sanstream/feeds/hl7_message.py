@@ -15,7 +15,20 @@ from sanstream.errors import InputError
 
 _TIME = re.compile(r"(\d{4})(\d{2})?(\d{2})?(?:(\d{2})(\d{2})(?:(\d{2})(?:\.(\d{1,9}))?)?)?([+-]\d{4})?")
 _MARKS = re.compile(r"[|^~&\\\x00-\x1f]")
-_KEPT = (b"MSH", b"OBR", b"OBX")
+_CODES = re.compile(rb"(?:[\d.]*|MDC_[A-Z0-9_]*|MDC|UCUM|L|&(?:TIM|CHN|WAV|ANO)|\^)*")
+_DIGITS = re.compile(rb"[\d.+-]*")
+_NUMBERS = re.compile(rb"[\d.+\-eE^~]*")
+_KEPT: dict[bytes, dict[int, re.Pattern[bytes]]] = {
+    b"MSH": {
+        1: re.compile(rb"\^~\\&"),
+        6: _DIGITS,
+        8: re.compile(rb"[A-Z]{3}\^[A-Z]\d\d(?:\^[A-Z_0-9]*)?"),
+        11: _DIGITS,
+    },
+    b"OBR": {1: _DIGITS, 4: _CODES, 7: _DIGITS, 8: _DIGITS},
+    b"OBX": {1: _DIGITS, 2: re.compile(rb"[A-Z]{2,3}"), 3: _CODES, 4: _DIGITS, 5: _NUMBERS, 6: _CODES, 14: _DIGITS},
+}
+"""Fields that may be set aside, and what they look like."""
 _HEAD = re.compile(rb"MSH\|[^\r\n]{0,4096}")
 MOST_SEGMENTS = 20000
 
@@ -54,14 +67,14 @@ def parsed(data: bytes) -> Any:
         When it is no HL7 v2 message.
     """
     text = decoded(data)
-    if not text.startswith("MSH") or len(text) < 9:
-        raise InputError("message does not begin with an MSH segment")
+    if not re.match(r"MSH\|\^~\\&#?\|", text):
+        raise InputError("message does not begin with an MSH segment and the usual delimiters", hint="send MSH|^~\\&|")
     if text.count("\r") > MOST_SEGMENTS:
         raise InputError(f"message of more than {MOST_SEGMENTS} segments")
     try:
         message = hl7.parse(text)
         str(message.segment("MSH"))
-    except (hl7.HL7Exception, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (hl7.HL7Exception, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
         raise InputError(f"message is not HL7 v2 ({type(error).__name__})") from None
     return message
 
@@ -160,11 +173,21 @@ def reply(data: bytes, code: str, text: str, now_ns: int) -> bytes:
 
 
 def redacted(data: bytes) -> bytes:
-    """Return what may be set aside of a message: segments that name no patient; of others three letters."""
+    """Return what may be set aside of a message: form, codes, numbers and times of its observations.
+
+    Every field is kept only where it looks like what it should be, so that a message whose segments run into each
+    other gives nothing away; of all other segments three letters are left.
+    """
     out = []
     for line in re.split(rb"[\r\n]+", data.strip(b"\x0b\x1c\r\n ")):
-        if line[:3] in _KEPT and line[3:4] == b"|":
-            out.append(line)
-        elif re.match(rb"[A-Z][A-Z0-9]{2}\|", line):
-            out.append(line[:4])
+        fields = line.split(b"|")
+        kept = _KEPT.get(fields[0])
+        if kept is not None:
+            shown = [fields[0]]
+            for place, field in enumerate(fields[1 : max(kept) + 1], 1):
+                pattern = kept.get(place)
+                shown.append(field if pattern is not None and pattern.fullmatch(field) else b"")
+            out.append(b"|".join(shown).rstrip(b"|"))
+        elif re.fullmatch(rb"[A-Z][A-Z0-9]{2}", fields[0]) and len(fields) > 1:
+            out.append(fields[0] + b"|")
     return b"\r".join(out)

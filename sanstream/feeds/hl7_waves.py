@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fractions import Fraction
@@ -126,7 +126,7 @@ def observed(data: bytes, zone: timedelta = timedelta(0)) -> Observed:
         if name == "PID":
             patient = part(segment, 3)
         elif name == "OBR":
-            waves += _finished(group)
+            waves += _finished(group, message.unescape)
             group = _Group(time_ns(part(segment, 7), zone) or group.begin)
         elif name == "PRT":
             device = device or part(segment, 10)
@@ -134,7 +134,7 @@ def observed(data: bytes, zone: timedelta = timedelta(0)) -> Observed:
             device = device or part(segment, 18)
             note = _observation(segment, group, kind, zone)
             notes += [replace(note, text=str(message.unescape(note.text)))] if note else []
-    waves += _finished(group)
+    waves += _finished(group, message.unescape)
     if len(waves) > _MOST_WAVES:
         raise InputError(f"message of {len(waves)} waveforms, at most {_MOST_WAVES}")
     return Observed(part(head, 10), device or part(head, 3) or "mllp", patient, tuple(waves), tuple(notes))
@@ -217,7 +217,7 @@ def _values(cells: Sequence[str]) -> npt.NDArray[Any]:
     return np.where(absent, np.nan, np.array(filled, dtype=np.float64))
 
 
-def _finished(group: _Group) -> list[Wave]:
+def _finished(group: _Group, unescape: Callable[[str], str]) -> list[Wave]:
     """Give the group's waves what its facets say of them."""
     out = []
     for sub, wave in group.waves:
@@ -233,7 +233,9 @@ def _finished(group: _Group) -> list[Wave]:
             raise InputError("waveform has no sampling rate", hint="send MDC_ATTR_SAMP_RATE as a facet, or a CD")
         if not wave.values.size:
             continue
-        out.append(_scaled(replace(wave, rate=rate, numbers=tuple(first.get(NUMBERS, ()))), first))
+        numbers = tuple(map(unescape, first.get(NUMBERS, ())))
+        label, unit = unescape(wave.label)[:80], unescape(wave.unit)[:16]
+        out.append(_scaled(replace(wave, rate=rate, numbers=numbers, label=label, unit=unit), first))
     return out
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -23,6 +25,7 @@ from sanstream.signal import Channel
 
 _UNITS = {"microvolts": "uV", "microvolt": "uV", "µv": "uV", "μv": "uV", "millivolts": "mV", "volts": "V"}
 _BITS = {pylsl.cf_int8: 8, pylsl.cf_int16: 16, pylsl.cf_int32: 32}
+_SCALE = ("gain", "baseline", "digital_min", "digital_max", "missing")
 _CLOCK_S = 10.0
 _OPEN_S = 10.0
 _MOST_CHANNELS = 4096
@@ -39,6 +42,7 @@ def channels_of(info: Any, unit: str) -> list[Channel]:
     if not 1 <= n <= _MOST_CHANNELS:
         raise InputError(f"lsl: a stream of {n} channels, at most {_MOST_CHANNELS}")
     labels, units = [""] * n, [unit] * n
+    scales: list[dict[str, str]] = [{}] * n
     one = info.desc().child("channels").child("channel")
     for k in range(n):
         if one.empty():
@@ -46,10 +50,33 @@ def channels_of(info: Any, unit: str) -> list[Channel]:
         labels[k] = one.child_value("label")[:80]
         named = one.child_value("unit")[:16]
         units[k] = _UNITS.get(named.lower(), named) or unit
+        scales[k] = {key: one.child_value(key)[:40] for key in _SCALE}
         one = one.next_sibling("channel")
     kind = info.type() if info.type().isascii() and len(info.type()) < 20 else ""
     labels = unique_labels([label or (f"{kind} {k + 1}" if kind else "") for k, label in enumerate(labels)], "ch")
-    return [Channel(label, u, kind=kind_of(label)) for label, u in zip(labels, units, strict=True)]
+    return [
+        _scaled(Channel(label, u, kind=kind_of(label)), scale)
+        for label, u, scale in zip(labels, units, scales, strict=True)
+    ]
+
+
+def _scaled(channel: Channel, scale: Mapping[str, str]) -> Channel:
+    """Give a channel the gain and baseline that sanstream's own publisher describes it with, for integers."""
+    try:
+        gain, zero = float(scale["gain"]), float(scale["baseline"])
+        low, high, code = (int(scale[key]) for key in ("digital_min", "digital_max", "missing"))
+    except (KeyError, ValueError):
+        return channel
+    if not (math.isfinite(gain) and gain and math.isfinite(zero) and -(2**31) <= low <= high < 2**31):
+        return channel
+    return replace(
+        channel,
+        gain=gain,
+        baseline=int(zero) if zero.is_integer() else zero,
+        digital_min=low,
+        digital_max=high,
+        missing=code if -(2**31) <= code < 2**31 else None,
+    )
 
 
 class Inlet:
@@ -82,12 +109,16 @@ class Inlet:
         self._lattice: FloatLattice | None = None
         self._channels: tuple[Channel, ...] = ()
         if bits is None and not self.marker:
-            self._lattice = FloatLattice(channels, resolution=resolution, warn=warn)
+            bare = [Channel(c.label, c.unit, kind=c.kind) for c in channels]
+            self._lattice = FloatLattice(bare, resolution=resolution, warn=warn)
         elif bits is not None:
             low = -(2 ** (bits - 1)) + (bits == 32)
             high = 2 ** (bits - 1) - 1
             self._channels = with_missing(
-                [Channel(c.label, c.unit, 1.0, 0, low, high, None, bits, c.kind) for c in channels]
+                [
+                    c if c.missing is not None else Channel(c.label, c.unit, 1.0, 0, low, high, None, bits, c.kind)
+                    for c in channels
+                ]
             )
         self._inlet.open_stream(_OPEN_S)
         self._shift_s, self._shift_at = 0.0, -np.inf

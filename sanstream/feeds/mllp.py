@@ -187,8 +187,9 @@ class MllpFeed:
             if not items:
                 return reply(message, code, why, time.time_ns())
             delivery = Delivery(items, len(message), acknowledge)
-        except InputError as error:
-            code, why = "AE", error.message
+        except (InputError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+            # what a message makes go wrong must not end its connection, nor be told with its values
+            code, why = "AE", error.message if isinstance(error, InputError) else f"not read ({type(error).__name__})"
             delivery = Delivery((), len(message), acknowledge, redacted(message), why)
         await loop.run_in_executor(pool, put, delivery)
         await durable.wait()

@@ -61,12 +61,17 @@ async def connect(address: Address, ca: str, name: str) -> Link:
     client = Client()
     try:
         await client.connect(
-            servers, name=name, allow_reconnect=False, connect_timeout=5, ping_interval=10, max_outstanding_pings=2,
-            error_cb=on_error, **options,
+            servers, name=name, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=1,
+            connect_timeout=5, ping_interval=10, max_outstanding_pings=2, error_cb=on_error, **options,
         )  # fmt: skip
-    except nats.errors.NoServersError as error:
-        # it hides the reason, which the callback was told
-        raise (seen[0] if seen else error) from None
+    except BaseException as error:
+        # a login that was refused leaves its socket open
+        if client._transport is not None:
+            client._transport.close()  # type: ignore[no-untyped-call]
+        if isinstance(error, nats.errors.NoServersError) and seen:
+            # it hides the reason, which the callback was told
+            raise seen[0] from None
+        raise
     return Link(client, seen)
 
 

@@ -30,9 +30,11 @@ from sanstream.feeds.address import recording_of, settings_of
 from sanstream.feeds.csv_lines import CsvLines, split_lines
 from sanstream.feeds.descriptors import plain_channels
 from sanstream.feeds.floats import FloatLattice
+from sanstream.feeds.intake import Intake
 from sanstream.feeds.numbering import Numbering
 from sanstream.formats.labels import unique_labels
 from sanstream.signal import Channel, parse_rate
+from sanstream.wire import MAX_MESSAGE_BYTES
 
 _TYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
 _READ_BYTES = 1 << 18
@@ -66,8 +68,8 @@ class StdinFeed:
         self._rate = parse_rate(got["rate"]) if got["rate"] else None
         self._start_ns = _start_ns(got["start"])
         self.state = FeedState()
-        if got["format"] not in (*_TYPES, "csv"):
-            raise InputError(f"stdin: format={got['format']!r:.40}", hint=f"use {', '.join(_TYPES)} or csv")
+        if got["format"] not in (*_TYPES, "csv", "wire"):
+            raise InputError(f"stdin: format={got['format']!r:.40}", hint=f"use {', '.join(_TYPES)}, csv or wire")
         if got["format"] in _TYPES and self._rate is None:
             raise InputError("stdin: raw samples do not say their rate", hint="write stdin:?rate=250")
         if not 1 <= got["channels"] <= 1024 or not 0.01 <= got["chunk"] <= 60 or not abs(got["gain"]) > 0:
@@ -77,6 +79,7 @@ class StdinFeed:
             )
         self._numbering = self._numbered(self._raw_channels()) if got["format"] in _TYPES else None
         self._csv = CsvLines(self._rate, got["unit"])
+        self._intake = Intake(options, self.state)
 
     def _raw_channels(self) -> tuple[Channel, ...] | FloatLattice:
         got = self._got
@@ -136,6 +139,8 @@ class StdinFeed:
         """Deliver whole chunks, or all whole samples; return what is left."""
         if self._got["format"] == "csv":
             return self._take_lines(held, put, all_of_it=all_of_it)
+        if self._got["format"] == "wire":
+            return self._take_messages(held, put)
         dtype = np.dtype(_TYPES[self._got["format"]])
         frame = self._got["channels"] * dtype.itemsize
         assert self._rate is not None
@@ -166,6 +171,21 @@ class StdinFeed:
             self._put(rows.values, put, rows.values.nbytes, rows.time_ns)
         return rest
 
+    def _take_messages(self, held: bytes, put: Put) -> bytes:
+        at = 0
+        while len(held) - at >= 4:
+            size = int.from_bytes(held[at : at + 4], "little")
+            if not 0 < size <= MAX_MESSAGE_BYTES:
+                raise InputError(f"stdin: a message of {size} bytes is none of WIRE.md", hint="check what is piped in")
+            if len(held) - at < 4 + size:
+                break
+            for delivery in self._intake.take(held[at + 4 : at + 4 + size], _nothing):
+                put(delivery)
+            at += 4 + size
+        for delivery in self._intake.expired():
+            put(delivery)
+        return held[at:]
+
     def _put(self, values: npt.NDArray[Any], put: Put, n_bytes: int, device_ns: int | None = None) -> None:
         assert self._numbering is not None
         if self._got["format"] == "int32" and (values == -(2**31)).any():
@@ -175,8 +195,14 @@ class StdinFeed:
     def check(self) -> list[str]:
         """Say what is expected; nothing is read."""
         rate = f"{float(self._rate):g} Hz" if self._rate else "the rate that its head says"
+        if self._got["format"] == "wire":
+            return ["wire: messages of WIRE.md"]
         what = "CSV lines" if self._got["format"] == "csv" else f"{self._got['channels']} channels"
         return [f"{self._got['format']}: {what} at {rate}"]
+
+
+def _nothing() -> None:
+    """Acknowledge to nobody: a pipe does not ask."""
 
 
 def _start_ns(text: str) -> int | None:
