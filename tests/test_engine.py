@@ -145,6 +145,18 @@ def test_a_clock_that_steps_within_a_session_begins_a_segment(tmp_path: Path) ->
     assert [f for _, _, f in segments(ward)] == [(), ("clock_step",), ("clock_step",)]
 
 
+def test_a_clock_a_year_ahead_makes_no_year_of_silence(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path), samples(20)
+    feed_seconds(ward, x[: 10 * RATE])
+    for second in range(10, 20):
+        part = x[second * RATE : (second + 1) * RATE]
+        ward.give(chunk(part, second * RATE, start_s=365 * 86_400.0, arrival_ns=ward.clock()))
+        ward.turn()
+    ward.stop()
+    assert np.array_equal(ward.read(), x)
+    assert [f for _, _, f in segments(ward)] == [(), ("clock_step",)]
+
+
 def test_other_channels_begin_a_segment(tmp_path: Path) -> None:
     ward, x = Ward(tmp_path), samples(60)
     feed_seconds(ward, x[: 30 * RATE])
