@@ -137,7 +137,7 @@ class Engine:
         try:
             moved = self._take()
             self.acknowledge()
-            moved |= self.commit()
+            moved |= self.commit(wait=False)
             moved |= bool(self.sealer.run(most=SEALS))
             self._tend()
             self.disk_full = False
@@ -211,14 +211,16 @@ class Engine:
         if done:
             reach("engine.acknowledged")
 
-    def commit(self, *, finish: bool = False) -> bool:
-        """Encode and commit the blocks that are whole; with ``finish``, end every segment."""
-        before = time.perf_counter()
+    def commit(self, *, finish: bool = False, wait: bool = True) -> bool:
+        """Encode and commit the blocks that are whole; with ``finish``, end every segment.
+
+        Without ``wait``, what the pool has not encoded yet is committed by a later call.
+        """
         reorder = {link.name: link.reorder_s for link in self.feeds.values()}
-        n = self.writer.run(reorder, self.clock(), most=BLOCKS, finish=finish)
-        self.n_committed += 1
+        n = self.writer.run(reorder, self.clock(), most=BLOCKS, finish=finish, wait=wait)
+        self.n_committed += not self.writer.busy
         if n:
-            self.telemetry.encode_seconds.observe(time.perf_counter() - before)
+            self.telemetry.encode_seconds.observe(self.writer.encode_s)
         return bool(n)
 
     def _salvage(self) -> None:
