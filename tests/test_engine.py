@@ -13,6 +13,7 @@ from live_cases import CHANNELS, RATE, Clock, Ward, chunk, feed_seconds, samples
 import sanstream
 from sanstream.archive_manifest import Manifest
 from sanstream.chunk import Event
+from sanstream.daemon.delete import delete_here
 
 
 def manifest(ward: Ward, recording: str = "bed1") -> Manifest:
@@ -279,3 +280,27 @@ def test_another_rate_under_the_same_name_is_another_stream(tmp_path: Path) -> N
     ward.stop()
     assert np.array_equal(ward.read(), x[: 10 * RATE])
     assert np.array_equal(ward.read(stream="250hz.125hz")[-10 * RATE :], x[10 * RATE :])
+
+
+def test_a_deleted_recording_leaves_no_events(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path), samples(70)
+    feed_seconds(ward, x)
+    ward.give(Event("bed1", "s1", 0, ward.clock(), "alarm", "VT"))
+    ward.turn()
+    ward.engine.drain()
+    delete_here(ward.engine, "bed1", None, None, dry_run=False)
+    assert ward.engine.archive.manifest("bed1") is None
+    assert not (ward.url / "bed1").exists()
+
+
+def test_retention_deletes_events_that_came_after_the_last_sample(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path, keep_s=3600.0), samples(20)
+    feed_seconds(ward, x)
+    ward.clock.pass_s(3000)
+    ward.give(Event("bed1", "s1", 0, ward.clock(), "alarm", "VT"))
+    ward.turn()
+    ward.engine.drain()
+    for events in (1, 0):
+        ward.clock.pass_s(3000)
+        ward.turn(2)
+        assert sum(len(a) for a in manifest(ward).annotations) if events else ward.engine.archive.manifest("bed1") is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
 from sanstream.archive_grow import GrowingArchive
@@ -158,6 +159,8 @@ class Engine:
             pass
         while self.sealer.run(most=1 << 30, finish=True):
             pass
+        with suppress(DiskFull):
+            self.journal.roll()  # so that the last file can go, too
         free_journal(self.state, self.journal)
         compact_ledger(self.state, self.ledger, always=True)
 
