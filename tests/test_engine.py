@@ -304,3 +304,12 @@ def test_retention_deletes_events_that_came_after_the_last_sample(tmp_path: Path
         ward.clock.pass_s(3000)
         ward.turn(2)
         assert sum(len(a) for a in manifest(ward).annotations) if events else ward.engine.archive.manifest("bed1") is None
+
+
+def test_a_stream_that_only_the_journal_had_is_found_after_two_kills(tmp_path: Path) -> None:
+    x, clock = samples(140), Clock()
+    feed_seconds(Ward(tmp_path, clock), x[: 10 * RATE])
+    feed_seconds(Ward(tmp_path, clock), x[10 * RATE :], first=10 * RATE)
+    ward = Ward(tmp_path, clock)
+    ward.stop()
+    assert np.array_equal(ward.read(), x)

@@ -90,6 +90,8 @@ class Engine:
         self.state = State(settings.archive.effort, (self.archive.root / "banks",))
         self.ledger = Ledger(folder / "ledger.log", self._disk)
         self.state.replay(self.ledger.records())
+        # before the journal is read: what only the journal has, the ledger must still be told
+        self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.aside = Aside(folder / "aside", self._disk, settings.limits.poison_bytes, clock)
         self.journal = Journal(folder / "journal", self._disk)
         opener = Opener(self.archive, settings.quality, settings.archive.effort)
@@ -101,7 +103,6 @@ class Engine:
             self.intake.replay(entry, file)
         for _, lane in self.state.lanes():
             lane.touched_ns = clock()  # how long it was silent before is not known
-        self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.keeper = Keeper(self.archive, settings.archive, self.state)
         self.sealer = Sealer(self.state, self.ledger, self.archive, clock, self.keeper.note)
         self._unacknowledged: list[tuple[Delivery, str]] = []
