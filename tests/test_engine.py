@@ -313,3 +313,27 @@ def test_a_stream_that_only_the_journal_had_is_found_after_two_kills(tmp_path: P
     ward = Ward(tmp_path, clock)
     ward.stop()
     assert np.array_equal(ward.read(), x)
+
+
+@pytest.mark.parametrize("missing", [None, -32768])
+def test_late_samples_never_make_a_segment_say_that_there_is_a_signal_where_there_is_none(
+    tmp_path: Path, missing: int | None
+) -> None:
+    """Channels without a missing code cannot have holes; nor may any segment have one of hours."""
+    ward, x = Ward(tmp_path), samples(60)
+    how = {"channels": [replace(c, missing=missing) for c in CHANNELS]}
+    for second in (0, 1, 3, 4, 2, 20, 22, 6, 21, 19, 5):
+        ward.give(chunk(x[second * RATE : (second + 1) * RATE], second * RATE, **how))
+    ward.give(chunk(x[:RATE], 7, session="s2", start_s=9000.0, **how), chunk(x[:7], 0, session="s2", start_s=9000.0, **how))
+    ward.turn()
+    ward.stop()
+    with sanstream.open(ward.url) as archive:
+        stream = archive.recordings["bed1"].streams["250hz"]
+        got = [stream.read_segment(e, 0, e.n_samples) for e in stream.entry.segments]
+    assert max(map(len, got)) <= 60 * RATE
+    if missing is None:
+        assert sum(map(len, got)) == 12 * RATE + 7
+    seen = ward.read()
+    for second in (0, 1, 2, 3, 4, 5, 6, 19, 20, 21, 22):
+        assert np.array_equal(seen[second * RATE : (second + 1) * RATE], x[second * RATE : (second + 1) * RATE])
+    assert np.array_equal(seen[9000 * RATE + 7 : 9001 * RATE + 7], x[:RATE])
