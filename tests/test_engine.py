@@ -146,6 +146,18 @@ def test_a_clock_that_steps_within_a_session_begins_a_segment(tmp_path: Path) ->
     assert [f for _, _, f in segments(ward)] == [(), ("clock_step",), ("clock_step",)]
 
 
+def test_a_clock_a_year_ahead_makes_no_year_of_silence(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path), samples(20)
+    feed_seconds(ward, x[: 10 * RATE])
+    for second in range(10, 20):
+        part = x[second * RATE : (second + 1) * RATE]
+        ward.give(chunk(part, second * RATE, start_s=365 * 86_400.0, arrival_ns=ward.clock()))
+        ward.turn()
+    ward.stop()
+    assert np.array_equal(ward.read(), x)
+    assert [f for _, _, f in segments(ward)] == [(), ("clock_step",)]
+
+
 def test_other_channels_begin_a_segment(tmp_path: Path) -> None:
     ward, x = Ward(tmp_path), samples(60)
     feed_seconds(ward, x[: 30 * RATE])
@@ -303,7 +315,9 @@ def test_retention_deletes_events_that_came_after_the_last_sample(tmp_path: Path
     for events in (1, 0):
         ward.clock.pass_s(3000)
         ward.turn(2)
-        assert sum(len(a) for a in manifest(ward).annotations) if events else ward.engine.archive.manifest("bed1") is None
+        assert (
+            sum(len(a) for a in manifest(ward).annotations) if events else ward.engine.archive.manifest("bed1") is None
+        )
 
 
 def test_a_stream_that_only_the_journal_had_is_found_after_two_kills(tmp_path: Path) -> None:
@@ -324,7 +338,9 @@ def test_late_samples_never_make_a_segment_say_that_there_is_a_signal_where_ther
     how = {"channels": [replace(c, missing=missing) for c in CHANNELS]}
     for second in (0, 1, 3, 4, 2, 20, 22, 6, 21, 19, 5):
         ward.give(chunk(x[second * RATE : (second + 1) * RATE], second * RATE, **how))
-    ward.give(chunk(x[:RATE], 7, session="s2", start_s=9000.0, **how), chunk(x[:7], 0, session="s2", start_s=9000.0, **how))
+    ward.give(
+        chunk(x[:RATE], 7, session="s2", start_s=9000.0, **how), chunk(x[:7], 0, session="s2", start_s=9000.0, **how)
+    )
     ward.turn()
     ward.stop()
     with sanstream.open(ward.url) as archive:

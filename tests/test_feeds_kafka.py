@@ -122,6 +122,15 @@ def test_a_slow_daemon_is_waited_for_and_the_group_keeps_its_member(url: str, mo
     assert set(Counter(feed.keys).values()) == {1}
 
 
+def test_a_run_that_failed_goes_on_where_it_was(url: str) -> None:
+    fill(url)
+    feed = running(url)
+    feed.fail_at = 7
+    with feed:
+        wait_for(lambda: len(set(feed.keys)) == N_MESSAGES)
+    assert feed.failures == 1
+
+
 def test_poison_is_delivered_and_committed(url: str) -> None:
     raw(url, b"hello", b"", b"{}")
     with running(url) as feed:

@@ -182,6 +182,16 @@ def test_the_connection_outlives_a_blocked_daemon(broker: Broker, monkeypatch: p
     assert set(Counter(feed.keys).values()) == {1}
 
 
+def test_a_run_that_failed_goes_on_where_it_was(broker: Broker) -> None:
+    subscribed(broker)
+    fill(broker)
+    feed = Running(url(broker))
+    feed.fail_at = 7
+    with feed:
+        wait_for(lambda: len(set(feed.keys)) == N_MESSAGES)
+    assert feed.failures == 1
+
+
 def test_poison_is_delivered_and_acknowledged(broker: Broker) -> None:
     subscribed(broker)
     raw(broker, b"hello", b"", b"{}")

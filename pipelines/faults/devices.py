@@ -134,7 +134,9 @@ class Device:
         elif what == "channels":
             self.channels = channel_set(rng)
         elif what == "clock" and self.clock == "wild":
-            self.off_ns += int((-1 if self.off_ns > 0 else 1) * rng.choice((-1, 1, 1)) * rng.choice((1.5, 3, 70, 4000, 30_000)) * 1e9)
+            self.off_ns += int(
+                (-1 if self.off_ns > 0 else 1) * rng.choice((-1, 1, 1)) * rng.choice((1.5, 3, 70, 4000, 30_000)) * 1e9
+            )
         elif what == "loss":
             self.loss, self.swaps, self.lates = rng.choice((0, 0.02)), rng.choice((0, 0.5)), rng.choice((0, 0.05, 0.3))
         else:
@@ -151,7 +153,9 @@ class Device:
             low = rng.randrange(n)
             high = rng.randint(low + 1, n)
             device = None if chunk.device_ns is None else chunk.device_ns + round(low * 10**9 / chunk.rate)
-            return replace(chunk, first_sample=chunk.first_sample + low, samples=chunk.samples[low:high], device_ns=device)
+            return replace(
+                chunk, first_sample=chunk.first_sample + low, samples=chunk.samples[low:high], device_ns=device
+            )
         return chunk
 
     def _chunk(self, first: int, n: int, now_ns: int) -> Chunk:

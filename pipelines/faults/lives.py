@@ -320,7 +320,9 @@ class Life:
             self.disk.left = None  # a daemon cannot begin on a full disk; it says so
         self.engine = None
         gc.collect()
-        archive = ArchiveSettings(str(self.folder / "live.san"), self.folder / "state", effort="fast", keep_s=self.keep_s)
+        archive = ArchiveSettings(
+            str(self.folder / "live.san"), self.folder / "state", effort="fast", keep_s=self.keep_s
+        )
         quality = {"default": "max-error=4adu" if self.lossy else "lossless"}
         banks = RandomBanks(self.random)
         banks.keys = [(d.recording, d.stream) for d in self.devices]

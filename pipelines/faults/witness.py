@@ -160,7 +160,9 @@ class Witness:
                         f"{recording}/{stream} {label}: {values[i]} stands in {where}, sent was {want[i]}; {wrong.sum()} such"
                     )
                 if source.gone[who].any():
-                    raise Broken(f"{recording}/{stream} {label}: deleted are in {where}: {_spans(who[source.gone[who]])}")
+                    raise Broken(
+                        f"{recording}/{stream} {label}: deleted are in {where}: {_spans(who[source.gone[who]])}"
+                    )
                 held[key].append(who)
         until = -1 if self.keep_s is None else now_ns - int(self.keep_s * 1e9)
         for key, source in self.sources.items():

@@ -232,7 +232,7 @@ def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]
     gap = at - main.end
     if gap > 0 and (gap > GAP_S * stream.rate or any(c.missing is None for c in main.channels)):
         flags.append("gap")
-    if definition is not main.definition and definition.flag and at >= main.end:
+    if definition.flag and at >= main.end and main.start < _piece_start(stream, definition, at):
         flags.append(definition.flag)
     if not flags:
         main.definition = definition
@@ -243,6 +243,12 @@ def _leaves_gap(lane: Lane, at: int) -> bool:
     """Tell whether samples at a place would leave a stretch before them that the lane's segment cannot have."""
     gap = at - lane.end
     return gap > 0 and (gap > GAP_S * lane.rate or not lane.may_have_holes)
+
+
+def _piece_start(stream: StreamState, definition: Any, at: int) -> int:
+    """Return the place where the stretch of a session began that holds ``at``."""
+    base: int = definition.base
+    return base + stream.sessions[definition.session].piece_at(at - base).first
 
 
 def _next_start(stream: StreamState, at: int) -> int | None:
