@@ -229,8 +229,7 @@ def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]
         flags.append(main.limit_flag)
     if definition.channels is not main.channels and definition.channels != main.channels:
         flags.append("channels")
-    gap = at - main.end
-    if gap > 0 and (gap > GAP_S * stream.rate or any(c.missing is None for c in main.channels)):
+    if _leaves_gap(main, at):
         flags.append("gap")
     if definition.flag and at >= main.end and main.start < _piece_start(stream, definition, at):
         flags.append(definition.flag)
