@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -142,7 +142,7 @@ class _Overlay(ZarrReader):
                 self.streams += [(stored[name], {})] if name in stored else []
                 continue
             coded = self._coded(name, stored.get(name), own.segments)
-            raw, chunks = _raw_segments(own.chunks, coded)
+            raw, chunks = _raw_segments(own.chunks, own.coded)
             segments = (*coded, *raw)
             if segments:
                 length = max(s.stop_sample for s in segments)
@@ -168,14 +168,14 @@ class _Overlay(ZarrReader):
 
 
 def _raw_segments(
-    chunks: Sequence[RawChunk], coded: Sequence[SegmentEntry]
+    chunks: Sequence[RawChunk], coded: Sequence[tuple[int, int]]
 ) -> tuple[list[SegmentEntry], dict[str, list[RawChunk]]]:
-    """Join the chunks that no block of the main lane can hold yet into segments of one channel set."""
-    done = max((e.stop_sample for e in coded if not e.late), default=0)
+    """Join the chunks of which not every sample is in a block into segments of one channel set."""
+    starts, stops = _joined(coded)
     lanes: dict[tuple[str, tuple[str, ...]], list[RawChunk]] = {}
     for chunk in chunks:
-        own = chunk.definition
-        if own.lane == LATE or chunk.stop_sample > done:
+        own, place = chunk.definition, bisect_right(starts, chunk.start_sample) - 1
+        if place < 0 or stops[place] < chunk.stop_sample:
             lanes.setdefault((own.lane, tuple(c.label for c in own.channels)), []).append(chunk)
     entries: list[SegmentEntry] = []
     held: dict[str, list[RawChunk]] = {}
@@ -186,6 +186,19 @@ def _raw_segments(
             entries.append(_raw_entry(name, run))
             held[name] = run
     return entries, held
+
+
+def _joined(stretches: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """Return starts and stops of the stretches, those that touch joined, in order."""
+    starts: list[int] = []
+    stops: list[int] = []
+    for low, high in sorted(stretches):
+        if stops and low <= stops[-1]:
+            stops[-1] = max(stops[-1], high)
+        else:
+            starts.append(low)
+            stops.append(high)
+    return starts, stops
 
 
 def _runs(chunks: Sequence[RawChunk]) -> list[list[RawChunk]]:

@@ -53,11 +53,12 @@ class LiveSegment:
 
 @dataclass
 class LiveStream:
-    """What the state holds of one stream."""
+    """What the state holds of one stream; ``coded`` are the places of samples that some block holds, half-open."""
 
     rate: Fraction
     segments: dict[str, LiveSegment] = field(default_factory=dict)
     chunks: list[RawChunk] = field(default_factory=list)
+    coded: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -180,14 +181,25 @@ class _Snapshot:
             entry = SegmentEntry.from_dict(head["entry"])
             flags = dict.fromkeys([*([LATE] if head.get("lane") == LATE else []), *entry.flags, *head.get("flags", ())])
             stream.segments.setdefault(head["segment"], LiveSegment(replace(entry, flags=tuple(flags))))
+        elif kind == "stream":
+            stream = recording.streams.setdefault(head["stream"], LiveStream(Fraction(head["rate"])))
+            stream.coded += [(int(low), int(high)) for low, high in head.get("coverage", ())]
         elif kind in ("block", "sealed"):
             held = recording.streams.get(head["stream"])
             segment = held.segments.get(head["segment"]) if held is not None else None
-            if segment is not None and kind == "block":
+            if held is not None and segment is not None and kind == "block":
                 segment.blocks[int(head["number"])] = record
+                held.coded += _places(segment.entry, head)
             elif segment is not None:
                 segment.n_sealed = max(segment.n_sealed, int(head["n_blocks"]))
         elif kind == "event":
             recording.events.append(Event(**{n: head[n] for n in _EVENT}))
         elif kind == "events_sealed":
             del recording.events[: int(head["n"])]
+
+
+def _places(entry: SegmentEntry, head: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Return where a block has samples: all but its holes."""
+    start, n = entry.start_sample + int(head["number"]) * entry.coding.block_samples, int(head["n_samples"])
+    edges = [0, *(int(edge) for hole in head.get("holes", ()) for edge in hole), n]
+    return [(start + a, start + b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]

@@ -96,7 +96,7 @@ class Chunk:
         check_name("stream", self.stream)
         if not 0 < len(self.session) <= 128:
             raise InputError(f"session of {len(self.session)} characters, allowed 1 to 128")
-        if not 0 < self.rate <= 10**6:
+        if not 0 < self.rate.numerator <= 10**6 * self.rate.denominator:
             raise InputError(f"rate is {self.rate} Hz, allowed above 0, up to 1 000 000")
         x = self.samples
         if x.ndim != 2 or x.dtype != np.int32 or not 0 < x.size <= MAX_CHUNK_VALUES or x.shape[1] != len(self.channels):

@@ -259,4 +259,5 @@ def feed_options(settings: Settings, feed: FeedSettings) -> FeedOptions:
         resolution=feed.resolution,
         identity={**settings.identity, **feed.identity},
         options=feed.options,
+        state_dir=settings.archive.state_dir / "feeds",
     )

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from sanstream.errors import InputError, UnsupportedError
 from sanstream.modality import MODALITIES, modality_of
-from sanstream.quality import BITS, LOSSLESS, Quality, parse_quality
+from sanstream.quality import BITS, LOSSLESS, MAX_ERROR, RMSE, Quality, parse_quality
 from sanstream.signal import Channel
 
 DEFAULT = "default"
@@ -65,8 +65,21 @@ def qualities_of(
     chosen, misfits = [], []
     for number, channel in enumerate(channels):
         try:
-            chosen.append(parse_quality(asked_for(quality, channel), channel))
+            chosen.append(_less_rounding(parse_quality(asked_for(quality, channel), channel), channel))
         except InputError:
             chosen.append(Quality(LOSSLESS, 0.0, LOSSLESS))
             misfits.append(number)
     return tuple(chosen), tuple(misfits)
+
+
+def _less_rounding(quality: Quality, channel: Channel) -> Quality:
+    """Take off a bound in digital steps what rounding floats to them has cost already.
+
+    Errors add, in the worst case: a channel that the feed rounded by up to r steps keeps ``max-error`` and ``rmse``
+    against the source's floats when its integers keep the bound less r. ``prdn`` is of the integers.
+    """
+    rounding = float(channel.header.get("rounding", 0.0)) * abs(channel.gain)  # the header has physical units
+    if not rounding or quality.kind not in (RMSE, MAX_ERROR):
+        return quality
+    left = quality.value - rounding
+    return parse_quality(f"{quality.kind}={left:.9g}adu", channel) if left > 0 else Quality(LOSSLESS, 0.0, LOSSLESS)

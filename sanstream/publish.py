@@ -160,7 +160,9 @@ def publish(
     out.open()
     try:
         began = clock()
-        for at_s, items in _ticks(recording, seconds_per_message, repeat):
+        # numbers take more room as text
+        most = _MAX_VALUES // 4 if options.as_json else _MAX_VALUES
+        for at_s, items in _ticks(recording, seconds_per_message, repeat, most):
             for number, copy in enumerate(copies):
                 # copies are spread over the tick, as independent devices would be
                 due = began + (at_s + seconds_per_message * number / streams) * pace
@@ -185,7 +187,7 @@ def _send(out: Publisher, item: Chunk | Event, copy: _Source) -> None:
         out.send_event(replace(item, recording=copy.name, session=copy.session, time_ns=time_ns))
 
 
-def _ticks(recording: Recording, step_s: float, repeat: int) -> Iterator[tuple[float, list[Chunk | Event]]]:
+def _ticks(recording: Recording, step_s: float, repeat: int, most: int) -> Iterator[tuple[float, list[Chunk | Event]]]:
     """Give what goes out together, with the second of signal at which it is complete; times count from the start."""
     step = Fraction(step_s).limit_denominator(10**6)
     length = max(s.n_samples / s.rate for s in recording.streams)
@@ -197,21 +199,23 @@ def _ticks(recording: Recording, step_s: float, repeat: int) -> Iterator[tuple[f
         event = next(waiting, None)
         for tick in range(n_ticks):
             until = (tick + 1) * step
-            items: list[Chunk | Event] = list(_chunks(recording, tick * step, until, offset))
+            items: list[Chunk | Event] = list(_chunks(recording, tick * step, until, offset, most))
             while event is not None and (event.time_ns < until * 10**9 or tick == n_ticks - 1):
                 items.append(replace(event, time_ns=event.time_ns + round(offset * 10**9)))
                 event = next(waiting, None)
             yield float(offset + until), items
 
 
-def _chunks(recording: Recording, first_s: Fraction, until_s: Fraction, offset_s: Fraction) -> Iterator[Chunk]:
+def _chunks(
+    recording: Recording, first_s: Fraction, until_s: Fraction, offset_s: Fraction, most: int
+) -> Iterator[Chunk]:
     for stream in recording.streams:
         first, until = math.ceil(first_s * stream.rate), math.ceil(until_s * stream.rate)
         # a later turn begins on the stream's own grid
         offset = math.ceil(offset_s * stream.rate)
         for segment in stream.segments:
             at, end = max(first, segment.start_sample), min(until, segment.stop_sample)
-            rows = max(1, _MAX_VALUES // len(segment.channels))
+            rows = max(1, most // len(segment.channels))
             while at < end:
                 stop = min(at + rows, end)
                 place = slice(at - segment.start_sample, stop - segment.start_sample)

@@ -35,6 +35,7 @@ class MqttPublisher:
         self._numbers: dict[int, int] = {}
         self._early: set[int] = set()
         self._failure = ""
+        self._max_packet = 1 << 28
         self._ready = threading.Event()
         # this client's own memory holds what is unconfirmed, so a session at the broker is of no use
         self._client = new_client(self._address, options.ca, f"sanstream-publish-{secrets.token_hex(6)}")
@@ -87,9 +88,16 @@ class MqttPublisher:
     def _topic(self, letter: Letter) -> str:
         return f"{self._prefix}/{letter.recording}/{letter.stream or 'events'}".replace("+", "_")
 
+    def _check_size(self, letter: Letter) -> None:
+        # a broker cuts the connection of whoever sends more, again and again
+        if len(letter.message) + 500 > self._max_packet:
+            self._failure = f"message of {len(letter.message)} bytes, the broker allows {self._max_packet}"
+            self._alive()
+
     def _send(self, number: int) -> None:
         letter = self.outbox.letter(number)
         if letter is not None:
+            self._check_size(letter)
             info = self._client.publish(self._topic(letter), letter.message, qos=1)
             with self._lock:
                 # the answer may have come before we knew what to
@@ -107,6 +115,7 @@ class MqttPublisher:
             if not self._ready.is_set():
                 self._failure = str(reason)
         else:
+            self._max_packet = getattr(properties, "MaximumPacketSize", 1 << 28)
             # paho does not heed the broker's Receive Maximum, and brokers disconnect who exceeds it
             self.outbox.max_messages = min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", 65535))
         self._ready.set()

@@ -18,6 +18,7 @@ from sanstream.publish_wire import Outbox, PublishOptions
 
 _TICK_S = 0.2
 _AGAIN_S = 5.0
+_PATIENCE_S = 10.0
 
 
 class NatsPublisher:
@@ -104,10 +105,12 @@ class NatsPublisher:
                 self._ready.set()
                 await self._pump(link)
             except (*ERRORS, InputError) as error:
-                if not self._ready.is_set() or isinstance(error, InputError):
+                pause = next(waits)
+                # a server that starts again may be without its streams for a moment
+                if not self._ready.is_set() or (isinstance(error, InputError) and pause > _PATIENCE_S):
                     self._fail(error)
                     return
-                await asyncio.sleep(next(waits))
+                await asyncio.sleep(pause)
             finally:
                 if link is not None:
                     with contextlib.suppress(*ERRORS):
@@ -150,6 +153,10 @@ class NatsPublisher:
             return
         subject = ".".join((self._prefix, subject_name(letter.recording), subject_name(letter.stream or "events")))
         headers = {"Nats-Msg-Id": letter.key}
+        if len(letter.message) + 500 > nc.max_payload:
+            limit = f"message of {len(letter.message)} bytes, the server allows {nc.max_payload}"
+            self._fail(InputError(limit, hint="raise max_payload, or lower --seconds-per-message"))
+            return
         await nc.publish(subject, letter.message, reply=f"{inbox}.{number}", headers=headers)
         self._sent.pop(number, None)
         self._sent[number] = time.monotonic()

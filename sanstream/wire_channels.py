@@ -148,11 +148,18 @@ class Descriptors:
     ----------
     prepare : callable, optional
         What becomes of channels once read, such as giving them missing codes.
+
+    Attributes
+    ----------
+    keep : callable
+        Takes every descriptor that is new and may be named by messages without it, before it counts as known.
     """
 
     def __init__(self, prepare: Callable[[Channels], Channels] = tuple) -> None:
+        self.keep: Callable[[bytes], None] = lambda _: None
         self._prepare = prepare
         self._known: OrderedDict[bytes, tuple[Channels, int]] = OrderedDict()
+        self._kept: set[bytes] = set()
         self._n_bytes = 0
 
     def __len__(self) -> int:
@@ -176,25 +183,37 @@ class Descriptors:
         self._known.move_to_end(digest)
         return found[0]
 
-    def learn(self, digest: bytes, descriptor: bytes) -> Channels:
-        """Keep a descriptor that a message brought, and return its channels.
+    def learn(self, digest: bytes, descriptor: bytes, *, keep: bool = True) -> Channels:
+        """Know a descriptor that a message brought from now on, and return its channels.
+
+        Parameters
+        ----------
+        digest : bytes
+        descriptor : bytes
+        keep : bool
+            False when every message that means it brings it.
 
         Raises
         ------
         InputError
             When its name is not its hash's, or it cannot be read.
         """
-        if digest in self._known:
-            known = self.channels(digest)
-            if digest_of(descriptor) == digest:
-                return known
         if digest_of(descriptor) != digest:
             raise InputError("channel descriptor does not have the hash that names it")
-        channels = self._prepare(read_descriptor(descriptor))
+        known = self._known.get(digest)
+        channels = known[0] if known else self._prepare(read_descriptor(descriptor))
+        if keep and digest not in self._kept:
+            self.keep(descriptor)
+            self._kept.add(digest)
+        if known:
+            self._known.move_to_end(digest)
+            return channels
         # a channel takes some 500 bytes here, however few it takes there
         cost = len(descriptor) + 500 * len(channels)
         self._known[digest] = (channels, cost)
         self._n_bytes += cost
         while self._n_bytes > _MAX_KNOWN_BYTES and len(self._known) > 1:
-            self._n_bytes -= self._known.popitem(last=False)[1][1]
+            oldest, (_, cost) = self._known.popitem(last=False)
+            self._kept.discard(oldest)
+            self._n_bytes -= cost
         return channels

@@ -120,7 +120,7 @@ def _samples(data: Mapping[str, Any], descriptors: Descriptors, arrival_ns: int)
     descriptor = json.dumps(
         {"channels": data["channels"]}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
     ).encode()
-    channels = descriptors.learn(digest_of(descriptor), descriptor)
+    channels = descriptors.learn(digest_of(descriptor), descriptor, keep=False)
     rate = _rate(data["rate"])
     values = _matrix(data["samples"], channels, data.get("numbers", "int"))
     device_ns = None if data.get("device_ns") is None else checked_time(_integer(data, "device_ns"))

@@ -33,16 +33,19 @@ def recording(name: str = "bed", seconds: int = 20, rate: int = 100) -> Recordin
 class Running:
     """A feed that runs until :meth:`stop`; keeps every delivery, and acknowledges at once, on call, or never.
 
-    ``allow`` is how many deliveries ``put`` takes before it blocks; None for all.
+    A run that fails is begun again, as the daemon does. ``allow`` is how many deliveries ``put`` takes before it
+    blocks; None for all.
     """
 
     def __init__(self, url: str, *, acknowledge: bool = True, allow: int | None = None, **options: Any) -> None:
-        more = {k: options.pop(k) for k in ("user", "password", "streams") if k in options}
+        more = {k: options.pop(k) for k in ("user", "password", "streams", "state_dir") if k in options}
         self.feed: Any = make_feed(FeedOptions("ward", url, options=options, **more))
         self.deliveries: list[Delivery] = []
         self.acknowledge = acknowledge
         self.allow = allow
         self.error: BaseException | None = None
+        self.fail_at = -1
+        self.failures = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -54,15 +57,22 @@ class Running:
         self.stop()
 
     def _run(self) -> None:
-        try:
-            self.feed.run(self._put, self._stop)
-        except BaseException as error:
-            self.error = error
+        while not self._stop.is_set():
+            try:
+                self.feed.run(self._put, self._stop)
+            except RuntimeError:
+                self.failures += 1
+            except BaseException as error:
+                self.error = error
+                return
 
     def _put(self, delivery: Delivery) -> None:
         while self.allow is not None and len(self.deliveries) >= self.allow:
             if self._stop.wait(0.01):
                 raise Stopped
+        if len(self.deliveries) == self.fail_at:
+            self.fail_at = -1
+            raise RuntimeError("the daemon's own fault")
         self.deliveries.append(delivery)
         if self.acknowledge:
             delivery.acknowledge()

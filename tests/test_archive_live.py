@@ -66,7 +66,9 @@ class State:
 
     def block(self, of: LiveSegment, number: int) -> None:
         n = min(STEP, len(of.samples) - number * STEP)
-        head = {"stream": STREAM, "segment": of.entry.name, "number": number, "n_samples": n, "crc": 0}
+        lost = np.flatnonzero((of.samples[number * STEP : number * STEP + n] == -2048).all(axis=1))
+        holes = [[int(lost[0]), int(lost[-1]) + 1]] if len(lost) else []
+        head = {"stream": STREAM, "segment": of.entry.name, "number": number, "n_samples": n, "holes": holes}
         self.record("block", head, of.blocks[number])
 
     def seal(self, of: LiveSegment, first: int, stop: int) -> None:
@@ -141,7 +143,8 @@ def test_blocks_stand_before_raw_samples_and_late_ones_fill_holes(state: State) 
     state.block(one, 0)
     state.begin(late)
     state.block(late, 0)
-    state.raw(0, WHOLE[:1000] + 50)
+    state.raw(0, WHOLE[:500] + 50)
+    state.raw(900, WHOLE[900:1000] + 50)
     state.raw(1000, WHOLE[1000:1800])
     state.raw(650, WHOLE[650:800] + 3, lane="late", session="l")
     wanted = np.concatenate([held[:1000], WHOLE[1000:1800]])
@@ -150,6 +153,25 @@ def test_blocks_stand_before_raw_samples_and_late_ones_fill_holes(state: State) 
     assert np.array_equal(state.read(), wanted)
     recording = sanstream.open(state.root).recordings["bed1"].read()
     assert np.array_equal(np.concatenate([s.samples for s in recording.streams[0].segments]), wanted)
+
+
+def test_a_chunk_that_a_block_lacks_is_shown_wherever_it_stands(state: State) -> None:
+    """It fills a hole of a sealed block, or follows a segment that another has followed by now."""
+    held = WHOLE[:2000].copy()
+    held[500:900] = -2048
+    one, next_one = segment("0", 0, held), segment("4000", 4000, WHOLE[4000:5000])
+    for of in (one, next_one):
+        state.begin(of)
+        for number in range(len(of.blocks)):
+            state.block(of, number)
+    state.seal(one, 0, 1)
+    state.raw(600, WHOLE[600:700])
+    state.raw(1900, WHOLE[1900:2300])
+    state.raw(4100, WHOLE[4100:4200] + 9)
+    wanted = np.full((5000, 2), -2048)
+    wanted[:2000], wanted[4000:] = held, WHOLE[4000:5000]
+    wanted[600:700], wanted[2000:2300] = WHOLE[600:700], WHOLE[2000:2300]
+    assert np.array_equal(state.read(), wanted)
 
 
 def test_events_are_shown_once_from_wherever_they_are(state: State, tmp_path: Path) -> None:

@@ -279,3 +279,13 @@ def test_the_generated_references_are_up_to_date() -> None:
         [sys.executable, "-m", "pipelines.references", "--check"], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_rounding_of_floats_is_counted_in_the_bound() -> None:
+    channel = Channel("EEG Cz", "uV", 100.0, 0, -32767, 32767, missing=-32768, header={"rounding": 0.005})
+    (asked,), _ = qualities_of({"default": "max-error=4adu"}, [channel])
+    assert (asked.kind, asked.value) == ("max-error", 3)
+    (asked,), _ = qualities_of({"default": "rmse=0.1uV"}, [channel])
+    assert (asked.kind, asked.value) == ("rmse", 9.5)
+    (asked,), _ = qualities_of({"default": "max-error=1adu"}, [channel])
+    assert asked.kind == "lossless"

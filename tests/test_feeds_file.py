@@ -151,6 +151,13 @@ def test_a_cut_file_is_an_error_that_names_what_to_do(ecg: Path) -> None:
     assert str(ecg) not in feed.state.error
 
 
+def test_a_recording_that_would_fill_the_memory_is_refused(ecg: Path) -> None:
+    feed = make_feed(FeedOptions("file", f"file://{ecg}?max_bytes=1000"))
+    with pytest.raises(InputError) as caught:
+        feed.run(lambda _: None, threading.Event())
+    assert "sanstream archive" in str(caught.value.hint)
+
+
 def test_check_says_what_is_in_it(ecg: Path) -> None:
     lines = make_feed(FeedOptions("file", f"file://{ecg}")).check()
     assert lines[0] == "stream 360hz: 2 channels, 7.3 s"

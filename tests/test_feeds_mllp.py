@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from brokers import program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -332,6 +335,25 @@ def test_an_address_beyond_this_machine_or_a_wrong_option_is_refused(url: str) -
         make_feed(FeedOptions("hl7", url))
     assert caught.value.hint
     make_feed(FeedOptions("hl7", "mllp://0.0.0.0:2575", options={"listen_anywhere": True}))
+
+
+def test_tls_is_spoken_and_clients_without_it_are_not(listening: Any, tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(
+        [program("openssl"), *command.split(), *names, "-keyout", key, "-out", cert], check=True, capture_output=True
+    )
+    served = listening(tls_cert=str(cert), tls_key=str(key))
+    with contextlib.suppress(OSError), served.connect() as line:
+        line.sendall(b"\x0b" + message(*pcd("1^2^3", RES)) + b"\x1c\r")
+        line.recv(100)
+    assert served.chunks == []
+    options = PublishOptions(f"mllps://localhost:{served.feed.port}", ca=str(cert))
+    publish(simulate_ecg(1), options, speed=0)
+    assert served.chunks
+    with pytest.raises(InputError, match="TLS"):
+        make_feed(FeedOptions("hl7", "mllp://127.0.0.1:0", options={"tls_cert": str(tmp_path / "none")})).check()
 
 
 def test_a_taken_port_is_said_by_check(listening: Any) -> None:

@@ -76,17 +76,17 @@ def test_every_message_comes_once(broker: Broker) -> None:
     assert set(Counter(feed.keys).values()) == {1}
     info = consumer(broker)
     assert (info.num_pending, info.num_ack_pending) == (0, 0)
-    assert (info.config.max_ack_pending, info.config.ack_wait) == (65536, 60)
+    assert (info.config.max_ack_pending, info.config.ack_wait) == (65536, 30)
 
 
-def test_what_is_acknowledged_never_comes_again_and_the_rest_does(broker: Broker) -> None:
+def test_what_is_acknowledged_never_comes_again_and_the_rest_does(broker: Broker, tmp_path: Path) -> None:
     fill(broker)
-    with Running(url(broker), acknowledge=False, ack_wait_s=1.0) as feed:
+    with Running(url(broker), acknowledge=False, ack_wait_s=1.0, state_dir=tmp_path) as feed:
         for delivery in feed.wait(N_MESSAGES)[:10]:
             delivery.acknowledge()
         wait_for(lambda: consumer(broker).num_ack_pending == N_MESSAGES - 10)
     first = feed.keys
-    with Running(url(broker), ack_wait_s=1.0) as again:
+    with Running(url(broker), ack_wait_s=1.0, state_dir=tmp_path) as again:
         again.wait(N_MESSAGES - 10)
     assert sorted(again.keys) == sorted(first[10:])
 
@@ -145,6 +145,15 @@ def test_no_more_is_outstanding_than_max_ack_pending(broker: Broker) -> None:
         for delivery in feed.deliveries[:7]:
             delivery.acknowledge()
         feed.wait(N_MESSAGES)
+
+
+def test_a_run_that_failed_goes_on_where_it_was(broker: Broker) -> None:
+    fill(broker)
+    feed = Running(url(broker), ack_wait_s=1.0)
+    feed.fail_at = 7
+    with feed:
+        wait_for(lambda: len(set(feed.keys)) == N_MESSAGES)
+    assert feed.failures == 1
 
 
 def test_poison_is_delivered_with_its_reason_and_blocks_nothing(broker: Broker) -> None:

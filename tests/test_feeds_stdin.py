@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
+import sys
 import threading
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import sanstream
 from sanstream.chunk import Chunk, Delivery
 from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions
@@ -18,6 +22,7 @@ from sanstream.feeds.descriptors import plain_channels
 from sanstream.feeds.numbering import Numbering
 from sanstream.feeds.replay import timeline
 from sanstream.feeds.stdin import StdinFeed
+from sanstream.formats import write
 from sanstream.publish_stdout import StdoutPublisher
 from sanstream.publish_wire import PublishOptions
 from sanstream.signal import Recording
@@ -189,6 +194,17 @@ def test_what_publish_writes_to_a_pipe_is_read_as_it_was() -> None:
     assert {(c.recording, c.session) for c in chunks} == {("bed", "s1")}
     assert [c.gain for c in chunks[0].channels] == [c.gain for c in segment.channels]
     assert feed.state.n_warnings == {}
+
+
+def test_the_command_writes_messages_and_nothing_else_to_standard_output(tmp_path: Path) -> None:
+    recording = simulate_ecg(3, seed=4)
+    path = write(recording, tmp_path, format="wfdb")[0]
+    command = [sys.executable, "-m", "sanstream", "publish", path, "--to", "-", "--speed", "0"]
+    env = {**os.environ, "PYTHONPATH": str(Path(sanstream.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, check=True, env=env)
+    chunks, _ = fed("stdin:?format=wire", done.stdout)
+    np.testing.assert_array_equal(joined(chunks), recording.streams[0].segments[0].samples)
+    assert b"1080 samples" in done.stderr
 
 
 def test_a_pipe_of_broken_messages_is_poison_or_an_error() -> None:

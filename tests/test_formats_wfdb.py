@@ -17,6 +17,7 @@ from sanstream import formats
 from sanstream.formats.wfdb_encode import OWN
 from sanstream.formats.wfdb_signals import RANGE, write_file
 from sanstream.signal import TRIGGER, Channel, Recording, Segment, Stream
+from sanstream.simulate import simulate_ecg
 
 FORMATS = sorted(RANGE)
 
@@ -111,6 +112,12 @@ def test_skew_is_taken_out_and_put_back(tmp_path: Path, extra_frames: int) -> No
     for x, y in zip(*(r.e_d_signal for r in raw), strict=True):
         assert np.array_equal(x, y)
     assert_equal_to_wfdb(source, tmp_path / "b" / "k.hea")
+
+
+def test_a_start_finer_than_wfdb_reads_is_written_to_the_microsecond(tmp_path: Path) -> None:
+    made = simulate_ecg(2, start_ns=1714564800_123456789)
+    path = formats.write(replace(made, source_format="npy"), tmp_path, format="wfdb")[0]
+    assert formats.read(path).start_ns == 1714564800_123456000
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_grow import ALL_EVENTS, GrowingArchive
 from sanstream.archive_objects import local_path
 from sanstream.config import HttpSettings, RetrainSettings, Settings
 from sanstream.daemon.adapting import Adapting
@@ -88,17 +88,18 @@ def delete_here(
     )
     if not known or dry_run:
         return found
-    if whole:
-        _forget(engine, recording)
+    # the ledger forgets it last: until then a deletion that was cut off can be asked for again
     first, last = _span(engine.state.recordings.get(recording), start, until)
     found["set_aside"] = engine.aside.forget(recording, first, last)
     engine.adapting.forget(recording, first, last)
     # what still lies in files that are shared with other recordings
-    compact_ledger(engine.state, engine.ledger, always=True)
-    engine.writer.know_all()
     engine.journal.roll()
     free_journal(engine.state, engine.journal, everything=True)
     engine.journal.roll()  # its fsync of the folder keeps the removed files from coming back
+    if whole:
+        _forget(engine, recording)
+    compact_ledger(engine.state, engine.ledger, always=True)
+    engine.writer.know_all()
     return found
 
 
@@ -168,13 +169,14 @@ def _from_archive(
                 gone["coded_bytes"] += entry.coded_bytes
             else:
                 left.append(begin + first)
-    if not chosen and not missing_ok:
+    whole = start is None and until is None
+    if not chosen and not missing_ok and not whole:
         raise InputError(
             f"{archive.root.name}: no whole segment of {recording!r:.80} lies within these times",
             hint="segments end at 00:00 UTC; widen --from and --until, or leave them out",
         )
-    if not dry_run and chosen:
-        archive.remove(recording, chosen, events_until_ns=min(left) if left else None)
+    if not dry_run and (chosen or whole):
+        archive.remove(recording, chosen, events_until_ns=min(left) if left else ALL_EVENTS)
     return gone
 
 

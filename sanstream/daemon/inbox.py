@@ -46,6 +46,11 @@ class Inbox:
         Bytes that may wait in all.
     wake : callable
         Tells the engine that something came.
+
+    Attributes
+    ----------
+    presses : bool
+        The feed has more than there is room for.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Inbox:
         self._bytes = 0
         self._dropped: dict[str, Dropped] = {}
         self._stopped = self._paused = False
+        self.presses = False
         self._space = threading.Condition()
 
     def put(self, delivery: Delivery) -> None:
@@ -73,9 +79,11 @@ class Inbox:
         with self._space:
             while (self._paused or self._is_full(delivery)) and not self._stopped:
                 if self.can_wait or self._paused:
+                    self.presses = True
                     self._space.wait(_WAIT_S)
                 else:
                     self._drop()
+            self.presses = False
             if self._stopped:
                 raise Stopped
             self._messages.append(delivery)
@@ -137,7 +145,7 @@ class Inbox:
             return True
         chunks = [i for i in delivery.items if isinstance(i, Chunk)]
         return any(
-            held + c.n_samples / float(c.rate) > self._queue_s
+            held + _seconds(c) > self._queue_s
             for c in chunks
             if (held := self._seconds.get((c.recording, c.stream), 0.0))
         )
@@ -147,7 +155,7 @@ class Inbox:
         for item in delivery.items:
             if isinstance(item, Chunk):
                 key = (item.recording, item.stream)
-                seconds = self._seconds.get(key, 0.0) + sign * item.n_samples / float(item.rate)
+                seconds = self._seconds.get(key, 0.0) + sign * _seconds(item)
                 if seconds > 1e-9:
                     self._seconds[key] = seconds
                 else:
@@ -182,3 +190,7 @@ class FeedLink:
     state: FeedState
     reorder_s: float = 5.0
     n_dropped: int = 0
+
+
+def _seconds(chunk: Chunk) -> float:
+    return chunk.n_samples * chunk.rate.denominator / chunk.rate.numerator

@@ -10,18 +10,10 @@ from typing import Any, Protocol
 
 from sanstream.chunk import Chunk, Delivery, Event, stream_name
 from sanstream.daemon.lanes import Lane
+from sanstream.daemon.placing import Misplaced, locate, origin_of
 from sanstream.daemon.sessions import Piece, Session
 from sanstream.daemon.state import State
-from sanstream.daemon.streams import (
-    Misplaced,
-    RecordingState,
-    StreamState,
-    digest,
-    is_in_range,
-    locate,
-    origin_of,
-    take,
-)
+from sanstream.daemon.streams import RecordingState, StreamState, digest, is_in_range, range_of_all, take
 from sanstream.journal import Journal
 from sanstream.journal_records import ChunkEntry, Definition, EventEntry
 from sanstream.modality import modality_of_all
@@ -144,6 +136,8 @@ class Intake:
         if chunk.recording in self._renamed:
             chunk = replace(chunk, recording=self._renamed[chunk.recording])
         stream = self._stream_of(chunk, feed)
+        if stream.name != chunk.stream:
+            chunk = replace(chunk, stream=stream.name)
         session = stream.sessions.get(chunk.session)
         first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
         parts = [(first, stop)] if session is None else session.received.free(first, stop)
@@ -213,6 +207,13 @@ class Intake:
 
     def _define(self, stream: StreamState, chunk: Chunk, base: int, flag: str) -> Definition:
         channels = self._channels.fitting(chunk)
+        last = stream.definition
+        if (
+            last is not None
+            and (last.base == base and last.channels is channels)
+            and (last.session == chunk.session and last.flag == flag)
+        ):
+            return last  # type: ignore[no-any-return]
         key = (stream.key, chunk.session, base, flag, id(channels))
         found = self._definitions.get(key)
         if found is None:
@@ -252,7 +253,7 @@ class Descriptors:
 
     def __init__(self) -> None:
         self._by_id: dict[int, tuple[tuple[Channel, ...], str]] = {}
-        self._present: dict[str, tuple[Channel, ...]] = {}
+        self._present: dict[str, tuple[tuple[Channel, ...], int, int]] = {}
 
     def fitting(self, chunk: Chunk) -> tuple[Channel, ...]:
         """Return the chunk's channels, with room for all of its samples."""
@@ -262,9 +263,15 @@ class Descriptors:
                 self._by_id.clear()
             content = json.dumps([c.to_dict() for c in chunk.channels], sort_keys=True)
             held = self._by_id[id(chunk.channels)] = (chunk.channels, content)  # the object is kept, so its id stays
-        channels = self._present.setdefault(held[1], chunk.channels)
-        if not is_in_range(chunk, channels):
-            channels = self._present[held[1]] = _wide_enough(chunk, channels)
+        present = self._present.get(held[1])
+        if present is None:
+            present = self._present[held[1]] = (chunk.channels, *range_of_all(chunk.channels))
+        channels, low, high = present
+        x = chunk.samples
+        # all channels at once first: a look at each costs four times as much
+        if (int(x.min()) < low or int(x.max()) > high) and not is_in_range(chunk, channels):
+            channels = _wide_enough(chunk, channels)
+            self._present[held[1]] = (channels, *range_of_all(channels))
         return channels
 
 
@@ -278,7 +285,7 @@ def _wide_enough(chunk: Chunk, channels: tuple[Channel, ...]) -> tuple[Channel, 
         low, high = channel.digital_min, channel.digital_max
         if least < low or most > high:
             wide = _INT16 if _INT16[0] <= min(low, least) and max(high, most) <= _INT16[1] else _INT32
-            low, high = min(wide[0], low), max(wide[1], high)
+            low, high = min(wide[0], low, least), max(wide[1], high)
         # the missing code stays what the feed says, also where it now lies inside the range
         out.append(replace(channel, digital_min=low, digital_max=high))
     return tuple(out)

@@ -30,6 +30,8 @@ from sanstream.feeds import Feed, Stopped, make_feed
 
 _LOG = logging.getLogger("sanstream.daemon")
 _TURN_S, _SHOW_S, _SAVE_S = 0.1, 1.0, 5.0
+_GATHER_S = 0.02
+"""Messages of so long share one turn, and its fsync."""
 _JOIN_S, _SAME_S = 10.0, 1.0
 _AGAIN_S = (1.0, 5.0, 15.0, 60.0)
 FAILED = 1
@@ -204,6 +206,8 @@ def _turn_until_told(engine: Engine, signals: _Signals, notifier: Notifier, wake
         if not moved:
             wake.wait(_TURN_S)
             wake.clear()
+        elif not any(link.inbox.presses for link in engine.feeds.values()):
+            time.sleep(_GATHER_S)
 
 
 def _save(engine: Engine, notifier: Notifier) -> None:

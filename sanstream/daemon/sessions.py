@@ -99,12 +99,18 @@ class Session:
 
 def samples_of(ns: int, rate: Fraction) -> int:
     """Return how many samples pass in ``ns`` nanoseconds, to the nearest."""
-    return round(ns * rate / 10**9)
+    return _nearest(ns * rate.numerator, rate.denominator * 10**9)
 
 
 def ns_of(n: int, rate: Fraction) -> int:
     """Return how many nanoseconds ``n`` samples take, to the nearest."""
-    return round(n * 10**9 / rate)
+    return _nearest(n * 10**9 * rate.denominator, rate.numerator)
+
+
+def _nearest(over: int, under: int) -> int:
+    """Return ``round(Fraction(over, under))``, without the fraction: this runs for every chunk."""
+    whole, rest = divmod(over, under)
+    return whole + (2 * rest > under or (2 * rest == under and whole % 2))
 
 
 def start_of(chunk: Chunk) -> int:
@@ -157,7 +163,7 @@ def read_clock(session: Session, chunk: Chunk, tolerance_ns: int) -> Reading:
     error = chunk.device_ns - device_ns - ns_of(elapsed, chunk.rate)
     half = max(1, ns_of(1, chunk.rate) // 2)
     if abs(error) <= half:
-        return Reading(elapsed >= ANCHOR_S * chunk.rate)
+        return Reading(elapsed * chunk.rate.denominator >= ANCHOR_S * chunk.rate.numerator)
     if abs(error) > tolerance_ns or chunk.device_ns < device_ns:
         return Reading(True, error)
     return Reading(True)

@@ -13,6 +13,7 @@ from sanstream.bank_delta import read_delta
 from sanstream.chunk import Event
 from sanstream.daemon.coverage import Coverage
 from sanstream.daemon.lanes import MAIN, Lane
+from sanstream.daemon.rows import Row, event_row, lane_rows, numbers_without, recording_row, session_row, stream_row
 from sanstream.daemon.sessions import Session
 from sanstream.daemon.streams import RecordingState, StreamState, rate_of
 from sanstream.encode_effort import effort_named
@@ -20,9 +21,6 @@ from sanstream.encode_kernels import KernelChoice
 from sanstream.encode_plan import Plan
 from sanstream.ledger import Record
 from sanstream.quality import parse_quality
-
-Row = tuple[str, dict[str, Any], bytes]
-"""Kind, head and body of a ledger's record."""
 
 
 @dataclass
@@ -204,11 +202,11 @@ class State:
                 yield session_row(stream, session)
             for lane in stream.lanes:
                 if lane.plan is not None:
-                    yield from _lane_rows(stream, lane, read_body)
+                    yield from lane_rows(stream, lane, read_body)
         for (recording_name, session_name), numbers in self.event_numbers.items():
             # those that wait come as records of their own
             waiting = {e.number for e in self.events.get(recording_name, ()) if e.session == session_name}
-            held = [[a, b] for low, high in numbers.to_list() for a, b in _without(low, high, waiting)]
+            held = [[a, b] for low, high in numbers.to_list() for a, b in numbers_without(low, high, waiting)]
             yield "event_numbers", {"recording": recording_name, "session": session_name, "numbers": held}, b""
         for events in self.events.values():
             for event in events:
@@ -273,85 +271,3 @@ def _order_lanes(stream: StreamState) -> None:
     for lane in open_ones:
         if lane is not stream.main:
             lane.limit, lane.closing_ns = min(o.start for o in open_ones if o.start > lane.start), 0
-
-
-def recording_row(recording: RecordingState) -> Row:
-    """Return the record that introduces a recording."""
-    head = {"recording": recording.name, "start_ns": recording.start_ns, "timezone": "utc", "feed": recording.feed}
-    return "recording", head, b""
-
-
-def stream_row(stream: StreamState, *, with_coverage: bool = False) -> Row:
-    """Return the record that introduces a stream."""
-    head: dict[str, Any] = {
-        "recording": stream.recording.name,
-        "stream": stream.name,
-        "rate": str(stream.rate),
-        "feed": stream.feed,
-        "modality": stream.modality,
-    }
-    if with_coverage:
-        head["coverage"] = stream.committed.to_list()
-        head["figures"] = {k: float(f"{v:.9g}") for k, v in stream.figures.items()}
-    return "stream", head, b""
-
-
-def session_row(stream: StreamState, session: Session) -> Row:
-    """Return the record of a session as it stands."""
-    head = {"recording": stream.recording.name, "stream": stream.name, **session.to_dict()}
-    return "session", head, b""
-
-
-def event_row(event: Event) -> Row:
-    """Return the record of an event."""
-    return "event", dict(event.__dict__), b""
-
-
-def segment_row(stream: StreamState, lane: Lane, entry: SegmentEntry) -> Row:
-    """Return the record that opens a segment."""
-    head = {
-        "recording": stream.recording.name,
-        "stream": stream.name,
-        "rate": str(stream.rate),
-        "segment": lane.name,
-        "lane": lane.kind,
-        "entry": entry.to_dict(),
-        "flags": lane.flags,
-        "bank": entry.coding.bank_base,
-    }
-    return "segment", head, b""
-
-
-def place_of_lane(stream: StreamState, lane: Lane) -> dict[str, Any]:
-    """Return the head that names a lane."""
-    return {"recording": stream.recording.name, "stream": stream.name, "segment": lane.name}
-
-
-def _lane_rows(stream: StreamState, lane: Lane, read_body: Any) -> Iterator[Row]:
-    from sanstream.daemon.sealing import opening_entry
-
-    yield segment_row(stream, lane, opening_entry(lane))
-    if lane.n_sealed:
-        before = lane.n_sealed
-        head = {
-            **place_of_lane(stream, lane),
-            "n_blocks": before,
-            "n_samples": before * lane.block_samples,
-            "figures": lane.sealed_figures,
-            "anchors": [a for a in lane.anchors if a[0] < before * lane.block_samples],
-        }
-        yield "sealed", head, b""
-    for place, head in lane.places:
-        yield "block", dict(head), read_body(place)
-    if lane.closed:
-        yield "closed", place_of_lane(stream, lane), b""
-
-
-def _without(low: int, high: int, numbers: set[int]) -> Iterator[tuple[int, int]]:
-    at = low
-    for n in sorted(x for x in numbers if low <= x < high):
-        if n > at:
-            yield at, n
-        at = n + 1
-    if at < high:
-        yield at, high

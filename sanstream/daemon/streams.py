@@ -57,6 +57,8 @@ class StreamState:
     modality : str
     committed : Coverage
         Places of samples in the ledger or the archive.
+    flying : Coverage or None
+        Places of samples that are being encoded.
     """
 
     recording: RecordingState
@@ -73,6 +75,7 @@ class StreamState:
     definition: Any = None
     changed: set[str] = field(default_factory=set)
     figures: dict[str, float] = field(default_factory=dict)
+    flying: Coverage | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -95,11 +98,18 @@ class StreamState:
         day = (self.time_ns(place) // DAY_NS + 1) * DAY_NS
         return max(place + 1, -(-((day - self.recording.start_ns) * self.rate) // 10**9))
 
+    def unclaimed(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return the parts of ``start`` to ``stop`` that are neither committed nor in a block being encoded."""
+        free = self.committed.free(start, stop)
+        if self.flying is None or start >= self.flying.end:
+            return free
+        return [part for low, high in free for part in self.flying.free(low, high)]
+
     def is_free(self, start: int, stop: int) -> bool:
         """Tell whether no sample is known for any of ``start`` to ``stop``."""
         if start >= self.end:
             return True
-        return not self.committed.overlaps(start, stop) and not any(
+        return self.unclaimed(start, stop) == [(start, stop)] and not any(
             lane.holds(max(start, lane.open_start), stop) for lane in self.lanes if stop > lane.open_start
         )
 
@@ -153,7 +163,7 @@ def take(stream: StreamState, definition: Any, chunk: Chunk, file: int, open_lan
     """
     start = definition.base + chunk.first_sample
     late = 0
-    for low, high in stream.committed.free(start, start + chunk.n_samples):
+    for low, high in stream.unclaimed(start, start + chunk.n_samples):
         at = low
         while at < high:
             lane = _lane_for(stream, definition, at, high, open_lane, now_ns)
@@ -177,7 +187,7 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
     if main is None:
         if at >= stream.end or not any(True for _ in stream.lanes):
             return _begin(stream, definition, at, [], open_lane)
-    elif _moved_back(stream, main, definition, at):
+    elif _moved_back(stream, main, definition, at, stop):
         return main
     elif at >= main.open_start:
         flags = _cut(stream, main, definition, at)
@@ -189,8 +199,7 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
             return _begin(stream, definition, at, flags, open_lane)
     for lane in stream.others:
         fits = lane.open_start <= at and not (lane.closed or lane.ending) and lane.channels == definition.channels
-        near = lane.kind == MAIN or at - lane.end <= GAP_S * stream.rate
-        if fits and near and (at < lane.limit if lane.limit is not None else lane.kind == LATE):
+        if fits and not _leaves_gap(lane, at) and (at < lane.limit if lane.limit is not None else lane.kind == LATE):
             return lane
     lane = open_lane(stream, LATE, at, definition.channels, [LATE])
     lane.definition = definition
@@ -203,13 +212,13 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
     return lane
 
 
-def _moved_back(stream: StreamState, main: Lane, definition: Any, at: int) -> bool:
+def _moved_back(stream: StreamState, main: Lane, definition: Any, at: int, stop: int) -> bool:
     """Let a lane of which no block went out begin earlier, for messages that come in another order at its start."""
     if not main.start - main.block_samples <= at < main.start or main.n_ready or main.plan is not None:
         return False
     near = [lane for lane in stream.others if lane.end > at or (lane.limit is not None and lane.limit > at)]
     fits = definition.channels == main.channels and stream.midnight_after(at) == stream.midnight_after(main.start)
-    if near or not fits or at < stream.committed.end:
+    if near or not fits or at < stream.committed.end or (stop < main.start and not main.may_have_holes):
         return False
     main.begin_at(at)
     return True
@@ -230,14 +239,25 @@ def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]
         flags.append(main.limit_flag)
     if definition.channels is not main.channels and definition.channels != main.channels:
         flags.append("channels")
-    gap = at - main.end
-    if gap > GAP_S * stream.rate or (gap > 0 and any(c.missing is None for c in main.channels)):
+    if _leaves_gap(main, at):
         flags.append("gap")
-    if definition is not main.definition and definition.flag and at >= main.end:
+    if definition.flag and at >= main.end and main.start < _piece_start(stream, definition, at):
         flags.append(definition.flag)
     if not flags:
         main.definition = definition
     return flags
+
+
+def _leaves_gap(lane: Lane, at: int) -> bool:
+    """Tell whether samples at a place would leave a stretch before them that the lane's segment cannot have."""
+    gap = at - lane.end
+    return gap > 0 and (gap > GAP_S * lane.rate or not lane.may_have_holes)
+
+
+def _piece_start(stream: StreamState, definition: Any, at: int) -> int:
+    """Return the place where the stretch of a session began that holds ``at``."""
+    base: int = definition.base
+    return base + stream.sessions[definition.session].piece_at(at - base).first
 
 
 def _next_start(stream: StreamState, at: int) -> int | None:
@@ -261,12 +281,22 @@ def segment_id(key: tuple[str, str], name: str, first: bytes) -> str:
     return hashlib.blake2b("\0".join((*key, name, "")).encode() + first, digest_size=8).hexdigest()
 
 
+def range_of_all(channels: tuple[Channel, ...]) -> tuple[int, int]:
+    """Return the range in which a sample is right for every one of the channels."""
+    # a missing code next to a range widens it; of one far away the values between would be wrong
+    low = max(c.digital_min - (c.missing == c.digital_min - 1) for c in channels)
+    return low, min(c.digital_max + (c.missing == c.digital_max + 1) for c in channels)
+
+
 def is_in_range(chunk: Chunk, channels: tuple[Channel, ...]) -> bool:
     """Tell whether all samples lie in their channels' digital ranges or are missing codes."""
     low, high = chunk.samples.min(axis=0).tolist(), chunk.samples.max(axis=0).tolist()
-    for channel, least, most in zip(channels, low, high, strict=True):
-        codes = () if channel.missing is None else (channel.missing,)
-        if least < min(channel.digital_min, *codes) or most > max(channel.digital_max, *codes):
+    for column, (channel, least, most) in enumerate(zip(channels, low, high, strict=True)):
+        if least >= channel.digital_min and most <= channel.digital_max:
+            continue
+        x = chunk.samples[:, column]
+        outside = (x < channel.digital_min) | (x > channel.digital_max)
+        if channel.missing is None or (x[outside] != channel.missing).any():
             return False
     return True
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -40,6 +41,8 @@ class FeedOptions:
         ``[identity] map``: what the source calls itself to the recording's name.
     options : mapping
         Everything else in the feed's table, checked by the feed against its own ``OPTIONS``.
+    state_dir : Path or None
+        Folder, made when needed, for what the feed must know again after a restart; None for nowhere.
     """
 
     name: str
@@ -50,6 +53,7 @@ class FeedOptions:
     resolution: str = "auto"
     identity: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    state_dir: Path | None = None
 
 
 @dataclass

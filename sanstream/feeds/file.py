@@ -3,7 +3,7 @@
 Any format that ``sanstream archive`` reads will do; annotations become events at their times. The session's name
 follows from the file's path, size and time of change, so a run after a crash sends the same chunks under the same
 numbers and nothing is stored twice. A recording without a start is taken to end when its file was last written.
-The recording is held in memory: four bytes a sample.
+The recording is held in memory, so one of more than ``max_bytes`` on disk is refused.
 
 With ``tail=true`` a file that still grows is followed instead (see :mod:`sanstream.feeds.file_tail`).
 """
@@ -49,13 +49,17 @@ def path_of(url: str) -> Path:
 
 def session_of(path: Path) -> str:
     """Name the session of a file: path, size and time of change of it and of the files that share its stem."""
-    stem = path.name.removesuffix(path.suffix) if path.suffix else path.name
     digest = hashlib.sha256(os.fsencode(path.resolve()))
-    for file in sorted(path.parent.glob(f"{glob.escape(stem)}*")):
-        if file.is_file():
-            status = file.stat()
-            digest.update(f"\0{file.name}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+    for file in files_of(path):
+        status = file.stat()
+        digest.update(f"\0{file.name}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape"))
     return f"replay-{digest.hexdigest()[:24]}"
+
+
+def files_of(path: Path) -> list[Path]:
+    """List the files of a recording: those that share its stem."""
+    stem = path.name.removesuffix(path.suffix) if path.suffix else path.name
+    return sorted(file for file in path.parent.glob(f"{glob.escape(stem)}*") if file.is_file())
 
 
 def start_of(recording: Recording, path: Path) -> int:
@@ -78,6 +82,7 @@ class FileFeed:
         "unit": (str, "", "unit of channels, likewise"),
         "name": (str, "", "the recording's name; the file's when empty"),
         "session": (str, "", "session name; from the file's path, size and time when empty"),
+        "max_bytes": (int, 1 << 30, "bytes on disk of the largest recording that is replayed"),
         "tail": (bool, False, "follow a CSV file or raw WFDB signal file that still grows"),
         "poll": (float, 0.5, "seconds between looks at a growing file"),
         "idle": (float, 0.0, "seconds without growth after which a followed file counts as ended; 0 never"),
@@ -144,6 +149,12 @@ class FileFeed:
                 put(Delivery((item,), len(item.text)))
 
     def _read(self) -> Recording:
+        size = sum(file.stat().st_size for file in files_of(self._path))
+        if size > self._got["max_bytes"]:
+            raise InputError(
+                f"{self._path}: {size} bytes, and a replay holds them in memory (max_bytes = {self._got['max_bytes']})",
+                hint="archive it with 'sanstream archive', which needs no daemon, or raise max_bytes",
+            )
         return read(self._path, rate=self._rate, unit=self._got["unit"] or None)
 
     def _name(self, recording: Recording) -> str:

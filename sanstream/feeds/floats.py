@@ -9,9 +9,8 @@ In this order, per channel:
 4. **exact**: the float32's own bits as order-preserving int32, stored without loss, counted ``float_exact``.
 
 ``resolution = "exact"`` leaves out 3. Where values are rounded, the channel's header says so: ``rounding`` is half a
-step in the channel's unit, the largest error made before encoding. A bound of ``e`` asked for the integers is a
-bound of ``e + rounding`` on the values sent; relative to the usual steps' noise floors it is small, and where it is
-not, declare a smaller step.
+step in the channel's unit, the largest error made before encoding. The daemon takes it off an
+absolute bound (``max-error``, ``rmse``), so that this holds for the values sent; ``prdn`` is of the integers.
 
 A later value that the step cannot hold (off a found step, beyond 32 bits) moves the channel to a finer step, then on
 through the list: a new descriptor, hence a new segment, never a changed value without a word. NaN and infinities

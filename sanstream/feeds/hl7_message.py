@@ -67,14 +67,14 @@ def parsed(data: bytes) -> Any:
         When it is no HL7 v2 message.
     """
     text = decoded(data)
-    if not text.startswith("MSH") or len(text) < 9:
-        raise InputError("message does not begin with an MSH segment")
+    if not re.match(r"MSH\|\^~\\&#?\|", text):
+        raise InputError("message does not begin with an MSH segment and the usual delimiters", hint="send MSH|^~\\&|")
     if text.count("\r") > MOST_SEGMENTS:
         raise InputError(f"message of more than {MOST_SEGMENTS} segments")
     try:
         message = hl7.parse(text)
         str(message.segment("MSH"))
-    except (hl7.HL7Exception, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (hl7.HL7Exception, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
         raise InputError(f"message is not HL7 v2 ({type(error).__name__})") from None
     return message
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from sanstream.chunk import Chunk, Delivery, Event
+from sanstream.chunk import Chunk, Delivery, Event, safe_name
 from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions, FeedState
 from sanstream.feeds.address import recording_of
 from sanstream.feeds.descriptors import with_missing
 from sanstream.feeds.floats import FloatLattice
+from sanstream.feeds.memory import DescriptorFile
 from sanstream.wire import MAX_MESSAGE_BYTES, Floats, decode
-from sanstream.wire_channels import Channels, Descriptors, UnknownDescriptor
+from sanstream.wire_channels import Channels, Descriptors, UnknownDescriptor, digest_of
 
 MAX_HELD_BYTES = 64 << 20
 MAX_HELD_S = 60.0
@@ -51,7 +53,13 @@ class Intake:
         self._options = options
         self._state = state
         self._clock = clock
-        self._descriptors = Descriptors(_fit)
+        folder = options.state_dir
+        kept = DescriptorFile(None if folder is None else folder / f"{safe_name(options.name)}.descriptors")
+        self._descriptors = Descriptors(with_missing)
+        for descriptor in kept.read():
+            with contextlib.suppress(InputError):  # of a newer program, perhaps
+                self._descriptors.learn(digest_of(descriptor), descriptor)
+        self._descriptors.keep = kept.keep
         self._held: OrderedDict[bytes, list[_Held]] = OrderedDict()
         self._held_bytes = 0
         self._lattices: OrderedDict[tuple[str, str], tuple[Channels, FloatLattice]] = OrderedDict()
@@ -157,10 +165,6 @@ class Intake:
                     yield self._decoded(held.message, held.acknowledge, held.arrival_ns)
                 except InputError as error:
                     yield _poison(held.message, held.acknowledge, error.message)
-
-
-def _fit(channels: Channels) -> Channels:
-    return with_missing(channels)
 
 
 def _poison(message: bytes, acknowledge: Acknowledge, reason: str) -> Delivery:

@@ -23,6 +23,7 @@ _BATCH = 500
 _TICK_S = 0.1
 _COMMIT_S = 1.0
 _LAST_ACKS_S = 5.0
+_CHECK_S = 10.0
 
 
 class _Partition:
@@ -99,7 +100,7 @@ class KafkaFeed:
         """Ask the cluster for its topics, and say what was found."""
         consumer = self._consumer()
         try:
-            found = consumer.list_topics(timeout=10)
+            found = consumer.list_topics(timeout=_CHECK_S)
         except KafkaException as error:
             reason = self.state.error or error_of(error.args[0])
             raise InputError(
@@ -122,6 +123,7 @@ class KafkaFeed:
 
     def run(self, put: Put, stop: threading.Event) -> None:
         """Deliver until ``stop`` is set; then commit the acknowledgements that still come, for up to 5 s."""
+        self._begin()
         consumer = self._consumer()
         hand = threading.Thread(target=self._hand_over, args=(put,), name="kafka-put", daemon=True)
         hand.start()
@@ -135,9 +137,18 @@ class KafkaFeed:
             with self._changed:
                 self._ended = self._ended or Stopped()
                 self._changed.notify_all()
+            hand.join()
             self._commit(consumer, now=True)
             consumer.close()
             self.state.connected = False
+
+    def _begin(self) -> None:
+        """Forget what a run that failed left behind: it is not committed, so it comes again."""
+        self._ended, self._paused = None, False
+        self._partitions.clear()
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._intake.forget()
 
     def _poll(self, consumer: Consumer, stop: threading.Event) -> None:
         next_commit = time.monotonic() + _COMMIT_S
@@ -191,9 +202,10 @@ class KafkaFeed:
                         if self._ended is not None:
                             return
                         self._changed.wait(1)
-                    delivery = self._waiting.popleft()
+                    delivery = self._waiting[0]
                 put(delivery)
                 with self._changed:
+                    self._waiting.popleft()
                     self._waiting_bytes -= delivery.n_bytes
         except BaseException as error:
             self._ended = error

@@ -78,6 +78,7 @@ class MqttFeed:
         self._changed = threading.Condition()
         self._queue: deque[tuple[_Epoch, list[Any], bytes]] = deque()
         self._queued_bytes = 0
+        self._to_put = 0
         self._pressed = False
         self._epoch: _Epoch | None = None
         if not 0 < self._settings["session_expiry_s"] < 1 << 32:
@@ -170,8 +171,10 @@ class MqttFeed:
                 epoch, entry, message = taken
                 if epoch.alive:  # otherwise the broker sends it again
                     deliveries += self._intake.take(message, partial(epoch.acknowledge, entry))
+            self._to_put = len(deliveries)
             for delivery in deliveries:
                 put(delivery)
+                self._to_put -= 1
             if taken is not None:
                 with self._changed:
                     self._queued_bytes -= len(taken[2])
@@ -183,7 +186,7 @@ class MqttFeed:
         before = -1
         while stop.is_set() and epoch is not None and epoch.alive and time.monotonic() < until:
             left = len(epoch.order)
-            if left <= self._intake.n_held + len(self._queue):
+            if left <= self._intake.n_held + len(self._queue) + self._to_put:
                 break
             if left != before:
                 until = time.monotonic() + _LAST_ACKS_S
@@ -221,9 +224,9 @@ class MqttFeed:
         self.state.connected, self.state.error = False, "no connection to the broker"
 
     def _on_disconnect(self, client: Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self.state.connected = False
-        if reason.is_failure:
+        if self.state.connected and reason.is_failure:  # a refusal has said more
             self.state.error = f"disconnected: {reason}"
+        self.state.connected = False
         with self._changed:
             if self._epoch is not None:
                 self._epoch.alive = False

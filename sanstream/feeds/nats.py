@@ -40,7 +40,7 @@ class NatsFeed:
         "stream": (str, "", "JetStream stream; empty: the one that takes the subjects"),
         "durable": (str, "", "name of the durable consumer; empty: sanstream-NAME"),
         "create": (bool, False, "make the stream, on the server's disk, when there is none"),
-        "ack_wait_s": (float, 60.0, "seconds after which the server sends an unacknowledged message again"),
+        "ack_wait_s": (float, 30.0, "seconds after which the server sends an unacknowledged message again"),
         "max_ack_pending": (int, 65536, "messages that may be unacknowledged at a time"),
         "ca": (str, "", "PEM file of certificates to trust, for natss://"),
     }
@@ -59,6 +59,7 @@ class NatsFeed:
         self._acks: deque[str] = deque()
         self._outstanding: dict[str, float] = {}
         self._arrived: deque[Any] = deque()
+        self._to_put = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._woken = False
@@ -100,6 +101,8 @@ class NatsFeed:
     async def _run(self, put: Put, stop: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._outstanding.clear()  # of a run that failed: what it did not hand over is sent again
+        self._intake.forget()
         waits = pauses()
         hand = ThreadPoolExecutor(1, thread_name_prefix="nats-put")
         try:
@@ -152,7 +155,8 @@ class NatsFeed:
                 if putting is None:
                     deliveries = self._take()
                     if deliveries:
-                        putting = asyncio.get_running_loop().run_in_executor(hand, _put_all, put, deliveries)
+                        self._to_put = len(deliveries)
+                        putting = asyncio.get_running_loop().run_in_executor(hand, self._put_all, put, deliveries)
                         putting.add_done_callback(self._put_done)
                 if not self._arrived and (self._asked <= 0 or time.monotonic() > self._expiry):
                     await self._ask(link.client, inbox)
@@ -165,6 +169,11 @@ class NatsFeed:
             if putting is not None and not stop.is_set():
                 # what is on its way into the queue is ours: the next connection goes on after it
                 await asyncio.wait([putting])
+
+    def _put_all(self, put: Put, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            put(delivery)
+            self._to_put -= 1
 
     def _put_done(self, putting: asyncio.Future[None]) -> None:
         putting.exception()  # looked at here, so that asyncio does not complain when nobody else does
@@ -245,7 +254,7 @@ class NatsFeed:
         while time.monotonic() < until and not link.client.is_closed:
             before = len(self._outstanding)
             await self._send(link)
-            if len(self._outstanding) <= self._intake.n_held + len(self._arrived):
+            if len(self._outstanding) <= self._intake.n_held + len(self._arrived) + self._to_put:
                 return
             if len(self._outstanding) < before:
                 until = time.monotonic() + _LAST_ACKS_S
@@ -266,8 +275,3 @@ class NatsFeed:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not stop.is_set():
             await asyncio.sleep(min(_TICK_S, seconds))
-
-
-def _put_all(put: Put, deliveries: Iterable[Delivery]) -> None:
-    for delivery in deliveries:
-        put(delivery)

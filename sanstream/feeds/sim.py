@@ -104,12 +104,17 @@ class Simulation:
             raise InputError(f"sim: {wrong[0]}={got[wrong[0]]} is out of range", hint="see the feed's options")
         digits = max(4, len(str(self.streams - 1)))
         self.names = [recording_of(options, f"sim{i:0{digits}d}") for i in range(self.streams)]
+        self._rings: dict[tuple[str, int], Ring] = {}
 
     def ring(self, number: int, first: int) -> Ring:
         """Return the ring that stream ``number`` reads at its sample ``first``."""
         modality = ("ecg", "eeg")[number % 2] if self.modality == "mixed" else self.modality
         turn = first // self.change_samples if self.change_samples else 0
-        return _ring(modality, self.rate, self.leads, self.seed, (number // 2 + number + turn) % VARIANTS)
+        key = modality, (number // 2 + number + turn) % VARIANTS
+        found = self._rings.get(key)
+        if found is None:
+            found = self._rings[key] = _ring(modality, self.rate, self.leads, self.seed, key[1])
+        return found
 
     def samples(self, number: int, first: int, n: int) -> IntSamples:
         """Return samples ``first`` to ``first + n`` of stream ``number``, shape (n, leads), int32."""
@@ -130,7 +135,8 @@ class Simulation:
 
     def stagger_ns(self, number: int) -> int:
         """Nanoseconds by which stream ``number`` begins after the first one."""
-        return int(number * self.chunk_samples * 10**9 / (self.rate * self.streams))
+        over = number * self.chunk_samples * 10**9 * self.rate.denominator
+        return int(over // (self.rate.numerator * int(self.streams)))
 
     def time_ns(self, number: int, sample: int) -> int:
         """Nanoseconds from the simulation's start to a sample of stream ``number``."""

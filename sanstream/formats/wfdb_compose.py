@@ -27,7 +27,8 @@ def _start_text(recording: Recording) -> str:
         return ""
     seconds, ns = divmod(recording.start_ns, 10**9)
     moment = EPOCH + datetime.timedelta(seconds=seconds)
-    fraction = f".{ns:09d}".rstrip("0").rstrip(".")
+    # wfdb's own reader refuses more than six decimals, which a daemon's start has
+    fraction = f".{ns // 1000:06d}".rstrip("0").rstrip(".")
     return f" {moment:%H:%M:%S}{fraction} {moment.day:02d}/{moment.month:02d}/{moment.year:04d}"
 
 
