@@ -362,7 +362,7 @@ def job_for(tmp_path: Path) -> dict[str, Any]:
     found = signal(0, restless=False)
     tag = channels_tag(found.channels, found.rate)
     reservoir = Reservoir(tmp_path / "reservoir")
-    for s in stretches(found, 600, 4, tag):
+    for s in stretches(found, 600, 3, tag):
         reservoir.put(KEY, s)
     bed = Bed(tmp_path, found, training=StubTraining(keeping))
     return make_job(
