@@ -13,12 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from drift_cases import KEY, Bed, StubTraining, changed, own_kernels, signal, stretches
 
+import sanstream
 from sanstream.bank import named_banks
 from sanstream.cli import root
+from sanstream.config import RetrainSettings
+from sanstream.daemon.adaptation import Adaptation
 from sanstream.daemon.audit import Audit
 from sanstream.daemon.pins import pin, read_pins, rollback
 from sanstream.daemon.training import ProcessTraining
@@ -215,6 +219,30 @@ def test_leads_off_and_flat_lines_are_neither_kept_nor_trained_on(tmp_path: Path
     assert bed.adaptation.reservoir.size_bytes == 0
     assert decisions(bed) == []
     assert bed.state["phi"] is None
+
+
+def test_the_engine_opens_a_segment_with_adopted_kernels_and_the_archive_is_equal(tmp_path: Path) -> None:
+    from live_cases import Ward, feed_seconds
+
+    found = signal(0, restless=False)
+    ward = Ward(tmp_path, quality={"default": "lossless"})
+    adaptation = Adaptation(
+        RetrainSettings(warm_up_s=180.0), tmp_path / "state", Disk(), ward.clock, inline=True,
+        training=StubTraining(adopting),
+    )  # fmt: skip
+    ward.engine.adapting._adaptation = adaptation
+    x = found.samples(0, 480)
+    feed_seconds(ward, x, step=250 * 20, channels=found.channels)
+    state = adaptation.state(KEY)
+    ward.stop()
+    assert np.array_equal(ward.read(), x)
+    manifest = ward.engine.archive.manifest("bed1")
+    assert manifest is not None
+    first, second = manifest.streams[0].segments
+    assert (first.flags, second.flags) == ((), ("bank",))
+    assert state["retrained"] == 1
+    assert ward.engine.telemetry.retrainings.labels("adopted")._value.get() == 1
+    assert sanstream.open(ward.url).verify(deep=True) == []
 
 
 # --- pins
