@@ -7,11 +7,12 @@ time, so that any stretch can be made alone and always comes out the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from sanstream.signal import Channel, IntSamples
 from sanstream.simulate_heart import _LEADS, _NORMAL, _add_wave, _Wave
@@ -194,7 +195,7 @@ class LongSignal:
         ]
         n = round(duration_s * float(self.rate))
         out = np.zeros((n, 2))
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in pairwise(edges):
             first, last = (round((t - start_s) * float(self.rate)) for t in (a, b))
             out[first:last] = self._heart(a, last - first, self.kind_at(a))
         out += self._background(start_s, n)
@@ -256,11 +257,6 @@ class LongSignal:
 
 def with_changes(signal: LongSignal, changes: Sequence[Change]) -> LongSignal:
     """Give the same signal other changes."""
-    import copy
-
-    other = copy.copy(signal)
+    other = copy(signal)
     other.changes = tuple(sorted((replace(c) for c in changes), key=lambda c: c.at_s))
     return other
-
-
-BoolArray = npt.NDArray[np.bool_]

@@ -32,7 +32,7 @@ def figures(points: Sequence[dict[str, Any]], expected: int) -> Row:
     """
     whole = [p for p in points if p["samples"] >= expected]
     last = whole[0] if whole else points[-1]
-    live = [p for p in points if 0 < p["samples"] and p["t"] <= last["t"]] or list(points)
+    live = [p for p in points if p["samples"] > 0 and p["t"] <= last["t"]] or list(points)
     first, seen = live[0], points[-1]["seen"]
     assert isinstance(seen, Seen)
     seconds = max(1e-9, last["t"] - first["t"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
 from sanstream.archive_grow import GrowingArchive
@@ -89,6 +90,8 @@ class Engine:
         self.state = State(settings.archive.effort, (self.archive.root / "banks",))
         self.ledger = Ledger(folder / "ledger.log", self._disk)
         self.state.replay(self.ledger.records())
+        # before the journal is read: what only the journal has, the ledger must still be told
+        self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.aside = Aside(folder / "aside", self._disk, settings.limits.poison_bytes, clock)
         self.journal = Journal(folder / "journal", self._disk)
         opener = Opener(self.archive, settings.quality, settings.archive.effort)
@@ -103,7 +106,9 @@ class Engine:
         for _, lane in self.state.lanes():
             lane.touched_ns = clock()  # how long it was silent before is not known
         self.keeper = Keeper(self.archive, settings.archive, self.state)
-        self.sealer = Sealer(self.state, self.ledger, self.archive, clock, self.keeper.note)
+        self.sealer = Sealer(
+            self.state, self.ledger, self.archive, clock, self.keeper.note, threads=SEALS if pool is not None else 1
+        )
         self._unacknowledged: list[tuple[Delivery, str]] = []
         self._lost: list[tuple[Dropped, str, str]] = []
         self._n_own = 0
@@ -135,7 +140,7 @@ class Engine:
         try:
             moved = self._take()
             self.acknowledge()
-            moved |= self.commit()
+            moved |= self.commit(wait=False)
             moved |= bool(self.sealer.run(most=SEALS))
             self._tend()
             self.disk_full = False
@@ -159,12 +164,15 @@ class Engine:
             pass
         while self.sealer.run(most=1 << 30, finish=True):
             pass
+        with suppress(DiskFull):
+            self.journal.roll()  # so that the last file can go, too
         free_journal(self.state, self.journal)
         compact_ledger(self.state, self.ledger, always=True)
 
     def close(self) -> None:
         """Close the files; nothing that is acknowledged waits for it."""
         self.adapting.close()
+        self.sealer.close()
         self.aside.close()
         self.journal.close()
         self.ledger.close()
@@ -208,14 +216,16 @@ class Engine:
         if done:
             reach("engine.acknowledged")
 
-    def commit(self, *, finish: bool = False) -> bool:
-        """Encode and commit the blocks that are whole; with ``finish``, end every segment."""
-        before = time.perf_counter()
+    def commit(self, *, finish: bool = False, wait: bool = True) -> bool:
+        """Encode and commit the blocks that are whole; with ``finish``, end every segment.
+
+        Without ``wait``, what the pool has not encoded yet is committed by a later call.
+        """
         reorder = {link.name: link.reorder_s for link in self.feeds.values()}
-        n = self.writer.run(reorder, self.clock(), most=BLOCKS, finish=finish)
-        self.n_committed += 1
+        n = self.writer.run(reorder, self.clock(), most=BLOCKS, finish=finish, wait=wait)
+        self.n_committed += not self.writer.busy
         if n:
-            self.telemetry.encode_seconds.observe(time.perf_counter() - before)
+            self.telemetry.encode_seconds.observe(self.writer.encode_s)
         return bool(n)
 
     def _salvage(self) -> None:

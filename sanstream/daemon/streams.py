@@ -57,6 +57,8 @@ class StreamState:
     modality : str
     committed : Coverage
         Places of samples in the ledger or the archive.
+    flying : Coverage or None
+        Places of samples that are being encoded.
     """
 
     recording: RecordingState
@@ -73,6 +75,7 @@ class StreamState:
     definition: Any = None
     changed: set[str] = field(default_factory=set)
     figures: dict[str, float] = field(default_factory=dict)
+    flying: Coverage | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -95,11 +98,18 @@ class StreamState:
         day = (self.time_ns(place) // DAY_NS + 1) * DAY_NS
         return max(place + 1, -(-((day - self.recording.start_ns) * self.rate) // 10**9))
 
+    def unclaimed(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return the parts of ``start`` to ``stop`` that are neither committed nor in a block being encoded."""
+        free = self.committed.free(start, stop)
+        if self.flying is None or start >= self.flying.end:
+            return free
+        return [part for low, high in free for part in self.flying.free(low, high)]
+
     def is_free(self, start: int, stop: int) -> bool:
         """Tell whether no sample is known for any of ``start`` to ``stop``."""
         if start >= self.end:
             return True
-        return not self.committed.overlaps(start, stop) and not any(
+        return self.unclaimed(start, stop) == [(start, stop)] and not any(
             lane.holds(max(start, lane.open_start), stop) for lane in self.lanes if stop > lane.open_start
         )
 
@@ -153,7 +163,7 @@ def take(stream: StreamState, definition: Any, chunk: Chunk, file: int, open_lan
     """
     start = definition.base + chunk.first_sample
     late = 0
-    for low, high in stream.committed.free(start, start + chunk.n_samples):
+    for low, high in stream.unclaimed(start, start + chunk.n_samples):
         at = low
         while at < high:
             lane = _lane_for(stream, definition, at, high, open_lane, now_ns)
@@ -177,7 +187,7 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
     if main is None:
         if at >= stream.end or not any(True for _ in stream.lanes):
             return _begin(stream, definition, at, [], open_lane)
-    elif _moved_back(stream, main, definition, at):
+    elif _moved_back(stream, main, definition, at, stop):
         return main
     elif at >= main.open_start:
         flags = _cut(stream, main, definition, at)
@@ -189,8 +199,7 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
             return _begin(stream, definition, at, flags, open_lane)
     for lane in stream.others:
         fits = lane.open_start <= at and not (lane.closed or lane.ending) and lane.channels == definition.channels
-        near = lane.kind == MAIN or at - lane.end <= GAP_S * stream.rate
-        if fits and near and (at < lane.limit if lane.limit is not None else lane.kind == LATE):
+        if fits and not _leaves_gap(lane, at) and (at < lane.limit if lane.limit is not None else lane.kind == LATE):
             return lane
     lane = open_lane(stream, LATE, at, definition.channels, [LATE])
     lane.definition = definition
@@ -203,13 +212,13 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
     return lane
 
 
-def _moved_back(stream: StreamState, main: Lane, definition: Any, at: int) -> bool:
+def _moved_back(stream: StreamState, main: Lane, definition: Any, at: int, stop: int) -> bool:
     """Let a lane of which no block went out begin earlier, for messages that come in another order at its start."""
     if not main.start - main.block_samples <= at < main.start or main.n_ready or main.plan is not None:
         return False
     near = [lane for lane in stream.others if lane.end > at or (lane.limit is not None and lane.limit > at)]
     fits = definition.channels == main.channels and stream.midnight_after(at) == stream.midnight_after(main.start)
-    if near or not fits or at < stream.committed.end:
+    if near or not fits or at < stream.committed.end or (stop < main.start and not main.may_have_holes):
         return False
     main.begin_at(at)
     return True
@@ -230,14 +239,19 @@ def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]
         flags.append(main.limit_flag)
     if definition.channels is not main.channels and definition.channels != main.channels:
         flags.append("channels")
-    gap = at - main.end
-    if gap > 0 and (gap > GAP_S * stream.rate or any(c.missing is None for c in main.channels)):
+    if _leaves_gap(main, at):
         flags.append("gap")
     if definition.flag and at >= main.end and main.start < _piece_start(stream, definition, at):
         flags.append(definition.flag)
     if not flags:
         main.definition = definition
     return flags
+
+
+def _leaves_gap(lane: Lane, at: int) -> bool:
+    """Tell whether samples at a place would leave a stretch before them that the lane's segment cannot have."""
+    gap = at - lane.end
+    return gap > 0 and (gap > GAP_S * lane.rate or not lane.may_have_holes)
 
 
 def _piece_start(stream: StreamState, definition: Any, at: int) -> int:
