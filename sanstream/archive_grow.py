@@ -24,6 +24,9 @@ from sanstream.errors import InputError, UnsupportedError
 _HELD_OBJECTS = 50_000
 """Objects that the manifests kept in memory may name: some 20 MiB."""
 
+ALL_EVENTS = (1 << 63) - 1
+"""A time that no event reaches."""
+
 
 @dataclass(frozen=True)
 class GrownSegment:

@@ -13,6 +13,7 @@ from live_cases import CHANNELS, RATE, Clock, Ward, chunk, feed_seconds, samples
 import sanstream
 from sanstream.archive_manifest import Manifest
 from sanstream.chunk import Event
+from sanstream.daemon.delete import delete_here
 
 
 def manifest(ward: Ward, recording: str = "bed1") -> Manifest:
@@ -291,3 +292,64 @@ def test_another_rate_under_the_same_name_is_another_stream(tmp_path: Path) -> N
     ward.stop()
     assert np.array_equal(ward.read(), x[: 10 * RATE])
     assert np.array_equal(ward.read(stream="250hz.125hz")[-10 * RATE :], x[10 * RATE :])
+
+
+def test_a_deleted_recording_leaves_no_events(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path), samples(70)
+    feed_seconds(ward, x)
+    ward.give(Event("bed1", "s1", 0, ward.clock(), "alarm", "VT"))
+    ward.turn()
+    ward.engine.drain()
+    delete_here(ward.engine, "bed1", None, None, dry_run=False)
+    assert ward.engine.archive.manifest("bed1") is None
+    assert not (ward.url / "bed1").exists()
+
+
+def test_retention_deletes_events_that_came_after_the_last_sample(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path, keep_s=3600.0), samples(20)
+    feed_seconds(ward, x)
+    ward.clock.pass_s(3000)
+    ward.give(Event("bed1", "s1", 0, ward.clock(), "alarm", "VT"))
+    ward.turn()
+    ward.engine.drain()
+    for events in (1, 0):
+        ward.clock.pass_s(3000)
+        ward.turn(2)
+        assert (
+            sum(len(a) for a in manifest(ward).annotations) if events else ward.engine.archive.manifest("bed1") is None
+        )
+
+
+def test_a_stream_that_only_the_journal_had_is_found_after_two_kills(tmp_path: Path) -> None:
+    x, clock = samples(140), Clock()
+    feed_seconds(Ward(tmp_path, clock), x[: 10 * RATE])
+    feed_seconds(Ward(tmp_path, clock), x[10 * RATE :], first=10 * RATE)
+    ward = Ward(tmp_path, clock)
+    ward.stop()
+    assert np.array_equal(ward.read(), x)
+
+
+@pytest.mark.parametrize("missing", [None, -32768])
+def test_late_samples_never_make_a_segment_say_that_there_is_a_signal_where_there_is_none(
+    tmp_path: Path, missing: int | None
+) -> None:
+    """Channels without a missing code cannot have holes; nor may any segment have one of hours."""
+    ward, x = Ward(tmp_path), samples(60)
+    how = {"channels": [replace(c, missing=missing) for c in CHANNELS]}
+    for second in (0, 1, 3, 4, 2, 20, 22, 6, 21, 19, 5):
+        ward.give(chunk(x[second * RATE : (second + 1) * RATE], second * RATE, **how))
+    ward.give(
+        chunk(x[:RATE], 7, session="s2", start_s=9000.0, **how), chunk(x[:7], 0, session="s2", start_s=9000.0, **how)
+    )
+    ward.turn()
+    ward.stop()
+    with sanstream.open(ward.url) as archive:
+        stream = archive.recordings["bed1"].streams["250hz"]
+        got = [stream.read_segment(e, 0, e.n_samples) for e in stream.entry.segments]
+    assert max(map(len, got)) <= 60 * RATE
+    if missing is None:
+        assert sum(map(len, got)) == 12 * RATE + 7
+    seen = ward.read()
+    for second in (0, 1, 2, 3, 4, 5, 6, 19, 20, 21, 22):
+        assert np.array_equal(seen[second * RATE : (second + 1) * RATE], x[second * RATE : (second + 1) * RATE])
+    assert np.array_equal(seen[9000 * RATE + 7 : 9001 * RATE + 7], x[:RATE])

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_grow import ALL_EVENTS, GrowingArchive
 from sanstream.archive_objects import local_path
 from sanstream.config import HttpSettings, RetrainSettings, Settings
 from sanstream.daemon.adapting import Adapting
@@ -169,13 +169,14 @@ def _from_archive(
                 gone["coded_bytes"] += entry.coded_bytes
             else:
                 left.append(begin + first)
-    if not chosen and not missing_ok:
+    whole = start is None and until is None
+    if not chosen and not missing_ok and not whole:
         raise InputError(
             f"{archive.root.name}: no whole segment of {recording!r:.80} lies within these times",
             hint="segments end at 00:00 UTC; widen --from and --until, or leave them out",
         )
-    if not dry_run and chosen:
-        archive.remove(recording, chosen, events_until_ns=min(left) if left else None)
+    if not dry_run and (chosen or whole):
+        archive.remove(recording, chosen, events_until_ns=min(left) if left else ALL_EVENTS)
     return gone
 
 

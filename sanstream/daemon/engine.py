@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
 from sanstream.archive_grow import GrowingArchive
@@ -89,6 +90,8 @@ class Engine:
         self.state = State(settings.archive.effort, (self.archive.root / "banks",))
         self.ledger = Ledger(folder / "ledger.log", self._disk)
         self.state.replay(self.ledger.records())
+        # before the journal is read: what only the journal has, the ledger must still be told
+        self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.aside = Aside(folder / "aside", self._disk, settings.limits.poison_bytes, clock)
         self.journal = Journal(folder / "journal", self._disk)
         opener = Opener(self.archive, settings.quality, settings.archive.effort)
@@ -161,6 +164,8 @@ class Engine:
             pass
         while self.sealer.run(most=1 << 30, finish=True):
             pass
+        with suppress(DiskFull):
+            self.journal.roll()  # so that the last file can go, too
         free_journal(self.state, self.journal)
         compact_ledger(self.state, self.ledger, always=True)
 

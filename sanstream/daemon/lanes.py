@@ -183,6 +183,11 @@ class Lane:
         self._missing = np.array([0 if c.missing is None else c.missing for c in self.channels], np.int32)
 
     @property
+    def may_have_holes(self) -> bool:
+        """Whether every channel has a code for samples that are not there."""
+        return all(c.missing is not None for c in self.channels)
+
+    @property
     def open_start(self) -> int:
         """Place of the first sample of the first block that was not handed out."""
         return self.start + self.n_ready * self.block_samples

@@ -117,11 +117,18 @@ class Keeper:
         for name, gone in list(self.expired(now_ns).items())[:_AT_ONCE]:
             left = [h.start_ns for h in self._held[name] if h not in gone]
             until = min(left) if left else max(h.stop_ns for h in gone)
-            manifest = self._archive.remove(name, [(h.stream, h.segment) for h in gone], events_until_ns=until)
-            if manifest is None:
-                self.forget(name)
-            else:
-                self.note(manifest)
+            self._remove(name, [(h.stream, h.segment) for h in gone], until)
             tell(len(gone))
             n += len(gone)
+        if self._settings.keep_s is not None:
+            # events that came after the last sample: no segment takes them along
+            for name in [name for name, held in self._held.items() if not held][:_AT_ONCE]:
+                self._remove(name, [], now_ns - int(self._settings.keep_s * 1e9))
         return n
+
+    def _remove(self, name: str, segments: list[tuple[str, str]], events_until_ns: int) -> None:
+        manifest = self._archive.remove(name, segments, events_until_ns=events_until_ns)
+        if manifest is None:
+            self.forget(name)
+        else:
+            self.note(manifest)

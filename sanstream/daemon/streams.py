@@ -187,7 +187,7 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
     if main is None:
         if at >= stream.end or not any(True for _ in stream.lanes):
             return _begin(stream, definition, at, [], open_lane)
-    elif _moved_back(stream, main, definition, at):
+    elif _moved_back(stream, main, definition, at, stop):
         return main
     elif at >= main.open_start:
         flags = _cut(stream, main, definition, at)
@@ -199,8 +199,7 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
             return _begin(stream, definition, at, flags, open_lane)
     for lane in stream.others:
         fits = lane.open_start <= at and not (lane.closed or lane.ending) and lane.channels == definition.channels
-        near = lane.kind == MAIN or at - lane.end <= GAP_S * stream.rate
-        if fits and near and (at < lane.limit if lane.limit is not None else lane.kind == LATE):
+        if fits and not _leaves_gap(lane, at) and (at < lane.limit if lane.limit is not None else lane.kind == LATE):
             return lane
     lane = open_lane(stream, LATE, at, definition.channels, [LATE])
     lane.definition = definition
@@ -213,13 +212,13 @@ def _lane_for(stream: StreamState, definition: Any, at: int, stop: int, open_lan
     return lane
 
 
-def _moved_back(stream: StreamState, main: Lane, definition: Any, at: int) -> bool:
+def _moved_back(stream: StreamState, main: Lane, definition: Any, at: int, stop: int) -> bool:
     """Let a lane of which no block went out begin earlier, for messages that come in another order at its start."""
     if not main.start - main.block_samples <= at < main.start or main.n_ready or main.plan is not None:
         return False
     near = [lane for lane in stream.others if lane.end > at or (lane.limit is not None and lane.limit > at)]
     fits = definition.channels == main.channels and stream.midnight_after(at) == stream.midnight_after(main.start)
-    if near or not fits or at < stream.committed.end:
+    if near or not fits or at < stream.committed.end or (stop < main.start and not main.may_have_holes):
         return False
     main.begin_at(at)
     return True
@@ -240,14 +239,19 @@ def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]
         flags.append(main.limit_flag)
     if definition.channels is not main.channels and definition.channels != main.channels:
         flags.append("channels")
-    gap = at - main.end
-    if gap > 0 and (gap > GAP_S * stream.rate or any(c.missing is None for c in main.channels)):
+    if _leaves_gap(main, at):
         flags.append("gap")
     if definition.flag and at >= main.end and main.start < _piece_start(stream, definition, at):
         flags.append(definition.flag)
     if not flags:
         main.definition = definition
     return flags
+
+
+def _leaves_gap(lane: Lane, at: int) -> bool:
+    """Tell whether samples at a place would leave a stretch before them that the lane's segment cannot have."""
+    gap = at - lane.end
+    return gap > 0 and (gap > GAP_S * lane.rate or not lane.may_have_holes)
 
 
 def _piece_start(stream: StreamState, definition: Any, at: int) -> int:
