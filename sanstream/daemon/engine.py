@@ -30,7 +30,7 @@ from sanstream.journal import Journal, read_journal
 from sanstream.ledger import Ledger
 from sanstream.telemetry import Telemetry
 
-TAKE, BLOCKS, SEALS = 2048, 64, 8
+TAKE, BLOCKS, SEALS = 1024, 64, 8
 """Messages, blocks and recordings of one turn at most, so that acknowledging never waits long."""
 KEEP_S, TIDY_S = 60, 2
 _OWN = "sanstream"
