@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class GrowingArchive:
     The manifest of a recording is replaced last and is the commit point. Everything may be done again after a crash
     or a failure: the same growth, committed twice, gives the same archive. Readers need no lock. What a commit that
     was cut off left is removed when its recording is first touched again. One process at a time; the daemon's lock
-    on its state folder sees to that.
+    on its state folder sees to that. Threads may commit to different recordings at a time.
 
     Parameters
     ----------
@@ -130,7 +131,9 @@ class GrowingArchive:
         self.root = root
         self._folder = GrowingFolder(root)
         self._clock = clock
+        self._lock, self._listing = threading.Lock(), threading.Lock()
         self._held: dict[str, Manifest] = {}
+        self._n_objects = 0
         self._healed: set[str] = set()
         self._listed = set(self.recordings())
 
@@ -144,7 +147,7 @@ class GrowingArchive:
         CorruptError
             When the manifest has changed.
         """
-        held = self._held.pop(recording, None)
+        held = self._let_go(recording)
         if held is None:
             path = self.root / recording / MANIFEST
             if not path.is_file():
@@ -252,12 +255,12 @@ class GrowingArchive:
 
     def _list(self, change: Callable[[list[str]], list[str]]) -> None:
         """Change the catalog."""
-        with locked_patiently(self.root):
+        with self._listing, locked_patiently(self.root):
             self._folder.put(CATALOG, catalog_bytes("zarr", change(self.recordings())), "catalog")
 
     def _forget(self, recording: str) -> None:
         """Unlist a recording, then drop its manifest, then everything else."""
-        self._held.pop(recording, None)
+        self._let_go(recording)
         self._listed.discard(recording)
         self._list(lambda names: [n for n in names if n != recording])
         self._folder.remove([f"{recording}/{MANIFEST}"])
@@ -272,12 +275,20 @@ class GrowingArchive:
         self._healed.add(recording)
 
     def _hold(self, manifest: Manifest) -> None:
-        self._held.pop(manifest.name, None)
-        self._held[manifest.name] = manifest
-        n_objects = sum(len(m.objects) for m in self._held.values())
-        while n_objects > _HELD_OBJECTS and len(self._held) > 1:
-            oldest = self._held.pop(next(iter(self._held)))
-            n_objects -= len(oldest.objects)
+        self._let_go(manifest.name)
+        with self._lock:
+            self._held[manifest.name] = manifest
+            self._n_objects += len(manifest.objects)
+            while self._n_objects > _HELD_OBJECTS and len(self._held) > 1:
+                oldest = self._held.pop(next(iter(self._held)))
+                self._n_objects -= len(oldest.objects)
+
+    def _let_go(self, recording: str) -> Manifest | None:
+        with self._lock:
+            held = self._held.pop(recording, None)
+            if held is not None:
+                self._n_objects -= len(held.objects)
+            return held
 
 
 def _new(growth: Growth) -> Manifest:

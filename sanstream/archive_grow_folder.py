@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +30,8 @@ class GrowingFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._durable: set[Path] = set()
+        self._shared: set[str] = set()
+        self._sharing = threading.Lock()
 
     def put(self, key: str, data: bytes, what: str) -> None:
         """Write an object, or replace it in one step, and bring it and its folders' entries to the disk.
@@ -59,6 +62,13 @@ class GrowingFolder:
                 self._durable.add(folder)
             folder = folder.parent
         reach(f"seal.{what}")
+
+    def put_shared(self, key: str, data: bytes, what: str) -> None:
+        """Put an object that several recordings share and that never changes; once a process, unless it is gone."""
+        with self._sharing:
+            if key not in self._shared or not (self.root / key).exists():
+                self.put(key, data, what)
+                self._shared.add(key)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects and the folders that become empty; what is gone already is passed over."""

@@ -70,7 +70,7 @@ class Changes:
         """Keep a copy of a bank."""
         key = f"banks/{bank.id}.sanbank"
         if bank.id not in self.manifest.banks or not (self._folder.root / key).exists():
-            self._folder.put(key, bank.data, "bank")
+            self._folder.put_shared(key, bank.data, "bank")
             self.set(banks={**self.manifest.banks, bank.id: len(bank.data)})
 
     def drop(self, keys: Iterable[str]) -> None:

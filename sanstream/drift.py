@@ -14,7 +14,7 @@ _LOUDER = 2.0
 """Fast noise this many times its usual level makes a window unfit to be judged."""
 _LEAST_NOISE = 0.012
 _SWAYING = 3.0
-_LEAST_SWAY = 0.05
+_LEAST_SWAY = 0.04
 """Less noise and movement than these shares of the signal's usual range is no reason to look away."""
 _REFERENCE = 40
 _LEAST_USUAL = 5
@@ -103,6 +103,7 @@ class DriftWatch:
         self._eyes = [_Eye(Series(PHI, delta)) for _ in range(n_channels)]
         self._bits = Series(BITS, delta)
         self._clear = True
+        self._beside: list[tuple[float, float, float]] = []
         self.n_windows = 0
         self.n_admitted = 0
 
@@ -124,9 +125,10 @@ class DriftWatch:
         self.n_windows += 1
         admitted = [eye.admits(look) for eye, look in zip(self._eyes, looks, strict=True)]
         self._clear &= all(admitted)
+        self._beside += [(k.tempo, k.sway, k.noise) for k in looks]
         self.n_admitted += any(admitted)
         for c, (eye, look) in enumerate(zip(self._eyes, looks, strict=True)):
-            shift = eye.series.update(look.phi, look.tempo) if admitted[c] else None
+            shift = eye.series.update(look.phi, (look.tempo, look.sway, look.noise)) if admitted[c] else None
             if shift is not None and alarm is None:
                 alarm = Alarm(self.n_windows, f"phi {c}", shift)
         if alarm is not None:
@@ -136,7 +138,9 @@ class DriftWatch:
     def end_block(self, bits_per_sample: float) -> Alarm | None:
         """Take a block's bits per sample at the bound; they count only if all its windows could be judged."""
         clear, self._clear = self._clear, True
-        shift = self._bits.update(bits_per_sample) if clear else None
+        beside, self._beside = self._beside, []
+        tempo, sway, noise = np.median(np.array(beside), axis=0).tolist() if beside else (0.0, 0.0, 0.0)
+        shift = self._bits.update(bits_per_sample, (tempo, sway, noise)) if clear else None
         if shift is None:
             return None
         self.restart()

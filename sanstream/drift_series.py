@@ -12,8 +12,9 @@ DELTA = 1e-9
 """ADWIN's confidence; river's own default gives ten false alarms a day on a correlated series."""
 _WARM = 30
 _TAIL = 140
-_LIMIT = 10.0
+_UNITS = 4.0
 _MOST = 0.7
+_HOUR, _HOURS = 360, 24
 
 
 @dataclass(frozen=True)
@@ -31,22 +32,35 @@ class Practice:
         Least shift in deviations of the old level's values.
     share : float
         Least shift relative to the old level.
-    tempo : float
-        A change of tempo excuses a shift up to this share of the old level: beats that come closer overlap more.
+    tempo, sway, noise : float
+        A change of tempo, more movement or more noise excuse a shift up to these shares of the old level: beats that
+        come closer overlap more, and what is laid over them is no new shape.
+    novel : float
+        Up to so many deviations a shift is none when it leads to a level that the last day has seen: postures and rates
+        come back.
     patience : int
         Values after ADWIN's word during which the shift may still become clear.
+    least : int
+        Shortest stretch that ADWIN compares.
+    limit : float
+        Values further away, in deviations, count as so far.
     """
 
-    confirm: int = 16
+    confirm: int = 22
     before: int = 120
-    sigmas: float = 2.0
-    share: float = 0.05
+    sigmas: float = 2.5
+    share: float = 0.03
     tempo: float = 0.2
+    sway: float = 0.3
+    noise: float = 0.2
+    novel: float = 5.0
     patience: int = 16
+    least: int = 5
+    limit: float = 10.0
 
 
 PHI = Practice()
-BITS = Practice(confirm=5, before=40, sigmas=2.5, share=0.1, tempo=0.2, patience=6)
+BITS = Practice(confirm=5, before=40, sigmas=3.0, share=0.15, patience=6, least=1, limit=30.0)
 
 
 @dataclass(frozen=True)
@@ -78,8 +92,9 @@ class Series:
 
     def __init__(self, practice: Practice = PHI, delta: float = DELTA) -> None:
         self.practice, self.delta = practice, delta
-        self.tail, self._tempo = np.zeros(0), np.zeros(0)
+        self.tail, self._beside = np.zeros(0), np.zeros((0, 3))
         self.n = 0
+        self._seen: list[list[float]] = []
         self._centre = self._scale = 0.0
         self._candidate = 0
         self._adwin: Any = None
@@ -93,19 +108,21 @@ class Series:
         """Forget everything: what comes next is the new normal."""
         self.__init__(self.practice, self.delta)  # type: ignore[misc]
 
-    def update(self, value: float, tempo: float = 0.0) -> Shift | None:
+    def update(self, value: float, beside: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Shift | None:
         """Take one value; say whether a change has become certain that matters.
 
         Parameters
         ----------
         value : float
             Finite.
-        tempo : float
-            Events per second; 0 for none.
+        beside : (float, float, float)
+            Tempo, sway and noise of the same window; 0 for unknown.
         """
         self.tail = np.append(self.tail[-(_TAIL - 1) :], value)
-        self._tempo = np.append(self._tempo[-(_TAIL - 1) :], tempo)
+        self._beside = np.append(self._beside[-(_TAIL - 1) :], [beside], axis=0)
         self.n += 1
+        if self.n % _WARM == 0 and len(self.tail) >= 2 * _WARM:
+            self._remember(float(np.median(self.tail[-2 * _WARM : -_WARM])))
         if self._adwin is None:
             if len(self.tail) >= _WARM:
                 self._begin()
@@ -124,14 +141,17 @@ class Series:
 
         self._centre = float(np.median(self.tail))
         self._scale = _deviation(self.tail, self._centre)
-        self._adwin = ADWIN(delta=self.delta, clock=1)  # type: ignore[no-untyped-call]
+        self._adwin = ADWIN(  # type: ignore[no-untyped-call]
+            delta=self.delta, clock=1, min_window_length=self.practice.least
+        )
         for value in self.tail:
             self._adwin.update(self._standard(float(value)))
         self._candidate = 0
 
     def _standard(self, value: float) -> float:
-        # ADWIN's bound has a part that does not scale with the deviation: it wants values of order one
-        return float(np.clip((value - self._centre) / self._scale, -_LIMIT, _LIMIT))
+        # ADWIN's bound has a part that does not scale with the deviation, meant for values within 0 and 1: in quarters
+        # of a deviation it no longer delays a word of three
+        return _UNITS * float(np.clip((value - self._centre) / self._scale, -self.practice.limit, self.practice.limit))
 
     def _shift(self) -> Shift | None:
         p = self.practice
@@ -142,28 +162,39 @@ class Series:
         # nearer to the old level than the median: a spell of a minute is no change
         after = float(np.quantile(new, _MOST if middle < before else 1 - _MOST))
         sigmas = abs(after - before) / _deviation(old, before)
-        excused = min(p.tempo, self._change_of_tempo()) * abs(before)
-        if sigmas < p.sigmas or abs(after - before) < p.share * abs(before) + excused:
+        if sigmas < p.sigmas or abs(after - before) < (p.share + self._excused()) * abs(before):
+            return None
+        if sigmas < p.novel and any(low <= after <= high for low, high in self._seen):
             return None
         return Shift(before, after, sigmas)
 
-    def _change_of_tempo(self) -> float:
+    def _remember(self, level: float) -> None:
+        """Widen the range of levels of the present hour; a day of hours is kept."""
+        if not self._seen or self.n % _HOUR == 0:
+            self._seen = [*self._seen[-(_HOURS - 1) :], [level, level]]
+        low, high = self._seen[-1]
+        self._seen[-1] = [min(low, level), max(high, level)]
+
+    def _excused(self) -> float:
+        """Share of the old level by which what changed beside may have moved it."""
         p = self.practice
-        before = float(np.median(self._tempo[-(p.confirm + p.before) : -p.confirm]))
-        after = float(np.median(self._tempo[-p.confirm :]))
-        return abs(after / before - 1) if before > 0 else 0.0
+        old = np.median(self._beside[-(p.confirm + p.before) : -p.confirm], axis=0)
+        tempo, sway, noise = (np.median(self._beside[-p.confirm :], axis=0) / np.maximum(old, 1e-9) - 1) * (old > 0)
+        slower_or_faster = min(p.tempo, abs(float(tempo)))
+        return float(slower_or_faster + min(p.sway, max(0.0, 0.1 * sway)) + min(p.noise, max(0.0, 0.2 * noise)))
 
     def state(self) -> dict[str, Any]:
         """Return what must be kept, as JSON values."""
-        tail, tempo = ([round(float(v), 5) for v in values] for values in (self.tail, self._tempo))
-        return {"n": self.n, "tail": tail, "tempo": tempo, "candidate": self._candidate}
+        tail, beside = self.tail.round(5).tolist(), self._beside.round(3).tolist()
+        return {"n": self.n, "tail": tail, "beside": beside, "seen": self._seen, "candidate": self._candidate}
 
     @classmethod
     def from_state(cls, data: Mapping[str, Any], practice: Practice = PHI, delta: float = DELTA) -> Series:
         """Go on from :meth:`state`: ADWIN is shown the latest values again."""
         out = cls(practice, delta)
-        out.tail, out._tempo = (np.array(data[k], np.float64)[-_TAIL:] for k in ("tail", "tempo"))
-        out.n = int(data["n"])
+        out.tail = np.array(data["tail"], np.float64)[-_TAIL:]
+        out._beside = np.array(data["beside"], np.float64).reshape(-1, 3)[-_TAIL:]
+        out.n, out._seen = int(data["n"]), [[float(low), float(high)] for low, high in data["seen"]]
         if len(out.tail) >= _WARM:
             out._begin()
             out._candidate = int(data["candidate"])

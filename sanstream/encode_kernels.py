@@ -174,13 +174,13 @@ def _quantised(learned: npt.NDArray[np.float32], bank: Bank, rate: Fraction) -> 
     used: set[str] = set()
     kernels = []
     for shape in taps:
-        uid = _lineage(shape, bank, rate, used)
+        uid = lineage(shape, bank, rate, used)
         used.add(uid)
         kernels.append(Kernel(uid, shape, int(np.abs(shape).sum(axis=0).argmax())))
     return KernelChoice(tuple(kernels), shifts)
 
 
-def _lineage(shape: npt.NDArray[np.int16], bank: Bank, rate: Fraction, used: set[str]) -> str:
+def lineage(shape: npt.NDArray[np.int16], bank: Bank, rate: Fraction, used: set[str]) -> str:
     """Id of the bank kernel that ``shape`` descends from (normalised correlation 0.9), else a new one."""
     best, name = _LINEAGE, ""
     for kernel in bank.kernels if bank.rate_hz > 0 else ():

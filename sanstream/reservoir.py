@@ -157,7 +157,8 @@ class Reservoir:
         draft = path.with_suffix(".draft")
         self._make_room(key, len(data))
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for part in (folder.parent, folder):
+                part.mkdir(exist_ok=True, mode=0o700)
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(data)
             draft.replace(path)

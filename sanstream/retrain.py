@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.bank import Bank, Kernel
-from sanstream.encode_kernels import KernelChoice, adapt
+from sanstream.encode_kernels import KernelChoice, adapt, lineage
 from sanstream.encode_live import LiveStart, Part, encode_part, plan_live
 from sanstream.encode_plan import Plan
 from sanstream.quality import Quality
@@ -24,7 +24,7 @@ _DAY_S = 86400
 _METADATA_BYTES = 2048
 """What a new segment costs beside its delta: its zarr.json, its entry in the manifest, a shorter last shard."""
 _MARGIN = 1.5
-_LEAST_SHARE = 0.02
+_LEAST_SHARE = 0.03
 _HELD_SHARE = 3
 _TRAIN_SECONDS = 600
 _LEAST_STRETCHES = 3
@@ -85,14 +85,14 @@ class Decision:
     learned: KernelChoice | None = None
 
 
-def challenge(case: Case, *, seconds: Sequence[float] = KERNEL_SECONDS, n_kernels: int = N_KERNELS) -> Decision:
+def challenge(case: Case, *, seconds: Sequence[float] | None = None, n_kernels: int = N_KERNELS) -> Decision:
     """Train kernels on some of the stretches and weigh them, by real bytes at the same bound, on the others.
 
     Parameters
     ----------
     case : Case
-    seconds : sequence of float
-        Kernel lengths tried.
+    seconds : sequence of float, optional
+        Kernel lengths tried; default :data:`KERNEL_SECONDS`.
     n_kernels : int
         Kernels at most.
 
@@ -108,7 +108,7 @@ def challenge(case: Case, *, seconds: Sequence[float] = KERNEL_SECONDS, n_kernel
     samples = samples[-max(1, round(_TRAIN_SECONDS * float(case.rate))) :]
     champion = _plan(case, samples, LiveStart(case.bank, case.kernels))
     champion = replace(champion, kernels=case.kernels, coding=replace(champion.coding, bank_delta=case.delta))
-    choice = _best(case, samples, trained[-2:], champion, seconds, n_kernels)
+    choice = _best(case, samples, trained[-2:], champion, seconds or KERNEL_SECONDS, n_kernels)
     if choice is None:
         return Decision(False, "nothing repeats", {"trained_s": round(len(samples) / float(case.rate), 1)})
     start = LiveStart(case.bank, choice)
@@ -176,7 +176,20 @@ def _best(
             size = coded_bytes(plan, trial)
             if best is None or size < least:
                 best, least = found, size
-    return best
+    return None if best is None else _descended(best, case)
+
+
+def _descended(choice: KernelChoice, case: Case) -> KernelChoice:
+    """Give kernels that resemble the segment's own their ids, whatever they started from."""
+    own = _starts(case)[0]
+    known = {k.uid for k in own.kernels}
+    used = {k.uid for k in choice.kernels} & known
+    kernels = []
+    for kernel in choice.kernels:
+        uid = kernel.uid if kernel.uid in known else lineage(kernel.taps, own, case.rate, used)
+        used.add(uid)
+        kernels.append(replace(kernel, uid=uid if uid in known else kernel.uid))
+    return replace(choice, kernels=tuple(kernels))
 
 
 def _starts(case: Case) -> list[Bank]:

@@ -50,12 +50,14 @@ def settings(folder: Path, **changes: object) -> Settings:
 class Ward:
     """An engine with one feed; keeps what was acknowledged."""
 
-    def __init__(self, folder: Path, clock: Clock | None = None, *, disk: object = None, **changes: object) -> None:
+    def __init__(
+        self, folder: Path, clock: Clock | None = None, *, disk: object = None, pool: object = None, **changes: object
+    ) -> None:
         self.clock = clock or Clock()
         self.folder = folder
         self.acknowledged: list[object] = []
         (folder / "state").mkdir(exist_ok=True, mode=0o700)
-        self.engine = Engine(settings(folder, **changes), clock=self.clock, disk=disk)  # type: ignore[arg-type]
+        self.engine = Engine(settings(folder, **changes), clock=self.clock, disk=disk, pool=pool)  # type: ignore[arg-type]
         self.inbox = Inbox("bed", can_wait=True, queue_s=1e9, max_bytes=1 << 40)
         self.engine.add_feed(FeedLink("bed", "sim", self.inbox, FeedState(connected=True)))
 

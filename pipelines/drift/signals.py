@@ -7,12 +7,12 @@ time, so that any stretch can be made alone and always comes out the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from sanstream.signal import Channel, IntSamples
 from sanstream.simulate_heart import _LEADS, _NORMAL, _add_wave, _Wave
@@ -257,11 +257,6 @@ class LongSignal:
 
 def with_changes(signal: LongSignal, changes: Sequence[Change]) -> LongSignal:
     """Give the same signal other changes."""
-    import copy
-
-    other = copy.copy(signal)
+    other = copy(signal)
     other.changes = tuple(sorted((replace(c) for c in changes), key=lambda c: c.at_s))
     return other
-
-
-BoolArray = npt.NDArray[np.bool_]

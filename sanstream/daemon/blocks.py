@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from sanstream.archive_reached import Reached, ReachedWindow
+from sanstream.daemon.coverage import Coverage
+from sanstream.daemon.encoding import Work
 from sanstream.daemon.lanes import Block, Lane
 from sanstream.daemon.rows import (
     Row,
@@ -23,12 +23,10 @@ from sanstream.daemon.rows import (
     stream_row,
 )
 from sanstream.daemon.state import State, commit_block, drop_sealed
-from sanstream.daemon.streams import StreamState, segment_id
+from sanstream.daemon.streams import StreamState
 from sanstream.durable import DiskFull, reach
-from sanstream.encode_live import LiveStart, Part, encode_part, plan_live
-from sanstream.encode_plan import Plan
+from sanstream.encode_live import LiveStart
 from sanstream.ledger import Ledger, Place
-from sanstream.quality import LOSSLESS, Quality
 
 
 class Observer(Protocol):
@@ -48,18 +46,18 @@ StartFor = Callable[[StreamState, Lane], LiveStart]
 """Returns what a new segment starts from."""
 
 
-@dataclass
-class _Work:
-    """Blocks of one lane, in order; what they became."""
+@dataclass(frozen=True)
+class _Flight:
+    """A batch that the pool encodes while the loop goes on."""
 
-    stream: StreamState
-    lane: Lane
-    blocks: list[Block]
-    is_new: bool
-    payloads: list[bytes]
-    windows: list[list[ReachedWindow]]
-    states: list[dict[str, Any]]
-    n_exact: int = 0
+    work: list[Work]
+    encoded: list[Future[None]]
+    began: float
+
+    @property
+    def landed(self) -> bool:
+        """Whether all is encoded."""
+        return all(f.done() for f in self.encoded)
 
 
 class BlockWriter:
@@ -73,6 +71,11 @@ class BlockWriter:
     start_for : callable
     pool : Executor or None
         Encodes several lanes at a time.
+
+    Attributes
+    ----------
+    encode_s : float
+        How long the last batch took, from its gathering on.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class BlockWriter:
         self._pool = pool
         self._known: set[tuple[str, ...]] = set()
         self._looked_ns: int | None = None
+        self._flight: _Flight | None = None
+        self.encode_s = 0.0
         self.know_all()
 
     def know_all(self) -> None:
@@ -95,7 +100,9 @@ class BlockWriter:
         """Introduce a recording again, should it come back."""
         self._known = {k for k in self._known if k[0] != recording}
 
-    def run(self, reorder_s: Mapping[str, float], now_ns: int, *, most: int, finish: bool = False) -> int:
+    def run(
+        self, reorder_s: Mapping[str, float], now_ns: int, *, most: int, finish: bool = False, wait: bool = True
+    ) -> int:
         """Encode and commit what is ready.
 
         Parameters
@@ -108,6 +115,8 @@ class BlockWriter:
             Blocks at most.
         finish : bool
             End every lane.
+        wait : bool
+            Commit all of it now; else what the pool has not encoded yet is committed by a later call.
 
         Returns
         -------
@@ -120,13 +129,22 @@ class BlockWriter:
             The blocks that found no room wait.
         SyncError
         """
+        n = 0
+        if self._flight is not None:
+            if not (wait or finish or self._flight.landed):
+                return self._commit([])
+            n = self._land(self._flight)
         work = self._gather(reorder_s, now_ns, most, finish)
-        ended = [w for w in work if w.lane.ending]
-        work = [w for w in work if w.blocks]
-        self._encode(work)
-        return self._commit(work, ended)
+        began = time.perf_counter()
+        if self._pool is None or wait or finish:
+            list(map(Work.encode, work) if self._pool is None else self._pool.map(Work.encode, work))
+            return n + self._land(_Flight(work, [], began))
+        if work:
+            self._fly(work)
+            self._flight = _Flight(work, [self._pool.submit(w.encode) for w in work if w.blocks], began)
+        return n + self._commit([])
 
-    def _gather(self, reorder_s: Mapping[str, float], now_ns: int, most: int, finish: bool) -> list[_Work]:
+    def _gather(self, reorder_s: Mapping[str, float], now_ns: int, most: int, finish: bool) -> list[Work]:
         out = []
         touched = self._state.touched
         if finish or self._looked_ns is None or not 0 <= now_ns - self._looked_ns < _LOOK_NS:
@@ -142,40 +160,48 @@ class BlockWriter:
                 if ends and lane.open_start >= lane.end:
                     lane.ending = True
                 if blocks or lane.ending:
-                    out.append(_Work(stream, lane, blocks, lane.plan is None, [], [], []))
+                    start = self._start_for(stream, lane) if lane.plan is None and blocks else None
+                    out.append(Work(stream, lane, blocks, self._state.effort, start, lane.plan, lane.reached))
                     most -= len(blocks)
             if most <= 0:
                 break  # this stream may have more
             del touched[stream]
         return out
 
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is still being encoded."""
+        return self._flight is not None and not self._flight.landed
+
     def look_at_all(self) -> None:
         """Look at every lane in the next run, also at those that got no samples."""
         self._looked_ns = None
 
-    def _encode(self, work: Sequence[_Work]) -> None:
+    def _fly(self, work: Sequence[Work]) -> None:
+        """Let nobody take the places of blocks that are handed out, nor go on with a lane that ends."""
         for w in work:
+            runs = [run for block in w.blocks for run in block.runs.held(block.start)]
+            w.stream.flying = Coverage([*(w.stream.flying.to_list() if w.stream.flying else ()), *runs])
+            if w.lane.ending:
+                _step_back(w.stream, w.lane)
+
+    def _land(self, flight: _Flight) -> int:
+        """Commit a flight that is encoded, or wait for it."""
+        self._flight = None
+        for done in flight.encoded:
+            done.result()
+        self.encode_s = time.perf_counter() - flight.began
+        for w in flight.work:
+            w.stream.flying = None
             if w.lane.plan is None:
-                w.lane.plan = self._plan(w)
-                w.lane.reached = Reached(w.lane.plan.coding, w.lane.plan.bank, w.lane.qualities)
-        list(map(_encode_lane, work) if self._pool is None else self._pool.map(_encode_lane, work))
+                w.lane.plan = w.plan
+        return self._commit(flight.work)
 
-    def _plan(self, w: _Work) -> Plan:
-        lane = w.lane
-        first = w.blocks[0].samples
-        return plan_live(
-            bridged(first, [c.missing for c in lane.channels]),
-            lane.channels,
-            lane.qualities,
-            lane.rate,
-            segment_id=segment_id(lane.key, lane.name, np.ascontiguousarray(first, "<i4").tobytes()),
-            start=self._start_for(w.stream, lane),
-            effort=self._state.effort,
-        )
-
-    def _commit(self, work: Sequence[_Work], ended: Sequence[_Work]) -> int:
+    def _commit(self, works: Sequence[Work]) -> int:
         """Append all that goes with the blocks, sync once, then count them."""
-        places: list[tuple[_Work, int, dict[str, Any], Place]] = []
+        ended = [w for w in works if w.lane.ending]
+        work = [w for w in works if w.blocks]
+        places: list[tuple[Work, int, dict[str, Any], Place]] = []
         written: list[tuple[StreamState, str]] = []
         events = list(self._state.unwritten)
         try:
@@ -214,7 +240,7 @@ class BlockWriter:
             _end(w.stream, w.lane)
         return len(places)
 
-    def _reached_before(self, w: _Work) -> Reached | None:
+    def _reached_before(self, w: Work) -> Reached | None:
         plan = w.lane.plan
         if plan is None:
             return None
@@ -223,7 +249,7 @@ class BlockWriter:
             return Reached.resume(plan.coding, plan.bank, w.lane.qualities, figures)
         return Reached(plan.coding, plan.bank, w.lane.qualities)
 
-    def _introduce(self, w: _Work, written: list[tuple[StreamState, str]]) -> None:
+    def _introduce(self, w: Work, written: list[tuple[StreamState, str]]) -> None:
         stream, lane = w.stream, w.lane
         if (stream.recording.name,) not in self._known:
             self._append(recording_row(stream.recording))
@@ -237,33 +263,14 @@ class BlockWriter:
                 written.append((stream, name))
         if not lane.n_committed:
             self._append(segment_row(stream, lane, opening_entry(lane)))
-            if w.is_new:
+            if w.start is not None:
                 self._observer.began(lane)
 
     def _append(self, row: Row) -> None:
         self._ledger.append(*row)
 
 
-def _encode_lane(work: _Work) -> None:
-    plan, reached = work.lane.plan, work.lane.reached
-    if plan is None or reached is None:
-        raise AssertionError("a lane is planned before it is encoded")
-    for block in work.blocks:
-        try:
-            payload = encode_part(Part(plan, block.number, block.samples))
-            windows = reached.add(payload, block.number, block.samples)
-        except Exception:
-            # a defect of the encoder must not stop the ward: without loss there is no bound to miss
-            exact = tuple(Quality(LOSSLESS, 0.0, LOSSLESS) for _ in plan.qualities)
-            payload = encode_part(Part(replace(plan, qualities=exact, kernels=None), block.number, block.samples))
-            windows = reached.add(payload, block.number, block.samples)
-            work.n_exact += 1
-        work.windows.append(windows)
-        work.payloads.append(payload)
-        work.states.append(reached.state())
-
-
-def _block_head(w: _Work, block: Block, figures: dict[str, Any]) -> dict[str, Any]:
+def _block_head(w: Work, block: Block, figures: dict[str, Any]) -> dict[str, Any]:
     head = {
         **place_of_lane(w.stream, w.lane),
         "number": block.number,
@@ -282,23 +289,11 @@ def _block_head(w: _Work, block: Block, figures: dict[str, Any]) -> dict[str, An
 def _end(stream: StreamState, lane: Lane) -> None:
     """Let no more samples come to a lane; it stays until its blocks are in the archive."""
     lane.closed = True
-    if stream.main is lane:
-        stream.main = None
-        stream.others.append(lane)
+    _step_back(stream, lane)
     drop_sealed(stream, lane)
 
 
-def bridged(samples: npt.NDArray[np.int32], missing: Sequence[int | None]) -> npt.NDArray[np.int32]:
-    """Return samples for planning: missing ones repeat the one before, or the first that is there."""
-    out = samples.copy()
-    for c, code in enumerate(missing):
-        gone = samples[:, c] == code if code is not None else np.zeros(len(samples), np.bool_)
-        if not gone.any():
-            continue
-        held = np.flatnonzero(~gone)
-        if not len(held):
-            out[:, c] = 0
-            continue
-        before = np.maximum(np.searchsorted(held, np.arange(len(samples)), side="right") - 1, 0)
-        out[:, c] = samples[held[before], c]
-    return out
+def _step_back(stream: StreamState, lane: Lane) -> None:
+    if stream.main is lane:
+        stream.main = None
+        stream.others.append(lane)

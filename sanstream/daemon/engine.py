@@ -106,7 +106,9 @@ class Engine:
         for _, lane in self.state.lanes():
             lane.touched_ns = clock()  # how long it was silent before is not known
         self.keeper = Keeper(self.archive, settings.archive, self.state)
-        self.sealer = Sealer(self.state, self.ledger, self.archive, clock, self.keeper.note)
+        self.sealer = Sealer(
+            self.state, self.ledger, self.archive, clock, self.keeper.note, threads=SEALS if pool is not None else 1
+        )
         self._unacknowledged: list[tuple[Delivery, str]] = []
         self._lost: list[tuple[Dropped, str, str]] = []
         self._n_own = 0
@@ -138,7 +140,7 @@ class Engine:
         try:
             moved = self._take()
             self.acknowledge()
-            moved |= self.commit()
+            moved |= self.commit(wait=False)
             moved |= bool(self.sealer.run(most=SEALS))
             self._tend()
             self.disk_full = False
@@ -170,6 +172,7 @@ class Engine:
     def close(self) -> None:
         """Close the files; nothing that is acknowledged waits for it."""
         self.adapting.close()
+        self.sealer.close()
         self.aside.close()
         self.journal.close()
         self.ledger.close()
@@ -213,14 +216,16 @@ class Engine:
         if done:
             reach("engine.acknowledged")
 
-    def commit(self, *, finish: bool = False) -> bool:
-        """Encode and commit the blocks that are whole; with ``finish``, end every segment."""
-        before = time.perf_counter()
+    def commit(self, *, finish: bool = False, wait: bool = True) -> bool:
+        """Encode and commit the blocks that are whole; with ``finish``, end every segment.
+
+        Without ``wait``, what the pool has not encoded yet is committed by a later call.
+        """
         reorder = {link.name: link.reorder_s for link in self.feeds.values()}
-        n = self.writer.run(reorder, self.clock(), most=BLOCKS, finish=finish)
-        self.n_committed += 1
+        n = self.writer.run(reorder, self.clock(), most=BLOCKS, finish=finish, wait=wait)
+        self.n_committed += not self.writer.busy
         if n:
-            self.telemetry.encode_seconds.observe(time.perf_counter() - before)
+            self.telemetry.encode_seconds.observe(self.writer.encode_s)
         return bool(n)
 
     def _salvage(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from sanstream.archive_grow import GrowingArchive, GrownSegment, Growth
@@ -23,6 +24,10 @@ from sanstream.shard import shard_samples
 RETRY_S = 5
 EVENTS_S = 3600
 """Events of a recording that gets no samples are brought to the archive so often."""
+_AT_ONCE = 8
+"""Recordings that share a record's fsync; with threads their own, too, are waited for together."""
+
+Lanes = Sequence[tuple[StreamState, Lane]]
 
 
 class Sealer:
@@ -37,6 +42,8 @@ class Sealer:
         Nanoseconds since 1970.
     note : callable
         Told of every manifest that is committed.
+    threads : int
+        Recordings that are brought to the archive at a time.
 
     Attributes
     ----------
@@ -51,7 +58,9 @@ class Sealer:
         archive: GrowingArchive,
         clock: Callable[[], int],
         note: Callable[[Manifest], None] = lambda manifest: None,
+        threads: int = 1,
     ) -> None:
+        self._pool = ThreadPoolExecutor(threads, "seal") if threads > 1 else None
         self._note = note
         self._state = state
         self._ledger = ledger
@@ -93,40 +102,60 @@ class Sealer:
             waits = events and name not in due and name in self._state.recordings
             if waits and (finish or now - self._events_ns.setdefault(name, now) >= EVENTS_S * 10**9):
                 due[name] = []
+        ready = [name for name in due if now >= self.refused.get(name, 0)][:most]
+        return sum(
+            self._seal({name: due[name] for name in ready[at : at + _AT_ONCE]}) for at in range(0, len(ready), _AT_ONCE)
+        )
+
+    def _seal(self, due: Mapping[str, Lanes]) -> int:
+        """Bring some recordings to the archive, several at a time where there are threads; returns how many grew."""
+        growths = [self._growth(self._state.recordings[name], lanes) for name, lanes in due.items()]
         done = 0
-        for name, lanes in due.items():
-            if done >= most:
-                break
-            if now < self.refused.get(name, 0):
-                continue
-            try:
-                self._seal(self._state.recordings[name], lanes)
-            except InputError:
+        for growth, manifest in zip(growths, self._committed(growths), strict=True):
+            if manifest is None:
                 # one recording's archive must not hold up the others: try it again later
-                self.refused[name] = now + RETRY_S * 10**9
+                self.refused[growth.recording] = self._clock() + RETRY_S * 10**9
                 continue
-            self.refused.pop(name, None)
-            self._events_ns.pop(name, None)
+            self._note(manifest)
+            self._record(growth, due[growth.recording])
+            self.refused.pop(growth.recording, None)
+            self._events_ns.pop(growth.recording, None)
             done += 1
+        # a lost record is made good by sealing the same again; only deletion must not come before it
+        self._ledger.sync()
+        reach("seal.recorded")
         return done
 
-    def _seal(self, recording: RecordingState, lanes: Sequence[tuple[StreamState, Lane]]) -> None:
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _committed(self, growths: Sequence[Growth]) -> Iterable[Manifest | None]:
+        return map(self._commit, growths) if self._pool is None else list(self._pool.map(self._commit, growths))
+
+    def _commit(self, growth: Growth) -> Manifest | None:
+        try:
+            return self._archive.commit(growth)
+        except InputError:
+            return None
+
+    def _growth(self, recording: RecordingState, lanes: Lanes) -> Growth:
         events = tuple(self._state.events.get(recording.name, ()))
         grown = tuple(self._grown(stream, lane) for stream, lane in lanes)
-        manifest = self._archive.commit(Growth(recording.name, recording.start_ns, segments=grown, events=events))
-        self._note(manifest)
+        return Growth(recording.name, recording.start_ns, segments=grown, events=events)
+
+    def _record(self, growth: Growth, lanes: Lanes) -> None:
+        """Let ledger and state know what the archive has now."""
         for stream, lane in lanes:
             n = lane.n_sealed + _due_blocks(lane)
             stop = n * lane.block_samples
             lane.anchors = [*_knots([a for a in lane.anchors if a[0] < stop], lane), *_from(lane.anchors, stop)]
             self._ledger.append("sealed", {**place_of_lane(stream, lane), "n_blocks": n})
             forget_sealed(stream, lane, n)
-        if events:
-            self._ledger.append("events_sealed", {"recording": recording.name, "n": len(events)})
-            del self._state.events[recording.name][: len(events)]
-        # a lost record is made good by sealing the same again; only deletion must not come before it
-        self._ledger.sync()
-        reach("seal.recorded")
+        if growth.events:
+            self._ledger.append("events_sealed", {"recording": growth.recording, "n": len(growth.events)})
+            del self._state.events[growth.recording][: len(growth.events)]
 
     def _grown(self, stream: StreamState, lane: Lane) -> GrownSegment:
         n = _due_blocks(lane)

@@ -57,6 +57,8 @@ class StreamState:
     modality : str
     committed : Coverage
         Places of samples in the ledger or the archive.
+    flying : Coverage or None
+        Places of samples that are being encoded.
     """
 
     recording: RecordingState
@@ -73,6 +75,7 @@ class StreamState:
     definition: Any = None
     changed: set[str] = field(default_factory=set)
     figures: dict[str, float] = field(default_factory=dict)
+    flying: Coverage | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -95,11 +98,18 @@ class StreamState:
         day = (self.time_ns(place) // DAY_NS + 1) * DAY_NS
         return max(place + 1, -(-((day - self.recording.start_ns) * self.rate) // 10**9))
 
+    def unclaimed(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return the parts of ``start`` to ``stop`` that are neither committed nor in a block being encoded."""
+        free = self.committed.free(start, stop)
+        if self.flying is None or start >= self.flying.end:
+            return free
+        return [part for low, high in free for part in self.flying.free(low, high)]
+
     def is_free(self, start: int, stop: int) -> bool:
         """Tell whether no sample is known for any of ``start`` to ``stop``."""
         if start >= self.end:
             return True
-        return not self.committed.overlaps(start, stop) and not any(
+        return self.unclaimed(start, stop) == [(start, stop)] and not any(
             lane.holds(max(start, lane.open_start), stop) for lane in self.lanes if stop > lane.open_start
         )
 
@@ -153,7 +163,7 @@ def take(stream: StreamState, definition: Any, chunk: Chunk, file: int, open_lan
     """
     start = definition.base + chunk.first_sample
     late = 0
-    for low, high in stream.committed.free(start, start + chunk.n_samples):
+    for low, high in stream.unclaimed(start, start + chunk.n_samples):
         at = low
         while at < high:
             lane = _lane_for(stream, definition, at, high, open_lane, now_ns)

@@ -1,0 +1,209 @@
+"""Drift: a change of shape alarms within minutes, what is no change never does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from drift_cases import WINDOW, changed, looks, rules, signal
+from pipelines.drift.signals import KINDS, Change, LongSignal, with_changes
+
+from sanstream.drift import DriftWatch, Look
+from sanstream.drift_series import Series
+from sanstream.drift_windows import bridged, look_at, phi_of, phi_rule, watched
+from sanstream.san.pursuit import omp
+from sanstream.signal import TRIGGER, Channel
+
+CHANNEL = Channel("MLII", "mV", 200.0, 1024, 0, 2047, -32768, 11)
+RATE = Fraction(250)
+
+
+def alarm_index(watch: DriftWatch, windows: list[tuple[Look, ...]]) -> int | None:
+    """Windows until the alarm; None for none."""
+    for i, window in enumerate(windows):
+        if watch.update(window) is not None:
+            return i + 1
+    return None
+
+
+def first_shift(series: Series, values: np.ndarray) -> int | None:
+    return next((i + 1 for i, v in enumerate(values.tolist()) if series.update(v) is not None), None)
+
+
+@pytest.mark.parametrize(("seed", "sigmas", "index"), [(0, 3, 18), (1, 3, 16), (2, 5, 16), (3, 10, 15), (4, -3, 19)])
+def test_a_shift_of_three_sigmas_is_found_at_this_window(seed: int, sigmas: float, index: int) -> None:
+    rng, series = np.random.default_rng(seed), Series()
+    assert first_shift(series, 0.4 + 0.02 * rng.standard_normal(300)) is None
+    assert first_shift(series, 0.4 + 0.02 * (sigmas + rng.standard_normal(60))) == index
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_series_that_wanders_slowly_is_no_shift(seed: int) -> None:
+    rng, n = np.random.default_rng(seed), 4000
+    slow = 0.08 * np.sin(2 * np.pi * np.arange(n) / 2000) + 0.01 * np.sin(2 * np.pi * np.arange(n) / 300)
+    assert first_shift(Series(), 0.4 + slow + 0.02 * rng.standard_normal(n)) is None
+
+
+def test_a_spell_of_a_minute_is_no_shift() -> None:
+    rng, series = np.random.default_rng(0), Series()
+    values = 0.4 + 0.02 * rng.standard_normal(400)
+    values[200:207] += 0.3
+    assert first_shift(series, values) is None
+
+
+def test_phi_is_the_pursuits() -> None:
+    rng = np.random.default_rng(0)
+    taps = np.stack([np.exp(-0.5 * ((np.arange(21) - 10) / s) ** 2) for s in (2.0, 4.0)]).astype(np.float32)
+    windows = 10 * rng.standard_normal((3, 300))
+    for row, at in zip(windows, rng.integers(0, 280, (3, 12)), strict=True):
+        for p in at:
+            row[p : p + 21] += 200 * rng.standard_normal() * taps[rng.integers(2)]
+    whole = windows.astype(np.int32)
+    rule = phi_rule(taps, Fraction(60), 300)
+    assert (rule.factor, rule.n) == (1, 300)
+    found = omp(torch.from_numpy(whole[:, None].astype(np.float32)), torch.from_numpy(taps[:, None]))
+    assert phi_of(whole, rule) == pytest.approx(found.phi.numpy(), abs=1e-4)
+
+
+def test_phi_does_not_depend_on_gain_and_offset() -> None:
+    x = signal(0, restless=False).samples(100, 30)[:, 0].reshape(-1, WINDOW)
+    rule = rules(0)[0]
+    assert phi_of(7 * x + 300, rule) == pytest.approx(phi_of(x, rule), abs=1e-6)
+
+
+def beats(n: int) -> np.ndarray:
+    return signal(0, restless=False).samples(100, 10 * n)[:, 0].reshape(n, WINDOW)
+
+
+def test_a_beating_heart_is_usable() -> None:
+    assert look_at(beats(3), CHANNEL, RATE).usable.all()
+
+
+def unusable(kind: str) -> np.ndarray:
+    rng, x = np.random.default_rng(1), beats(3)
+    if kind == "flat":
+        return np.full_like(x, 1024)
+    if kind == "lead off, hum":
+        return (1024 + 1.5 * np.sin(np.arange(x.size) * 0.4 * np.pi)).round().astype(np.int32).reshape(x.shape)
+    if kind == "at its rail":
+        return np.full_like(x, 2047)
+    if kind == "saturated in part":
+        return np.where(x > 1010, 2047, x).astype(np.int32)
+    if kind == "mostly missing":
+        x[:, 300:2300] = -32768
+        return x
+    return (1024 + 60 * rng.standard_normal(x.shape)).round().astype(np.int32)
+
+
+@pytest.mark.parametrize(
+    "kind", ["flat", "lead off, hum", "at its rail", "saturated in part", "mostly missing", "noise alone"]
+)
+def test_a_window_without_a_signal_is_not_judged(kind: str) -> None:
+    assert not look_at(unusable(kind), CHANNEL, RATE).usable.any()
+
+
+def test_a_few_missing_samples_are_bridged() -> None:
+    x = beats(2)
+    holed = x.copy()
+    holed[:, 700:720] = -32768
+    assert look_at(holed, CHANNEL, RATE).usable.all()
+    assert np.array_equal(bridged(x, CHANNEL), x)
+    assert (bridged(holed, CHANNEL) > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["flat", "lead off, hum", "noise alone", "mostly missing"])
+def test_lead_off_flat_and_noise_never_alarm(kind: str) -> None:
+    found = signal(0, restless=False)
+    watch, by = DriftWatch(2), rules(0)
+    steady = looks(found, found.samples(300, 900), by)
+    assert alarm_index(watch, steady) is None
+    bad = unusable(kind).reshape(-1)
+    x = np.stack([np.resize(bad, 240 * WINDOW)] * 2, axis=1)
+    assert alarm_index(watch, looks(replace_missing(found), x, by)) is None
+    assert alarm_index(watch, looks(found, found.samples(1200, 900), by)) is None
+
+
+def replace_missing(found: LongSignal) -> LongSignal:
+    other = with_changes(found, [])
+    other.channels = tuple(replace(c, missing=-32768) for c in found.channels)
+    return other
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_hours_of_circadian_rate_posture_and_noise_never_alarm(seed: int) -> None:
+    found, by, watch = signal(seed), rules(seed), DriftWatch(2)
+    for start in range(0, 9000, 900):
+        assert alarm_index(watch, looks(found, found.samples(start, 900), by)) is None, start
+    assert watch.n_admitted > 800
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind", "index"),
+    [(0, "left bundle block", 17), (1, "paced", 15), (0, "injury", 16), (1, "electrode moved", 15)],
+)
+def test_another_shape_alarms_at_this_window(seed: int, kind: str, index: int) -> None:
+    assert kind in KINDS
+    found, by = changed(seed, 1800, kind), rules(seed)
+    watch = DriftWatch(2)
+    assert alarm_index(watch, looks(found, found.samples(600, 1200), by)) is None
+    assert alarm_index(watch, looks(found, found.samples(1800, 300), by)) == index
+
+
+def test_a_change_while_the_leads_are_off_alarms_when_they_are_back() -> None:
+    found, by = changed(0, 1800, "left bundle block"), rules(0)
+    watch = DriftWatch(2)
+    assert alarm_index(watch, looks(found, found.samples(600, 1200), by)) is None
+    off = np.full((60 * WINDOW, 2), 1024, np.int32)
+    assert alarm_index(watch, looks(found, off, by)) is None
+    index = alarm_index(watch, looks(found, found.samples(1800, 300), by))
+    assert index is not None
+    assert index <= 30
+
+
+def test_bits_alone_alarm_too_and_only_of_blocks_that_could_be_judged() -> None:
+    rng = np.random.default_rng(0)
+    calm, loud = Look(0.4, True, 2.0, 2.0, 200.0), Look(0.4, True, 60.0, 2.0, 200.0)
+
+    def blocks(watch: DriftWatch, look: Look, level: float, n: int) -> list[int]:
+        found = []
+        for i in range(n):
+            for _ in range(6):
+                assert watch.update([replace(look, phi=0.4 + 0.01 * rng.standard_normal())]) is None
+            if watch.end_block(level + 0.02 * rng.standard_normal()):
+                found.append(i + 1)
+        return found
+
+    watch = DriftWatch(1)
+    assert blocks(watch, calm, 1.0, 60) == []
+    assert blocks(watch, loud, 3.0, 20) == []
+    assert blocks(watch, calm, 1.5, 20) == [4]
+
+
+def test_a_watch_goes_on_from_its_state() -> None:
+    found, by = changed(0, 1800, "injury"), rules(0)
+    first = DriftWatch(2)
+    assert alarm_index(first, looks(found, found.samples(600, 1200), by)) is None
+    first.end_block(1.5)
+    second = DriftWatch.from_state(json.loads(json.dumps(first.state())))
+    after = looks(found, found.samples(1800, 300), by)
+    assert second.phi == pytest.approx(first.phi)
+    assert alarm_index(second, after) == alarm_index(first, after)
+
+
+def test_triggers_are_not_watched() -> None:
+    channels = [Channel("Status", kind=TRIGGER), *(Channel(k) for k in ("Fp1", "Fp2", "F3"))]
+    assert watched(channels) == (1, 2)
+
+
+def test_any_stretch_of_a_long_signal_can_be_made_alone() -> None:
+    found = changed(0, 90.0, "paced")
+    assert np.array_equal(found.samples(60, 60), found.samples(60, 60))
+    assert found.kind_at(89) == ""
+    assert found.kind_at(90) == "paced"
+    assert not np.array_equal(signal(0, restless=False).samples(60, 60)[-2500:], found.samples(60, 60)[-2500:])
+    assert np.array_equal(signal(0, restless=False).samples(60, 60)[:5000], found.samples(60, 60)[:5000])
+    assert Change(1.0, "paced").kind in KINDS
