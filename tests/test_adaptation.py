@@ -217,6 +217,14 @@ def test_leads_off_and_flat_lines_are_neither_kept_nor_trained_on(tmp_path: Path
     assert bed.state["phi"] is None
 
 
+def test_a_segments_short_end_is_not_looked_at_and_ends_no_watch(tmp_path: Path) -> None:
+    bed = Bed(tmp_path, signal(0, restless=False), training=StubTraining(adopting))
+    bed.run(1)
+    bed.adaptation.observe(KEY, bed.block(bed.signal.samples(60.0, 60)[:100], 8000))
+    assert len(bed.run(5)) == 1
+    assert bed.state["alarms"] == 0
+
+
 # --- pins
 
 

@@ -71,7 +71,7 @@ def fill(ward: Ward) -> None:
         ward.give(chunk(y[part], at * RATE, recording="other"))
         ward.clock.pass_s(5)
         ward.turn()
-    contradiction = x[:RATE].copy()
+    contradiction = x[: 5 * RATE].copy()
     contradiction[0] += 1
     ward.give(chunk(contradiction, 0, recording=NAME, session=SESSION, channels=named))
     ward.give(Event(NAME, SESSION, 0, ward.clock(), "alarm", TEXT), Event("other", "s1", 0, ward.clock(), "alarm", "VT"))
