@@ -74,7 +74,9 @@ def fill(ward: Ward) -> None:
     contradiction = x[: 5 * RATE].copy()
     contradiction[0] += 1
     ward.give(chunk(contradiction, 0, recording=NAME, session=SESSION, channels=named))
-    ward.give(Event(NAME, SESSION, 0, ward.clock(), "alarm", TEXT), Event("other", "s1", 0, ward.clock(), "alarm", "VT"))
+    ward.give(
+        Event(NAME, SESSION, 0, ward.clock(), "alarm", TEXT), Event("other", "s1", 0, ward.clock(), "alarm", "VT")
+    )
     # a set of channels that ended just now still waits for what may come in another order
     ward.give(chunk(x[: 5 * RATE, :1], 150 * RATE, recording=NAME, session=SESSION, channels=named[:1]))
     ward.turn(2)
@@ -103,7 +105,16 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
 def test_what_is_to_be_deleted_was_everywhere(ward: Ward) -> None:
     """What the tests below look for would be found."""
     found = [Path(p).relative_to(ward.folder / "state").parts[0] for p in holding(NAME.encode(), ward.folder / "state")]
-    places = {"adaptation.json", "aside", "audit.jsonl", "journal", "ledger.log", "pins.json", "reservoir", "status.json"}
+    places = {
+        "adaptation.json",
+        "aside",
+        "audit.jsonl",
+        "journal",
+        "ledger.log",
+        "pins.json",
+        "reservoir",
+        "status.json",
+    }
     assert places <= set(found)
     for pattern in PATTERNS[1:5]:
         assert holding(pattern, ward.folder)
@@ -120,6 +131,22 @@ def test_a_deleted_recording_leaves_no_byte(ward: Ward) -> None:
     for pattern in PATTERNS:
         assert holding(pattern, ward.folder) == []
     assert np.array_equal(ward.read("other"), samples(150, seed=1))
+
+
+def test_what_is_set_aside_obeys_retention_also_while_its_file_is_open(tmp_path: Path) -> None:
+    ward = Ward(tmp_path, keep_s=3600.0)
+    for text in (b"zzfirst", b"zzsecond", b""):
+        if text:
+            ward.inbox.put(Delivery((), 100, poison=text, reason="unreadable"))
+        ward.turn(2)
+        ward.clock.pass_s(2500)
+    ward.turn(2)
+    assert [r.body() for r in ward.engine.aside.records()] == [b"zzsecond"]
+    assert not holding(b"zzfirst", tmp_path)
+    ward.clock.pass_s(3600)
+    ward.turn(2)
+    assert not holding(b"zzsecond", tmp_path)
+    ward.stop()
 
 
 def test_a_recording_deleted_while_no_daemon_runs_leaves_no_byte(tmp_path: Path, ward: Ward) -> None:

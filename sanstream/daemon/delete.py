@@ -16,6 +16,7 @@ from sanstream.daemon.home import Home, is_locked, read_version, remembered_sett
 from sanstream.daemon.keeping import compact_ledger, free_journal
 from sanstream.daemon.pins import forget_pins
 from sanstream.daemon.requests import ask
+from sanstream.daemon.sealing import pending_events
 from sanstream.daemon.sessions import ns_of
 from sanstream.daemon.state_files import forget_in_status
 from sanstream.durable import Disk
@@ -82,7 +83,8 @@ def delete_here(
 ) -> dict[str, Any]:
     """Delete in an engine that nobody else drives meanwhile; as :func:`delete`."""
     whole = start is None and until is None
-    known = recording in engine.state.recordings
+    state = engine.state
+    known = recording in state.recordings or bool(pending_events(state, recording))
     if known and not dry_run:
         _flush(engine, recording)
     found = _from_archive(

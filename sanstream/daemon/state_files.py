@@ -66,7 +66,11 @@ def forget_in_status(state_dir: Path, recording: str) -> None:
         (state_dir / STATUS).unlink(missing_ok=True)  # nobody can read it, and it may still name somebody
         return
     rows = status.get("streams")
-    left = [r for r in rows if not isinstance(r, dict) or r.get("recording") != recording] if isinstance(rows, list) else []
+    left = (
+        [r for r in rows if not isinstance(r, dict) or r.get("recording") != recording]
+        if isinstance(rows, list)
+        else []
+    )
     save_json(state_dir / STATUS, {**status, "streams": left})
 
 
