@@ -30,6 +30,7 @@ from sanstream.daemon.engine import Engine
 from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.daemon.keeping import compact_ledger
 from sanstream.durable import Data, Disk, DiskFull, OpenFile
+from sanstream.encode_live import Part
 from sanstream.errors import InputError
 from sanstream.feeds import FeedState
 
@@ -353,19 +354,21 @@ class Life:
 @contextmanager
 def _short_shards_and_honest_encoder() -> Iterator[None]:
     """Make shards short, and a defect of the encoder, which the engine would pass over, a failure."""
-    seconds, encode = shard._SHARD_SECONDS, encoding.encode_part
+    seconds, encode = shard._SHARD_SECONDS, vars(encoding)["encode_part"]
 
-    def watched(part: encoding.Part) -> bytes:
+    def watched(part: Part) -> bytes:
         try:
-            return encode(part)
+            return bytes(encode(part))
         except Exception as error:
             raise Broken(f"the encoder failed: {error!r}") from error
 
-    shard._SHARD_SECONDS, encoding.encode_part = SHARD_S, watched
+    shard._SHARD_SECONDS = SHARD_S
+    vars(encoding)["encode_part"] = watched
     try:
         yield
     finally:
-        shard._SHARD_SECONDS, encoding.encode_part = seconds, encode
+        shard._SHARD_SECONDS = seconds
+        vars(encoding)["encode_part"] = encode
 
 
 def live(seed: int, folder: Path, turns: int = 60) -> Life:
