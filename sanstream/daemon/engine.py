@@ -107,8 +107,9 @@ class Engine:
             lane.touched_ns = clock()  # how long it was silent before is not known
         self.keeper = Keeper(self.archive, settings.archive, self.state)
         self.sealer = Sealer(
-            self.state, self.ledger, self.archive, clock, self.keeper.note, threads=SEALS if pool is not None else 1
-        )
+            self.state, self.ledger, self.archive, clock, self.keeper.note,
+            threads=SEALS if pool is not None else 1, known=opener.recording,
+        )  # fmt: skip
         self._unacknowledged: list[tuple[Delivery, str]] = []
         self._lost: list[tuple[Dropped, str, str]] = []
         self._n_own = 0
