@@ -245,6 +245,14 @@ def test_the_engine_opens_a_segment_with_adopted_kernels_and_the_archive_is_equa
     assert sanstream.open(ward.url).verify(deep=True) == []
 
 
+def test_a_segments_short_end_is_not_looked_at_and_ends_no_watch(tmp_path: Path) -> None:
+    bed = Bed(tmp_path, signal(0, restless=False), training=StubTraining(adopting))
+    bed.run(1)
+    bed.adaptation.observe(KEY, bed.block(bed.signal.samples(60.0, 60)[:100], 8000))
+    assert len(bed.run(5)) == 1
+    assert bed.state["alarms"] == 0
+
+
 # --- pins
 
 
