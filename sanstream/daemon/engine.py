@@ -30,7 +30,7 @@ from sanstream.journal import Journal, read_journal
 from sanstream.ledger import Ledger
 from sanstream.telemetry import Telemetry
 
-TAKE, BLOCKS, SEALS = 2048, 64, 8
+TAKE, BLOCKS, SEALS = 1024, 64, 8
 """Messages, blocks and recordings of one turn at most, so that acknowledging never waits long."""
 KEEP_S, TIDY_S = 60, 2
 _OWN = "sanstream"
@@ -107,8 +107,9 @@ class Engine:
             lane.touched_ns = clock()  # how long it was silent before is not known
         self.keeper = Keeper(self.archive, settings.archive, self.state)
         self.sealer = Sealer(
-            self.state, self.ledger, self.archive, clock, self.keeper.note, threads=SEALS if pool is not None else 1
-        )
+            self.state, self.ledger, self.archive, clock, self.keeper.note,
+            threads=SEALS if pool is not None else 1, known=opener.recording,
+        )  # fmt: skip
         self._unacknowledged: list[tuple[Delivery, str]] = []
         self._lost: list[tuple[Dropped, str, str]] = []
         self._n_own = 0
