@@ -13,7 +13,7 @@ from sanstream.config import HttpSettings, RetrainSettings, Settings
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.engine import Engine
 from sanstream.daemon.home import Home, is_locked, read_version, remembered_settings
-from sanstream.daemon.keeping import compact_ledger, free_journal
+from sanstream.daemon.keeping import free_journal
 from sanstream.daemon.requests import ask
 from sanstream.daemon.sessions import ns_of
 from sanstream.durable import Disk
@@ -98,7 +98,7 @@ def delete_here(
     engine.journal.roll()  # its fsync of the folder keeps the removed files from coming back
     if whole:
         _forget(engine, recording)
-    compact_ledger(engine.state, engine.ledger, always=True)
+    engine.compactor.all()
     engine.writer.know_all()
     return found
 
