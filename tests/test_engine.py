@@ -353,3 +353,25 @@ def test_late_samples_never_make_a_segment_say_that_there_is_a_signal_where_ther
     for second in (0, 1, 2, 3, 4, 5, 6, 19, 20, 21, 22):
         assert np.array_equal(seen[second * RATE : (second + 1) * RATE], x[second * RATE : (second + 1) * RATE])
     assert np.array_equal(seen[9000 * RATE + 7 : 9001 * RATE + 7], x[:RATE])
+
+
+def test_events_alone_make_a_recording_that_can_be_read_and_deleted(tmp_path: Path) -> None:
+    ward = Ward(tmp_path)
+    ward.give(Event("markers", "s", 0, ward.clock() - 10**9, "marker", "begin"))
+    ward.turn()
+    ward.clock.pass_s(4000)
+    ward.turn(2)
+    ward.give(Event("markers", "s", 1, ward.clock(), "marker", "end"))
+    ward.turn()
+    ward.stop()
+    with sanstream.open(ward.url, live=False) as archive:
+        assert [len(a) for a in archive.recordings["markers"].read().annotations] == [2]
+        assert archive.verify(deep=True) == []
+    ward = Ward(tmp_path, ward.clock)
+    ward.give(Event("others", "s", 0, ward.clock(), "marker", "zzz"))
+    ward.turn()
+    for name in ("markers", "others"):
+        delete_here(ward.engine, name, None, None, dry_run=False)
+    ward.stop()
+    assert sanstream.open(ward.url).recordings == {}
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and b"zzz" in p.read_bytes()]

@@ -98,7 +98,7 @@ class Device:
                 self.reboot(now_ns)
                 return
             if rng.random() < 0.03 and self.clock != "absent":
-                self.number = until  # all that time it was cut off, and kept nothing
+                self.number = max(self.number, until)  # all that time it was cut off, and kept nothing
             while self.number < until:
                 n = min(until - self.number, rng.randint(1, max(1, int(40 * self.rate))))
                 fresh.append(self._chunk(self.number, n, now_ns))

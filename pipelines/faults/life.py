@@ -114,6 +114,8 @@ class World:
             home.remember(settings)
         self.engine = Engine(settings, disk=disk, clock=lambda: self.now_ns)
         self.engine.journal._file_bytes = JOURNAL_BYTES
+        if self.deleted and DELETED in self.engine.archive.recordings():
+            raise Lost("a deleted recording is listed again")
         self.inbox = Inbox("bed", can_wait=True, queue_s=1e9, max_bytes=1 << 40)
         self.engine.add_feed(FeedLink("bed", "sim", self.inbox, FeedState(connected=True)))
 
@@ -229,7 +231,8 @@ def cut(root: Path, *, kill: str = "", steps: list[Step] | None = None, **how: o
     root : Path
         An empty folder.
     kill : str
-        First kill the process at a fault point, ``"point:nth"``; the power goes in the life of the next one.
+        First kill the process at a fault point, ``"point:nth"``, or before the disk's operation of this number; the
+        power goes in the life of the next one.
     steps : list of Step, optional
         What happens; default: :func:`script`.
     how
@@ -247,7 +250,7 @@ def cut(root: Path, *, kill: str = "", steps: list[Step] | None = None, **how: o
     world = World(root, steps)
     with PowerCut(root, **how) as disk:  # type: ignore[arg-type]
         if kill:
-            dies(lambda: world.live(disk), kill)
+            dies(lambda: world.live(disk), kill, disk)
             world.engine = None
         world.live(disk, again=bool(kill))
         disk.cut()
@@ -269,21 +272,22 @@ def cut_and_go_on(root: Path, **how: Any) -> PowerCut:
     return disk
 
 
-def dies(run: Callable[[], object], point: str) -> None:
-    """Run until a point is reached, as if the process were killed there: ``"point:nth"``."""
-    name, nth = durable.parse_fault(point) or ("", 0)
-    seen = 0
+def dies(run: Callable[[], object], at: str, disk: PowerCut) -> None:
+    """Run until a point, ``"point:nth"``, or before an operation of the disk, ``"17"``, as if the process were killed."""
+    seen: Counter[str] = Counter()
 
-    def watch(reached: str) -> None:
-        nonlocal seen
-        seen += reached == name
-        if reached == name and seen == nth:
+    def reached(point: str) -> None:
+        seen[point] += 1
+        if at == f"{point}:{seen[point]}" or at == f"{seen['']}":
             raise Killed
 
-    before, durable.watcher = durable.watcher, watch
+    before, durable.watcher = durable.watcher, reached
+    step = disk._step
+    disk._step = lambda: (reached(""), step())[1]  # type: ignore[method-assign]
     try:
         run()
     except Killed:
         pass
     finally:
         durable.watcher = before
+        del disk._step  # type: ignore[method-assign]

@@ -23,12 +23,13 @@ from pipelines.faults.witness import Broken, Witness
 from sanstream import durable, shard
 from sanstream.chunk import Chunk, Delivery, Event
 from sanstream.config import ArchiveSettings, RetrainSettings, Settings
-from sanstream.daemon import blocks
+from sanstream.daemon import encoding
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.delete import delete_here
 from sanstream.daemon.engine import Engine
 from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.durable import Data, Disk, DiskFull, OpenFile
+from sanstream.encode_live import Part
 from sanstream.errors import InputError
 from sanstream.feeds import FeedState
 
@@ -271,7 +272,7 @@ class Life:
         if self.events and rng.random() < 0.3:
             self._give(rng.choice(self.events))
             return
-        recording = rng.choice(sorted(self.witness.recordings))
+        recording = rng.choice([*sorted(self.witness.recordings), "markers"])  # the last brings no samples
         fresh = []
         for _ in range(rng.choice((1, 3))):
             at = self.now_ns - int(rng.choice((1, 100, 5000)) * 1e9)
@@ -352,19 +353,21 @@ class Life:
 @contextmanager
 def _short_shards_and_honest_encoder() -> Iterator[None]:
     """Make shards short, and a defect of the encoder, which the engine would pass over, a failure."""
-    seconds, encode = shard._SHARD_SECONDS, blocks.encode_part
+    seconds, encode = shard._SHARD_SECONDS, vars(encoding)["encode_part"]
 
-    def watched(part: blocks.Part) -> bytes:
+    def watched(part: Part) -> bytes:
         try:
-            return encode(part)
+            return bytes(encode(part))
         except Exception as error:
             raise Broken(f"the encoder failed: {error!r}") from error
 
-    shard._SHARD_SECONDS, blocks.encode_part = SHARD_S, watched
+    shard._SHARD_SECONDS = SHARD_S
+    vars(encoding)["encode_part"] = watched
     try:
         yield
     finally:
-        shard._SHARD_SECONDS, blocks.encode_part = seconds, encode
+        shard._SHARD_SECONDS = seconds
+        vars(encoding)["encode_part"] = encode
 
 
 def live(seed: int, folder: Path, turns: int = 60) -> Life:

@@ -92,6 +92,7 @@ class Witness:
     def acknowledged(self, item: Chunk | Event, now_ns: int) -> None:
         """Take a promise."""
         if isinstance(item, Event):
+            self.recordings.add(item.recording)
             self.events.setdefault((item.recording, item.number), now_ns)
             return
         self.recordings.add(item.recording)
@@ -195,7 +196,7 @@ class Witness:
             raise Broken(f"the journal is left with {[(f.name, f.stat().st_size) for f in files]}")
         lanes = [lane.name for _, lane in engine.state.lanes()]
         waiting = [e for events in engine.state.events.values() for e in events] + engine.state.unwritten
-        if lanes or [e for e in waiting if e.recording in self.recordings]:
+        if lanes or waiting:
             raise Broken(f"the ledger is left with lanes {lanes} and events {waiting}")
         conflicts = [r.head for r in engine.aside.records()]
         if conflicts:

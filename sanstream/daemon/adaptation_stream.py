@@ -183,7 +183,7 @@ class StreamWatch:
 
     def take(self, seen: Seen) -> Alarm | None:
         """Take what a look at a block gave; says whether the signal changed."""
-        if self.watch is None or seen.glance.generation != self.generation:
+        if self.watch is None or seen.glance.generation != self.generation or not seen.windows:
             return None
         alarm = None
         for looks in seen.windows:

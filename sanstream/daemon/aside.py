@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import numpy as np
 
 from sanstream.chunk import Chunk
 from sanstream.durable import Disk
+from sanstream.errors import CorruptError
 from sanstream.ledger import Ledger, Record, read_ledger
 
+SLACK_S = 600
+"""A file is not written anew for less."""
 _FILES = 4
 """Files that share the bound; the oldest goes when a new one begins."""
 
@@ -34,6 +38,7 @@ class Aside:
         self._folder, self._disk, self._clock = folder, disk, clock
         self._share = max(0, max_bytes // _FILES)
         self._file: Ledger | None = None
+        self._current = folder
         self._dirty = False
         disk.make_folder(folder, mode=0o700)
 
@@ -74,24 +79,52 @@ class Aside:
         self.close()
         removed = 0
         for path in self._paths():
-            ledger = Ledger(path, self._disk)
-            kept = []
-            for record in ledger.records():
-                arrival = record.head.get("arrival_ns", 0)
+
+            def stays(head: dict[str, Any]) -> bool:
+                arrival = head.get("arrival_ns", 0)
                 inside = (from_ns is None or arrival >= from_ns) and (until_ns is None or arrival < until_ns)
-                if record.head.get("recording") == recording and inside:
-                    removed += 1
-                else:
-                    kept.append((record.kind, record.head, record.body()))
-            ledger.compact(kept)
-            ledger.close()
+                return not (head.get("recording") == recording and inside)
+
+            try:
+                removed += self._keep(path, stays)
+            except CorruptError:
+                self._disk.remove(path)  # nobody can say what it holds
         return removed
 
-    def drop_before(self, time_ns: int) -> None:
-        """Remove the files that were last written before a time."""
-        for path in self._paths()[: -1 if self._file is not None else None]:
-            if path.stat().st_mtime_ns < time_ns:
-                self._disk.remove(path)
+    def drop_before(self, time_ns: int) -> int:
+        """Remove what was set aside before a time, to within :data:`SLACK_S`; returns how many messages.
+
+        Raises
+        ------
+        DiskFull, SyncError
+        """
+        removed = 0
+        for path in self._paths():
+            try:
+                first = next(iter(read_ledger(path)), None)
+                oldest = path.stat().st_mtime_ns if first is None else first.head.get("time_ns", 0)
+                if oldest < time_ns - SLACK_S * 10**9:
+                    if path == self._current:
+                        self.close()
+                    removed += self._keep(path, lambda head: head.get("time_ns", 0) >= time_ns)
+            except CorruptError:
+                if path.stat().st_mtime_ns < time_ns:
+                    self._disk.remove(path)
+        return removed
+
+    def _keep(self, path: Path, stays: Callable[[dict[str, Any]], bool]) -> int:
+        """Keep only some messages of a closed file, which goes with the last of them; returns how many went."""
+        ledger = Ledger(path, self._disk)
+        try:
+            records = list(ledger.records())
+            kept = [(r.kind, r.head, r.body()) for r in records if stays(r.head)]
+            if kept and len(kept) < len(records):
+                ledger.compact(kept)
+        finally:
+            ledger.close()
+        if not kept:
+            self._disk.remove(path)
+        return len(records) - len(kept)
 
     def close(self) -> None:
         """Sync and close; the next message opens a new file."""
@@ -102,11 +135,19 @@ class Aside:
     def _append(self, kind: str, head: dict[str, Any], body: bytes) -> None:
         if not self._share:
             return
+        if self._file is None:
+            self._go_on()
         if self._file is None or self._file.size_bytes + len(body) > self._share:
             self._roll()
         if self._file is not None:
             self._file.append(kind, {"time_ns": self._clock(), **head}, body[: self._share // 2])
             self._dirty = True
+
+    def _go_on(self) -> None:
+        """Open the newest file again, unless it is damaged."""
+        for path in self._paths()[-1:]:
+            with suppress(CorruptError):
+                self._file, self._current = Ledger(path, self._disk), path
 
     def _roll(self) -> None:
         self.close()
@@ -114,7 +155,8 @@ class Aside:
         for path in paths[: max(0, len(paths) - _FILES + 1)]:
             self._disk.remove(path)
         number = int(paths[-1].name[:8]) + 1 if paths else 1
-        self._file = Ledger(self._folder / f"{number:08d}.log", self._disk)
+        self._current = self._folder / f"{number:08d}.log"
+        self._file = Ledger(self._current, self._disk)
 
     def _paths(self) -> list[Path]:
         return sorted(p for p in self._folder.glob("*.log") if p.name[:8].isdecimal())

@@ -14,8 +14,11 @@ from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.engine import Engine
 from sanstream.daemon.home import Home, is_locked, read_version, remembered_settings
 from sanstream.daemon.keeping import free_journal
+from sanstream.daemon.pins import forget_pins
 from sanstream.daemon.requests import ask
+from sanstream.daemon.sealing import pending_events
 from sanstream.daemon.sessions import ns_of
+from sanstream.daemon.state_files import forget_in_status
 from sanstream.durable import Disk
 from sanstream.errors import InputError
 from sanstream.times import parse_time
@@ -80,7 +83,8 @@ def delete_here(
 ) -> dict[str, Any]:
     """Delete in an engine that nobody else drives meanwhile; as :func:`delete`."""
     whole = start is None and until is None
-    known = recording in engine.state.recordings
+    state = engine.state
+    known = recording in state.recordings or bool(pending_events(state, recording))
     if known and not dry_run:
         _flush(engine, recording)
     found = _from_archive(
@@ -92,11 +96,17 @@ def delete_here(
     first, last = _span(engine.state.recordings.get(recording), start, until)
     found["set_aside"] = engine.aside.forget(recording, first, last)
     engine.adapting.forget(recording, first, last)
+    if whole:
+        for stream, lane in engine.state.lanes():
+            if stream.recording.name == recording:
+                lane.waiting.clear()  # else it would be carried on into a newer file
     # what still lies in files that are shared with other recordings
     engine.journal.roll()
     free_journal(engine.state, engine.journal, everything=True)
     engine.journal.roll()  # its fsync of the folder keeps the removed files from coming back
     if whole:
+        forget_pins(engine.settings.archive.state_dir, recording)
+        forget_in_status(engine.settings.archive.state_dir, recording)
         _forget(engine, recording)
     engine.compactor.all()
     engine.writer.know_all()
@@ -107,7 +117,7 @@ def _flush(engine: Engine, recording: str) -> None:
     """Bring everything of one recording to the archive, its open segments ended."""
     engine.acknowledge()
     for stream, lane in engine.state.lanes():
-        if stream.recording.name == recording and lane.closing_ns is None:
+        if stream.recording.name == recording:
             lane.closing_ns = 0
     engine.writer.look_at_all()
     while engine.commit():

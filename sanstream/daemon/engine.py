@@ -109,8 +109,9 @@ class Engine:
         self.compactor = Compactor(self.state, self.ledger)
         self.keeper = Keeper(self.archive, settings.archive, self.state)
         self.sealer = Sealer(
-            self.state, self.ledger, self.archive, clock, self.keeper.note, threads=SEALS if pool is not None else 1
-        )
+            self.state, self.ledger, self.archive, clock, self.keeper.note,
+            threads=SEALS if pool is not None else 1, known=opener.recording,
+        )  # fmt: skip
         self._unacknowledged: list[tuple[Delivery, str]] = []
         self._lost: list[tuple[Dropped, str, str]] = []
         self._n_own = 0

@@ -101,6 +101,9 @@ class Intake:
 
     def accept_event(self, event: Event, feed: str) -> None:
         """Journal an event, unless it came before."""
+        name = self._name_of(event, feed)
+        if name != event.recording:
+            event = replace(event, recording=name)
         numbers = self.state.event_numbers.get((event.recording, event.session))
         if numbers is not None and numbers.overlaps(event.number, event.number + 1):
             self.counters.duplicate(feed)
@@ -131,10 +134,9 @@ class Intake:
         take(stream, definition, chunk, file, self.open_lane, self.clock())
 
     def _accept_chunk(self, chunk: Chunk, feed: str) -> None:
-        if chunk.recording not in self.state.recordings:
-            self._meet(chunk, feed)
-        if chunk.recording in self._renamed:
-            chunk = replace(chunk, recording=self._renamed[chunk.recording])
+        name = self._name_of(chunk, feed)
+        if name != chunk.recording:
+            chunk = replace(chunk, recording=name)
         stream = self._stream_of(chunk, feed)
         if stream.name != chunk.stream:
             chunk = replace(chunk, stream=stream.name)
@@ -194,11 +196,17 @@ class Intake:
             self.state.streams[chunk.recording, name] = stream
         return stream
 
-    def _meet(self, chunk: Chunk, feed: str) -> None:
+    def _name_of(self, item: Chunk | Event, feed: str) -> str:
+        """Return the recording's name: another one where the archive has one of files under it."""
+        if item.recording not in self.state.recordings:
+            self._meet(item.recording, feed)
+        return self._renamed.get(item.recording, item.recording)
+
+    def _meet(self, name: str, feed: str) -> None:
         """Go on with a recording that only the archive knows; choose another name where it cannot grow."""
-        found = self.known_recording(chunk.recording)
+        found = self.known_recording(name)
         if isinstance(found, str):
-            self._renamed[chunk.recording] = found
+            self._renamed[name] = found
             if found not in self.state.recordings and not isinstance(self.known_recording(found), str):
                 found = self.known_recording(found)
         if isinstance(found, RecordingState):

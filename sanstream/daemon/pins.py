@@ -115,6 +115,15 @@ def rollback(state_dir: Path, name: str) -> None:
         rollbacks[name] = max(rollbacks.get(name, 0), int(known.get("rolled", 0))) + 1
 
 
+def forget_pins(state_dir: Path, recording: str) -> None:
+    """Drop what was decided about the streams of a recording that was deleted."""
+    if any(name.partition("/")[0] == recording for asked in vars(read_pins(state_dir)).values() for name in asked):
+        with _changed(state_dir) as asked_for:
+            for asked in asked_for:
+                for name in [n for n in asked if n.partition("/")[0] == recording]:
+                    del asked[name]
+
+
 def _known(state_dir: Path, name: str) -> dict[str, Any]:
     recording, slash, stream = name.partition("/")
     if not slash:

@@ -71,7 +71,9 @@ def _is_up(link: FeedLink) -> bool:
 
 
 def _feed_lag(engine: Engine, name: str, now: int) -> float:
-    ages = [now - s.last_arrival_ns for s in engine.state.streams.values() if s.feed == name and s.last_arrival_ns]
+    ages = [
+        now - s.last_arrival_ns for s in list(engine.state.streams.values()) if s.feed == name and s.last_arrival_ns
+    ]
     return max(0.0, max(ages, default=0) / 1e9)
 
 

@@ -12,7 +12,7 @@ from sanstream.archive_manifest import Manifest
 from sanstream.archive_reached import Reached
 from sanstream.chunk import Event
 from sanstream.daemon.lanes import Lane
-from sanstream.daemon.rows import opening_entry, place_of_lane
+from sanstream.daemon.rows import opening_entry, place_of_lane, recording_row
 from sanstream.daemon.sessions import ns_of
 from sanstream.daemon.state import State, forget_sealed
 from sanstream.daemon.streams import RecordingState, StreamState
@@ -22,6 +22,8 @@ from sanstream.ledger import Ledger
 from sanstream.shard import shard_samples
 
 RETRY_S = 5
+_PAST_S = 86_400
+"""A recording of events alone begins with the first of them, but no earlier than so long ago."""
 EVENTS_S = 3600
 """Events of a recording that gets no samples are brought to the archive so often."""
 _AT_ONCE = 8
@@ -44,6 +46,8 @@ class Sealer:
         Told of every manifest that is committed.
     threads : int
         Recordings that are brought to the archive at a time.
+    known : callable
+        Returns a recording that the archive has already, or another name for one that cannot grow.
 
     Attributes
     ----------
@@ -59,7 +63,9 @@ class Sealer:
         clock: Callable[[], int],
         note: Callable[[Manifest], None] = lambda manifest: None,
         threads: int = 1,
+        known: Callable[[str], RecordingState | str | None] = lambda name: None,
     ) -> None:
+        self._known = known
         self._pool = ThreadPoolExecutor(threads, "seal") if threads > 1 else None
         self._note = note
         self._state = state
@@ -99,13 +105,25 @@ class Sealer:
                 del self._state.grown[stream]
         now = self._clock()
         for name, events in self._state.events.items():
-            waits = events and name not in due and name in self._state.recordings
+            waits = events and name not in due
             if waits and (finish or now - self._events_ns.setdefault(name, now) >= EVENTS_S * 10**9):
-                due[name] = []
+                if name not in self._state.recordings:
+                    self._begin(name, events)
+                if name in self._state.recordings:
+                    due[name] = []
         ready = [name for name in due if now >= self.refused.get(name, 0)][:most]
         return sum(
             self._seal({name: due[name] for name in ready[at : at + _AT_ONCE]}) for at in range(0, len(ready), _AT_ONCE)
         )
+
+    def _begin(self, name: str, events: Sequence[Event]) -> None:
+        """Let a recording begin of which only events came."""
+        now, found = self._clock(), self._known(name)
+        if isinstance(found, str):
+            return  # made of files meanwhile
+        begin = max(now - _PAST_S * 10**9, min(now, *(e.time_ns for e in events)))
+        recording = self._state.recordings[name] = found or RecordingState(name, begin, "")
+        self._ledger.append(*recording_row(recording))
 
     def _seal(self, due: Mapping[str, Lanes]) -> int:
         """Bring some recordings to the archive, several at a time where there are threads; returns how many grew."""

@@ -59,6 +59,21 @@ def save_status(state_dir: Path, status: Mapping[str, Any]) -> None:
     save_json(state_dir / STATUS, {**status, "pid": os.getpid()})
 
 
+def forget_in_status(state_dir: Path, recording: str) -> None:
+    """Take a recording that was deleted out of ``status.json``."""
+    status = read_json(state_dir / STATUS)
+    if status is None:
+        (state_dir / STATUS).unlink(missing_ok=True)  # nobody can read it, and it may still name somebody
+        return
+    rows = status.get("streams")
+    left = (
+        [r for r in rows if not isinstance(r, dict) or r.get("recording") != recording]
+        if isinstance(rows, list)
+        else []
+    )
+    save_json(state_dir / STATUS, {**status, "streams": left})
+
+
 def is_running(pid: object) -> bool:
     """Tell whether a process of that number exists."""
     if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 0:
