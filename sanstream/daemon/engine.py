@@ -15,10 +15,11 @@ from sanstream.config import Settings
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.aside import Aside
 from sanstream.daemon.blocks import BlockWriter
+from sanstream.daemon.compacting import Compactor
 from sanstream.daemon.counts import Counts
 from sanstream.daemon.inbox import Dropped, FeedLink
 from sanstream.daemon.intake import Intake
-from sanstream.daemon.keeping import compact_ledger, free_journal
+from sanstream.daemon.keeping import free_journal
 from sanstream.daemon.lanes import Block, Lane
 from sanstream.daemon.opening import Opener
 from sanstream.daemon.retention import Keeper
@@ -105,6 +106,7 @@ class Engine:
             self.intake.replay(entry, file)
         for _, lane in self.state.lanes():
             lane.touched_ns = clock()  # how long it was silent before is not known
+        self.compactor = Compactor(self.state, self.ledger)
         self.keeper = Keeper(self.archive, settings.archive, self.state)
         self.sealer = Sealer(
             self.state, self.ledger, self.archive, clock, self.keeper.note,
@@ -168,12 +170,13 @@ class Engine:
         with suppress(DiskFull):
             self.journal.roll()  # so that the last file can go, too
         free_journal(self.state, self.journal)
-        compact_ledger(self.state, self.ledger, always=True)
+        self.compactor.all()
 
     def close(self) -> None:
         """Close the files; nothing that is acknowledged waits for it."""
         self.adapting.close()
         self.sealer.close()
+        self.compactor.drop()
         self.aside.close()
         self.journal.close()
         self.ledger.close()
@@ -252,8 +255,7 @@ class Engine:
             self._tidied_ns = now
             free_journal(self.state, self.journal)
             self.keeper.look()
-            if compact_ledger(self.state, self.ledger):
-                self.writer.know_all()
+        self.compactor.run(now)
         if now - self._kept_ns >= KEEP_S * 10**9:
             self._kept_ns = now
             self.retain()
