@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from pipelines.faults.devices import Device, channel_set, devices
+from pipelines.faults.devices import channel_set, devices
 from pipelines.faults.witness import Broken, Witness
 from sanstream import durable, shard
 from sanstream.chunk import Chunk, Delivery, Event

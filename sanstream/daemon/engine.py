@@ -100,8 +100,6 @@ class Engine:
             self.state, self.journal, opener.lane, self.aside.conflict, self.counts,
             int(settings.limits.clock_tolerance_s * 1e9), clock, opener.recording,
         )  # fmt: skip
-        # before the journal is read: what only that names, the ledger has not introduced yet
-        self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         for file, entry in read_journal(folder / "journal"):
             self.intake.replay(entry, file)
         for _, lane in self.state.lanes():
