@@ -135,6 +135,8 @@ class GrowingArchive:
         self._held: dict[str, Manifest] = {}
         self._n_objects = 0
         self._healed: set[str] = set()
+        # what a killed process renamed last may be seen, but not on the disk yet
+        sync_folder(root, site="seal.settle")
         self._listed = set(self.recordings())
 
     def manifest(self, recording: str) -> Manifest | None:
@@ -270,6 +272,8 @@ class GrowingArchive:
         self._remove_strays(recording, None)
 
     def _remove_strays(self, recording: str, manifest: Manifest | None) -> None:
+        if manifest is not None:  # it may be seen, but not on the disk yet, when the process that wrote it was killed
+            sync_folder(self.root / recording, site="seal.settle")
         strays = stray_keys(self._folder.keys(recording), manifest)
         self._folder.remove(f"{recording}/{key}" for key in strays)
         self._healed.add(recording)

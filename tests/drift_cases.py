@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from pipelines.drift.signals import Change, LongSignal, with_changes
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from pipelines.drift.signals import Change, LongSignal, with_changes
 from sanstream.bank import named_banks
 from sanstream.config import RetrainSettings
 from sanstream.daemon.adaptation import Adaptation, Adopted, ObservedBlock
@@ -100,8 +103,8 @@ class Bed:
     """A stream that is encoded minute by minute under an adaptation, as the engine does it."""
 
     def __init__(
-        self, folder: Path, found: LongSignal, *, quality: str = "prdn=5", training: Any = None, disk: Disk | None = None,
-        **settings: Any,
+        self, folder: Path, found: LongSignal, *, quality: str = "prdn=5", training: Any = None,
+        disk: Disk | None = None, **settings: Any,
     ) -> None:  # fmt: skip
         self.folder, self.signal, self.now_ns = folder, found, BEGIN_NS
         self.qualities = qualities(found, quality)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from drift_cases import WINDOW, changed, looks, rules, signal
-from pipelines.drift.signals import KINDS, Change, LongSignal, with_changes
 
+from pipelines.drift.signals import KINDS, Change, LongSignal, with_changes
 from sanstream.drift import DriftWatch, Look
 from sanstream.drift_series import Series
 from sanstream.drift_windows import bridged, look_at, phi_of, phi_rule, watched

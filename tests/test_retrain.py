@@ -11,6 +11,7 @@ from drift_cases import BANK, changed, own_kernels, qualities, signal, stretches
 
 from sanstream.encode_live import LiveStart, plan_live
 from sanstream.encode_plan import Plan
+from sanstream.reservoir import Reservoir
 from sanstream.retrain import Case, challenge, coded_bytes
 from sanstream.retrain_job import (
     channels_tag,
@@ -21,7 +22,6 @@ from sanstream.retrain_job import (
     run_job,
     unpack_kernels,
 )
-from sanstream.reservoir import Reservoir
 from sanstream.signal import Channel
 
 FIRST = 600.0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.drift.signals import Change, LongSignal, with_changes
 from sanstream.bank import named_banks
 from sanstream.daemon.sights import Glance, look
-from sanstream.drift import Alarm, DriftWatch
+from sanstream.drift import Alarm, DriftWatch, Look
 from sanstream.drift_windows import PhiRule, phi_rule, taps_for, watched
 from sanstream.encode_kernels import KernelChoice
 from sanstream.encode_live import LiveStart, Part, encode_part, plan_live
@@ -28,7 +29,7 @@ BANK = named_banks()["ecg"]
 
 @dataclass
 class Ward:
-    """One stream with the kernels of its first minutes, watched and encoded block by block.
+    """One stream with the kernels of its first minutes, looked at and encoded block by block.
 
     Parameters
     ----------
@@ -42,8 +43,6 @@ class Ward:
     def __post_init__(self) -> None:
         self.plan = self._start()
         self.rules = self._rules(self.plan.kernels)
-        self.watch = DriftWatch(len(watched(self.signal.channels)))
-        self.last: list[tuple[list[float], float]] = []
 
     def stretches(self, start_s: float, n: int) -> tuple[Stretch, ...]:
         """Return consecutive blocks."""
@@ -77,83 +76,89 @@ class Ward:
             out.append(None if taps is None else phi_rule(taps, self.signal.rate, round(WINDOW_S * self.signal.rate)))
         return tuple(out)
 
-    def block(self, start_s: float) -> list[Alarm]:
-        """Encode and watch one block."""
-        s, x = self.signal, self.signal.samples(start_s, BLOCK_S)
-        bits = 8 * len(encode_part(Part(self.plan, 0, x))) / x.size
-        seen = look(
-            Glance(
-                ("bed", "250hz"),
-                0,
-                x,
-                s.channels,
-                s.rate,
-                round(WINDOW_S * s.rate),
-                watched(s.channels),
-                self.rules,
-                round(start_s * 1e9),
-                bits,
-            )
-        )
-        found = [self.watch.update(looks) for looks in seen.windows] + [self.watch.end_block(bits)]
-        self.last.append((np.median([[k.phi for k in w] for w in seen.windows], axis=0).tolist(), bits))
-        return [a for a in found if a is not None]
+    def series(self, start_s: float, minutes: int) -> Row:
+        """Encode and look at consecutive blocks: figures of every window, rounded, and bits per sample."""
+        s, looks, bits = self.signal, [], []
+        for minute in range(minutes):
+            x = s.samples(start_s + BLOCK_S * minute, BLOCK_S)
+            bits.append(round(8 * len(encode_part(Part(self.plan, 0, x))) / x.size, 5))
+            seen = look(
+                Glance(
+                    ("bed", "250hz"), 0, x, s.channels, s.rate, round(WINDOW_S * s.rate), watched(s.channels),
+                    self.rules, 0, bits[-1],
+                )
+            )  # fmt: skip
+            looks.append([[[round(float(v), 4) for v in astuple(k)] for k in w] for w in seen.windows])
+        return {"looks": looks, "bits": bits}
 
 
-def stable_day(seed: int, hours: float) -> Row:
-    """Count the alarms of hours with circadian rate, postures, noise and loose leads, and no change."""
-    ward = Ward(LongSignal(seed, hours=hours))
-    found = [a for minute in range(int(hours * 60)) for a in ward.block(60.0 * minute)]
-    alarms = [[a.window, a.figure, round(a.shift.sigmas, 2)] for a in found]
-    return {"seed": seed, "hours": hours, "windows": ward.watch.n_admitted, "alarms": alarms}
+def stable(seed: int, minutes: int) -> Row:
+    """Look at hours with circadian rate, postures, noise and loose leads, and no change."""
+    return Ward(LongSignal(seed, hours=minutes / 60)).series(0, minutes)
 
 
-def change(seed: int, kind: str, after_minutes: int) -> Row:
-    """Put one change into a signal: windows and seconds until the alarm, its size, bits before and after retraining."""
-    signal = LongSignal(seed, hours=after_minutes / 60 + 1.5)
-    at = 60.0 * after_minutes
-    ward = Ward(with_changes(signal, [Change(at, kind)]))
-    false = sum(len(ward.block(60.0 * m)) for m in range(after_minutes))
-    row: Row = {"seed": seed, "kind": kind, "false": false, "delay_windows": None, "figure": None}
-    before = ward.last[-20:]
-    for minute in range(30):
-        known = ward.watch.n_admitted
-        start = ward.watch.n_windows
-        alarms = ward.block(at + 60.0 * minute)
-        if row["delay_windows"] is None and alarms:
-            row |= {"delay_windows": alarms[0].window - after_minutes * 6, "figure": alarms[0].figure}
-        row.setdefault("judged", 0)
-        if minute < 5:
-            row["judged"] += ward.watch.n_admitted - known
-        assert ward.watch.n_windows - start == 6
-    row["sigmas"] = _sigmas(before, ward.last[after_minutes : after_minutes + 10])
-    for quality in ("prdn=5", "prdn=9", "lossless"):
-        for effort in ("fast", "default"):
-            row[f"{quality} {effort}"] = retrained(ward, at, quality, effort)
-    return row
+def changed(seed: int, kind: str, at_minute: int, minutes: int) -> Row:
+    """Look at the minutes after a change, with the kernels of before."""
+    return _changed(seed, kind, at_minute).series(60.0 * at_minute, minutes)
 
 
-def _sigmas(before: list[tuple[list[float], float]], after: list[tuple[list[float], float]]) -> list[float]:
-    """How far phi per channel and bits moved, in robust deviations of blocks before."""
-    old = np.array([[*phi, bits] for phi, bits in before])
-    new = np.array([[*phi, bits] for phi, bits in after])
+def _changed(seed: int, kind: str, at_minute: int) -> Ward:
+    signal = LongSignal(seed, hours=at_minute / 60 + 1.5)
+    ward = Ward(signal)
+    ward.signal = with_changes(signal, [Change(60.0 * at_minute, kind)])
+    return ward
+
+
+def base(seed: int, at_minute: int) -> Row:
+    """Look at the minutes before any change of :func:`changed`."""
+    return Ward(LongSignal(seed, hours=at_minute / 60 + 1.5)).series(0, at_minute)
+
+
+def watched_over(*parts: Row) -> list[tuple[int, Alarm]]:
+    """Let a watch see series one after the other; returns alarms with their minute."""
+    watch, out = DriftWatch(len(parts[0]["looks"][0][0])), []
+    minute = 0
+    for part in parts:
+        for windows, bits in zip(part["looks"], part["bits"], strict=True):
+            found = [watch.update([Look(v[0], bool(v[1]), *v[2:]) for v in w]) for w in windows]
+            out += [(minute, a) for a in (*found, watch.end_block(bits)) if a is not None]
+            minute += 1
+    return out
+
+
+def sigmas(before: Row, after: Row) -> list[float]:
+    """How far phi per channel and bits moved in ten minutes, in robust deviations of the twenty before."""
+    old, new = _levels(before, slice(-20, None)), _levels(after, slice(0, 10))
     level = np.median(old, axis=0)
     spread = np.maximum(1.4826 * np.median(np.abs(old - level), axis=0), 0.01 * level)
     return [round(float(v), 2) for v in np.abs(np.median(new, axis=0) - level) / spread]
 
 
-def retrained(ward: Ward, at: float, quality: str, effort: str) -> list[float] | None:
-    """Return bits per sample with the kernels of before, and with those retrained on minutes 5 to 14 of the change.
+def _levels(part: Row, some: slice) -> npt.NDArray[np.float64]:
+    phi = [np.array(w)[..., 0] for w in part["looks"][some]]
+    bits = np.repeat(part["bits"][some], len(phi[0]))
+    return np.concatenate([np.concatenate(phi), bits[:, None]], axis=1)
+
+
+def usable(part: Row, minutes: int) -> bool:
+    """Tell whether the first minutes can be judged on some channel."""
+    flags = np.array(part["looks"][:minutes])[..., 1]
+    return bool((flags.mean(axis=(0, 1)) > 0.9).any())
+
+
+def retrained(seed: int, kind: str, at_minute: int) -> Row:
+    """Bits per sample with the kernels of before, and with those retrained on minutes 5 to 14 of the change.
 
     Both are measured on the ten minutes after those, which no training saw.
     """
-    first = ward.case(0, quality, effort, None)
-    old = ward.planned(first, ward.plan.kernels)
-    case = ward.case(at + 300, quality, effort, old)
-    decision = challenge(case)
-    if decision.start is None:
-        return None
-    new = ward.planned(case, decision.start.kernels)
-    unseen = ward.stretches(at + 300 + BLOCK_S * TRAIN_BLOCKS, 10)
-    n = sum(s.samples.size for s in unseen)
-    return [round(8 * coded_bytes(plan, unseen) / n, 4) for plan in (old, new)]
+    ward, at, row = _changed(seed, kind, at_minute), 60.0 * at_minute, {}
+    for quality in ("prdn=5", "prdn=9", "lossless"):
+        for effort in ("fast", "default"):
+            old = ward.planned(ward.case(at - 60 * TRAIN_BLOCKS, quality, effort, None), ward.plan.kernels)
+            case = ward.case(at + 300, quality, effort, old)
+            start = challenge(case).start
+            unseen = ward.stretches(at + 300 + BLOCK_S * TRAIN_BLOCKS, 10)
+            n = sum(s.samples.size for s in unseen)
+            plans = (old, old if start is None else ward.planned(case, start.kernels))
+            row[f"{quality} {effort}"] = [round(8 * coded_bytes(plan, unseen) / n, 4) for plan in plans]
+    return row

@@ -28,7 +28,6 @@ from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.delete import delete_here
 from sanstream.daemon.engine import Engine
 from sanstream.daemon.inbox import FeedLink, Inbox
-from sanstream.daemon.keeping import compact_ledger
 from sanstream.durable import Data, Disk, DiskFull, OpenFile
 from sanstream.encode_live import Part
 from sanstream.errors import InputError
@@ -210,7 +209,7 @@ class Life:
         assert engine is not None
         if rng.random() < 0.05:
             self._say("compact")
-            compact_ledger(engine.state, engine.ledger, always=True)
+            engine.compactor.all()
             engine.writer.know_all()
         if rng.random() < 0.03 and self.witness.recordings:
             self._delete(rng.choice(sorted(self.witness.recordings)))

@@ -1,7 +1,7 @@
 """Put the daemon under load, and write down what it took.
 
 Usage: python -m pipelines.load sim  [--streams 2000] [--seconds 600] [--seed 1] [--short]
-       python -m pipelines.load nats [--streams 100,200,400,...] [--seconds 120] [--seed 1] [--short]
+       python -m pipelines.load nats [--streams 100,200,400,600,...] [--seconds 120] [--seed 1] [--short]
        python -m pipelines.load soak [--streams 20] [--days 7] [--seed 1] [--short]
 
 sim: simulated streams of 2 leads at 250 Hz in real time, generator and daemon in one process on two cores.
@@ -15,14 +15,16 @@ for some seconds, counts and no times, and nothing written into docs/measured/lo
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
-from pipelines.load import sim
+from pipelines.load import broker, sim, soak
 from pipelines.load.summary import Row, write_row
 from pipelines.paper.report import ROOT
 
 SHORT_STREAMS, SHORT_S = 200, 20
+LEVELS = [100, 200, 400, 600, 800, 1000, 1500, 2000]
 
 
 def main() -> int:
@@ -37,25 +39,40 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "load")
     options = parser.parse_args()
     work = options.work / ("short" if options.short else "whole")
-    rows, wrong = {"sim": _sim}[options.campaign](options, work)
-    for row in rows:
-        print(", ".join(f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in row.items()))
-        if not options.short:
-            write_row(row, options.seed)
+    row, wrong = {"sim": _sim, "nats": _nats, "soak": _soak}[options.campaign](options, work)
+    print(", ".join(f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in row.items()))
+    if not options.short:
+        write_row(row, options.seed)
     for line in wrong[:20]:
         print(f"wrong: {line}", file=sys.stderr)
     return 1 if wrong else 0
 
 
-def _sim(options: argparse.Namespace, work: Path) -> tuple[list[Row], list[str]]:
+def _sim(options: argparse.Namespace, work: Path) -> tuple[Row, list[str]]:
     short = options.short
     load = sim.Load(
         streams=int(options.streams or (SHORT_STREAMS if short else 2000)),
         seconds=options.seconds or (SHORT_S if short else 600),
         seed=options.seed,
     )
-    row, wrong = sim.run(load, work, again=short)
-    return [row], wrong
+    return sim.run(load, work, again=short)
+
+
+def _nats(options: argparse.Namespace, work: Path) -> tuple[Row, list[str]]:
+    short = options.short
+    if short:
+        shutil.rmtree(work, ignore_errors=True)
+    levels = [int(n) for n in options.streams.split(",")] if options.streams else [20] if short else LEVELS
+    return broker.run(levels, options.seconds or (SHORT_S if short else 120), options.seed, work)
+
+
+def _soak(options: argparse.Namespace, work: Path) -> tuple[Row, list[str]]:
+    if options.short:
+        # days of ten minutes, of which two are kept
+        hour = soak.Soak(streams=3, rate_hz=125, days=6, day_s=600, change_s=1200, keep_s=1200, seed=options.seed)
+        return soak.run(hour, work, again=True)
+    week = soak.Soak(streams=int(options.streams or 20), days=options.days, seed=options.seed)
+    return soak.run(week, work)
 
 
 if __name__ == "__main__":

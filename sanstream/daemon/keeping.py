@@ -1,15 +1,15 @@
-"""What is no longer needed goes: journal files, and dead records of the ledger."""
+"""Journal files of which nothing waits any longer go."""
 
 from __future__ import annotations
 
 from sanstream.daemon.lanes import Waiting
 from sanstream.daemon.state import State
-from sanstream.journal import Journal
-from sanstream.ledger import Ledger
+from sanstream.journal import FILE_BYTES, Journal
 
 MAX_FILES = 12
 """Journal files beyond which the samples that hold up the oldest are copied to the newest."""
-COMPACT_BYTES = 64 << 20
+_BYTES = 2
+"""Of most samples in the journal."""
 
 
 def free_journal(state: State, journal: Journal, *, everything: bool = False) -> int:
@@ -18,7 +18,7 @@ def free_journal(state: State, journal: Journal, *, everything: bool = False) ->
     With ``everything``, what waits is written into the current file first, so that all others go.
 
     A stream that fell silent in the middle of a block would hold up the journal of all others: once there are many
-    files, what waits in the oldest is written once more, into the current one.
+    files, the little that waits in the oldest is written once more, into the current one.
 
     Raises
     ------
@@ -41,11 +41,23 @@ def free_journal(state: State, journal: Journal, *, everything: bool = False) ->
         removed += 1
     numbers = journal.numbers()
     if len(numbers) > MAX_FILES:
-        _carry(state, journal, numbers[: len(numbers) - MAX_FILES])
+        _carry(state, journal, _sparse(state, numbers[: len(numbers) - MAX_FILES]))
     return removed
 
 
+def _sparse(state: State, files: list[int]) -> list[int]:
+    """Return the files that hold little of what waits: copying much of it would only make the journal longer."""
+    held = dict.fromkeys(files, 0)
+    for _, lane in state.lanes():
+        for w in lane.waiting:
+            if w.file in held:
+                held[w.file] += _BYTES * w.chunk.samples.size
+    return [file for file, n_bytes in held.items() if n_bytes < FILE_BYTES // 4]
+
+
 def _carry(state: State, journal: Journal, files: list[int]) -> None:
+    if not files:
+        return
     old = set(files)
     for _, lane in state.lanes():
         if not any(w.file in old for w in lane.waiting):
@@ -54,20 +66,3 @@ def _carry(state: State, journal: Journal, files: list[int]) -> None:
             if w.file in old:
                 lane.waiting[i] = Waiting(journal.append_chunk(w.definition, w.chunk), w.definition, w.chunk, w.stop)
     journal.sync()
-
-
-def compact_ledger(state: State, ledger: Ledger, *, always: bool = False) -> bool:
-    """Write the ledger anew when most of it is dead; tells whether it did.
-
-    Raises
-    ------
-    DiskFull
-        The old one then stays.
-    SyncError
-    """
-    alive = sum(place.length + 600 for _, lane in state.lanes() for place, _ in lane.places)
-    if not always and ledger.size_bytes < max(COMPACT_BYTES, 2 * alive):
-        return False
-    places = iter(ledger.compact(state.rows(ledger.read_body)))
-    state.replace_places(places)
-    return True

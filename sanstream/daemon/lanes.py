@@ -235,6 +235,7 @@ class Lane:
         arrival_ns : int
         """
         at = 0
+        is_new = start >= self.end  # the usual case: the next samples of a feed
         for number, low, high in self._split(start, start + len(samples)):
             part = samples[at : at + high - low]
             at += high - low
@@ -245,7 +246,7 @@ class Lane:
                 buffer.arrival_ns = arrival_ns
             buffer.newest_ns = arrival_ns
             held = buffer.held[low:high]
-            if buffer.n_held and held.any():
+            if not is_new and buffer.n_held and held.any():
                 free = ~held
                 buffer.samples[low:high][free] = part[free]
                 buffer.n_held += int(free.sum())

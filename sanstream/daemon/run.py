@@ -131,7 +131,8 @@ def ingest(settings: Settings, *, wake: threading.Event | None = None) -> int:
         home.remember(settings)
         with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 16))) as pool:
             engine = Engine(settings, disk=disk, pool=pool, adapting=Adapting.for_settings(settings, disk))
-            warm_up(settings.archive.effort)
+            # beside the loop, which needs none of it: the first block is whole only after some seconds
+            pool.submit(warm_up, settings.archive.effort)
             server = Server(settings, engine, engine.telemetry)
             signals.install()
             try:

@@ -136,6 +136,8 @@ class Sights:
             self._thread.join()
 
     def _run(self) -> None:
+        import river.drift  # noqa: F401 (takes seconds: here it stops nobody, at the first full watch it would)
+
         while True:
             with self._change:
                 while not self._waiting and not self._closed:

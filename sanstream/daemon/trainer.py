@@ -1,6 +1,6 @@
 """The training process: challenges as JSON lines on stdin, results on stdout, at the lowest priority.
 
-Started as ``python -m sanstream.daemon.trainer``; it ends with its parent, or when stdin does.
+Started as ``python -m sanstream.daemon.trainer PARENT``, a process id; it ends with that one, or when stdin does.
 """
 
 from __future__ import annotations
@@ -44,10 +44,9 @@ def answer(line: str) -> dict[str, Any]:
 
 def main() -> None:
     """Serve until stdin ends."""
-    parent = os.getppid()
     confine()
-    if os.getppid() != parent:
-        return  # it died before it could be asked to take this process along
+    if sys.argv[1:] != [str(os.getppid())]:
+        return  # the parent died before it could be asked to take this process along
     import torch
 
     torch.set_num_threads(1)

@@ -84,7 +84,7 @@ class ProcessTraining:
         """Hand a challenge over."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sanstream.daemon.trainer"],
+                [sys.executable, "-m", "sanstream.daemon.trainer", str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 env=os.environ | dict.fromkeys(_THREADS, "1"),
             )  # fmt: skip

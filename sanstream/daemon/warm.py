@@ -1,4 +1,4 @@
-"""Compiled loops are loaded, or compiled, before the first sample waits for them."""
+"""Compiled loops are loaded, or compiled, before the first block waits for them."""
 
 from __future__ import annotations
 

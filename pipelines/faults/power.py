@@ -33,7 +33,6 @@ from sanstream.daemon.delete import delete_here
 from sanstream.daemon.engine import Engine, FeedLink
 from sanstream.daemon.home import Home
 from sanstream.daemon.inbox import Inbox
-from sanstream.daemon.keeping import compact_ledger
 from sanstream.durable import Disk
 from sanstream.durable_power import PowerCut
 from sanstream.errors import InputError
@@ -115,6 +114,8 @@ class World:
             home.remember(settings)
         self.engine = Engine(settings, disk=disk, clock=lambda: self.now_ns)
         self.engine.journal._file_bytes = JOURNAL_BYTES
+        if self.deleted and DELETED in self.engine.archive.recordings():
+            raise Lost("a deleted recording is listed again")
         self.inbox = Inbox("bed", can_wait=True, queue_s=1e9, max_bytes=1 << 40)
         self.engine.add_feed(FeedLink("bed", "sim", self.inbox, FeedState(connected=True)))
 
@@ -128,7 +129,7 @@ class World:
         engine = self.engine
         assert engine is not None
         if step.action == COMPACT:
-            compact_ledger(engine.state, engine.ledger, always=True)
+            engine.compactor.all()
             engine.writer.know_all()
         elif step.action == DELETE and not self.deleted:
             try:
@@ -230,7 +231,8 @@ def cut(root: Path, *, kill: str = "", steps: list[Step] | None = None, **how: o
     root : Path
         An empty folder.
     kill : str
-        First kill the process at a fault point, ``"point:nth"``; the power goes in the life of the next one.
+        First kill the process at a fault point, ``"point:nth"``, or before the disk's operation of this number; the
+        power goes in the life of the next one.
     steps : list of Step, optional
         What happens; default: :func:`script`.
     how
@@ -248,7 +250,7 @@ def cut(root: Path, *, kill: str = "", steps: list[Step] | None = None, **how: o
     world = World(root, steps)
     with PowerCut(root, **how) as disk:  # type: ignore[arg-type]
         if kill:
-            dies(lambda: world.live(disk), kill)
+            dies(lambda: world.live(disk), kill, disk)
             world.engine = None
         world.live(disk, again=bool(kill))
         disk.cut()
@@ -270,21 +272,22 @@ def cut_and_go_on(root: Path, **how: Any) -> PowerCut:
     return disk
 
 
-def dies(run: Callable[[], object], point: str) -> None:
-    """Run until a point is reached, as if the process were killed there: ``"point:nth"``."""
-    name, nth = durable.parse_fault(point) or ("", 0)
-    seen = 0
+def dies(run: Callable[[], object], at: str, disk: PowerCut) -> None:
+    """Run until a point, ``"point:nth"``, or before an operation of the disk, ``"17"``, as if the process were killed."""
+    seen: Counter[str] = Counter()
 
-    def watch(reached: str) -> None:
-        nonlocal seen
-        seen += reached == name
-        if reached == name and seen == nth:
+    def reached(point: str) -> None:
+        seen[point] += 1
+        if at == f"{point}:{seen[point]}" or at == f"{seen['']}":
             raise Killed
 
-    before, durable.watcher = durable.watcher, watch
+    before, durable.watcher = durable.watcher, reached
+    step = disk._step
+    disk._step = lambda: (reached(""), step())[1]  # type: ignore[method-assign]
     try:
         run()
     except Killed:
         pass
     finally:
         durable.watcher = before
+        del disk._step  # type: ignore[method-assign]
