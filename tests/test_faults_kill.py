@@ -14,7 +14,7 @@ from lsl_network import need_lsl, private_network
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from pipelines.faults.kills import Ward, compare, kill_at_point, kill_at_random
+from pipelines.faults.forks import Ward, compare, kill_at_point, kill_at_random
 from pipelines.faults.transports import (
     Confirmed,
     Piped,

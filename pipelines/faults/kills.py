@@ -1,219 +1,253 @@
-"""kill -9 of real daemons at random moments and at named points; what was acknowledged must be there once, equal."""
+"""kill -9 at random moments and at every named fault point, with real processes, publishers and brokers.
+
+A life: a daemon is killed again and again while samples come, started at once each time, and drained in the end. Then
+the archive holds every sample that was acknowledged, once and equal.
+"""
 
 from __future__ import annotations
 
 import json
 import random
-import signal
+import shutil
+import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from pipelines.benchmark.summary import provenance
+from pipelines.faults.numbered import Verdict
+from pipelines.faults.sources import SOURCES, Source
+from pipelines.faults.victim import DEADLINE_S, Hung, Victim, configure
+from sanstream.durable import POINTS
 
-import sanstream
-from pipelines.faults.transports import Transport
-from pipelines.faults.zygote import Zygote
-
-DEADLINE_S = 60.0
-
-
-class Lost(AssertionError):
-    """Something acknowledged is gone, doubled or changed."""
+KILLS_A_LIFE = 10
+ELSEWHERE = ("archive.partial_made", "archive.recording_written", "retrain.trained", "retrain.adopted")
+"""Points of ``sanstream archive``, which no daemon reaches, and of retraining, which has a life of its own."""
+OFTEN = ("journal.append", "journal.synced", "ledger.append", "ledger.synced", "engine.acknowledged")
+"""Points that a process reaches many times: it dies at one of the first twenty."""
+_AT_POINT_S = 1.5
 
 
-class Ward:
-    """A daemon's folders, and the daemon that runs on them.
+@dataclass
+class Outcome:
+    """What became of one life.
 
     Parameters
     ----------
+    transport : str
+    seed : int
+    verdict : Verdict
+    killed : int
+        At random moments.
+    reached : list of str
+        Fault points at which a process died.
+    missed : list of str
+        Fault points that were not reached before the process had drained.
+    problems : list of str
+        Of :meth:`sanstream.Archive.verify`, or why the life could not be lived to its end.
+    seconds : float
+    """
+
+    transport: str
+    seed: int
+    verdict: Verdict = field(default_factory=Verdict)
+    killed: int = 0
+    reached: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.verdict.good and not self.problems
+
+    def __str__(self) -> str:
+        found = ", ".join(f"{v} {k}" for k, v in vars(self.verdict).items())
+        wrong = "".join(f"\n  {p}" for p in self.problems)
+        points = f"{len(self.reached)} points" + (f" (not {', '.join(self.missed)})" if self.missed else "")
+        return f"{self.transport} seed {self.seed}: {self.killed} kills, {points}; {found}; {self.seconds:.0f} s{wrong}"
+
+
+class Life:
+    """One archive, one source, and the daemons that die between them.
+
+    Parameters
+    ----------
+    transport : str
     folder : Path
-    zygote : Zygote
-    transport : Transport
+        An empty one.
+    seed : int
+    retrain : str
+        Mode.
     """
 
-    def __init__(self, folder: Path, zygote: Zygote, transport: Transport) -> None:
-        self.folder, self.transport, self._zygote = folder, transport, zygote
-        self.archive, self.state = folder / "live", folder / "state"
-        self._process = 0
-        config = folder / "ingest.toml"
-        config.write_text(
-            f'[archive]\nurl = "{self.archive}"\nstate_dir = "{self.state}"\neffort = "fast"\n'
-            '[http]\nlisten = ""\n[retrain]\nmode = "off"\n[[feed]]\nname = "ward"\n'
-            + "".join(f"{k} = {json.dumps(v)}\n" for k, v in transport.table.items())
-        )
-        self._arguments = ("ingest", "--config", str(config))
+    def __init__(self, transport: str, folder: Path, seed: int, *, retrain: str = "off") -> None:
+        self.folder, self.random = folder, random.Random(f"{transport} {seed}")
+        self.outcome = Outcome(transport, seed)
+        self.source: Source = SOURCES[transport](folder, seed)
+        configure(folder, self.source.feed, retrain=retrain)
+        self._start_s = 2.0
 
-    def start(self, fault: str = "") -> None:
-        """Start the daemon."""
-        self._process = self._zygote.start(*self._arguments, stdin=self.transport.stdin, fault=fault)
-
-    def kill(self) -> bool:
-        """Kill it; tells whether it still ran."""
-        return self._zygote.kill(self._process) == -signal.SIGKILL
-
-    def wait(self) -> int:
-        """Wait until it ends by itself; returns its exit code."""
-        return self._zygote.wait(self._process)
-
-    def drain(self) -> int:
-        """Ask it to finish, as systemd would; returns its exit code."""
-        import os
-
-        os.kill(self._process, signal.SIGTERM)
-        return self.wait()
-
-    def has_moved(self, since: object) -> bool:
-        """Tell whether the journal is another than ``since``."""
-        return self.journal() != since
-
-    def journal(self) -> object:
-        """Return what the journal looks like from outside."""
+    def live(self, kills: int, points: Sequence[str] = ()) -> Outcome:
+        """Kill daemons at random moments, then at points; drain the last one, and compare."""
+        began = time.monotonic()
         try:
-            return sorted((p.name, p.stat().st_size) for p in (self.state / "journal").iterdir())
-        except OSError:
-            return None
+            with self._start() as first:
+                first.wait_connected()
+                self.source.begin()
+                first.rest(self.random.uniform(0.5, self.source.window_s))
+                self._count(first.kill())
+            while self.outcome.killed < kills:
+                self.random.choice((self._kill_early, self._kill_running, self._kill_running, self._kill_draining))()
+            for point in points:
+                self._die_at(point)
+            self._finish()
+        except Hung as error:
+            self.outcome.problems.append(f"{error}")
+        finally:
+            self.source.close()
+        self.outcome.seconds = round(time.monotonic() - began, 1)
+        return self.outcome
 
-    def values(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Return the first channel of every recording, holes left out, as a reader finds it."""
-        if not (self.archive / "catalog.json").exists():
-            return {}
-        out = {}
-        with sanstream.open(self.archive) as archive:
-            for name, recording in archive.recordings.items():
-                (stream,) = recording.streams.values()
-                x = stream.read(physical=True)
-                if x.shape[1] > 1 and not np.array_equal(x[:, 0], -x[:, 1], equal_nan=True):
-                    raise Lost(f"{name}: its channels do not belong together")
-                out[name] = np.round(x[~np.isnan(x[:, 0]), 0] * self.transport.scale).astype(np.int64)
-        return out
+    def _start(self, fault: str = "") -> Victim:
+        return Victim(self.folder, fault, self.source.stdin)
+
+    def _count(self, code: int) -> None:
+        """Note a death; a process that had drained meanwhile was not killed."""
+        self.outcome.killed += code != 0
+        self.source.died()
+
+    def _kill_early(self) -> None:
+        """Kill before it says that it is ready: while it recovers."""
+        with self._start() as victim:
+            victim.rest(self._start_s * self.random.uniform(0.5, 1.0))
+            self._count(victim.kill())
+
+    def _kill_running(self) -> None:
+        with self._start() as victim:
+            self._wait_ready(victim)
+            victim.rest(self.random.uniform(0.0, self.source.window_s))
+            self._count(victim.kill())
+
+    def _kill_draining(self) -> None:
+        with self._start() as victim:
+            self._wait_ready(victim)
+            victim.rest(self.random.uniform(0.0, self.source.window_s))
+            victim.ask_to_drain()
+            victim.rest(self.random.uniform(0.0, 0.6))
+            self._count(victim.kill())
+
+    def _wait_ready(self, victim: Victim) -> None:
+        if not victim.wait_ready():
+            raise Hung(f"it does not start: {victim.log()}")
+        self._start_s = time.monotonic() - victim.began
+
+    def _die_at(self, point: str) -> None:
+        """Let a process die at a point: at its start, while it archives, or while it drains."""
+        nth = self.random.randint(1, 20) if point in OFTEN else 1
+        with self._start(f"{point}:{nth}") as victim:
+            if victim.wait_ready():
+                victim.rest(_AT_POINT_S if self.source.window_s < 2 else self.source.window_s)
+                victim.ask_to_drain()
+            died = victim.ended() != 0
+            (self.outcome.reached if died else self.outcome.missed).append(point)
+            self.source.died()
+
+    def _finish(self) -> None:
+        """Let a process take the rest, drain, and compare."""
+        with self._start() as last:
+            self._wait_ready(last)
+            self.source.end()
+            until = time.monotonic() + DEADLINE_S
+            while last.alive and time.monotonic() < until and self._lost():
+                last.rest(1.0)
+            last.ask_to_drain()
+            if last.ended() != 0:
+                raise Hung("the last process was killed")
+        self.outcome.verdict = self.source.compare()
+        self.outcome.problems += verify(self.folder / "live.san")
+
+    def _lost(self) -> bool:
+        return not (self.folder / "live.san" / "catalog.json").exists() or self.source.compare().lost > 0
 
 
-def until(ready: Callable[[], object], seconds: float) -> bool:
-    """Poll until something is true; False after so many seconds."""
-    end = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
+def verify(archive: Path) -> list[str]:
+    """Return what a deep verification finds."""
+    import sanstream
+
+    with sanstream.open(archive) as opened:
+        return [str(p) for p in opened.verify(deep=True)]
 
 
-def kill_at_random(ward: Ward, n: int, rng: random.Random, most_s: float = 0.4) -> int:
-    """Let a daemon live ``n`` times, killed every time, and once more to its end; then look.
+def run(
+    transports: Sequence[str], kills: int, seed: int, work: Path, *, points: bool = True, again: bool = False
+) -> list[Outcome]:
+    """Live lives until every transport's daemons died ``kills`` times at random, and once at every point.
 
-    Half of the moments count from the start, the others from the first byte that it journals.
-
-    Returns
-    -------
-    int
-        How many were killed before they had ended.
-
-    Raises
-    ------
-    Lost
+    Parameters
+    ----------
+    transports : sequence of str
+    kills : int
+        For each transport.
+    seed : int
+        Of the first life; each further life has the next one.
+    work : Path
+        A life whose result stands here is not lived again.
+    points : bool
+        Also die at every named point, in the first life.
+    again : bool
+        Forget what stands there.
     """
-    killed = 0
-    ward.transport.prepare(ward)
-    must: dict[str, npt.NDArray[np.int64]] = {}
-    for _ in range(n):
-        ward.transport.more()
-        before = ward.journal()
-        ward.start()
-        if rng.random() < 0.7:
-            until(partial(ward.has_moved, before), 10.0)
-        time.sleep(rng.uniform(0, most_s))
-        killed += ward.kill()
-        if not ward.transport.keeps:
-            must = _joined(must, ward.values())
-    ward.transport.more()
-    ward.start()
-    if ward.transport.ends:
-        code = ward.wait()
-    else:
-        ward.transport.finish()
-        wanted = ward.transport.acknowledged()
-        if not until(lambda: _has(ward.values(), wanted), DEADLINE_S):
-            raise Lost(f"of {wanted} there are {_lengths(ward.values())}")
-        code = ward.drain()
-    if code:
-        raise Lost(f"the last daemon ended with {code}")
-    check(ward, must)
-    return killed
+    out = []
+    for transport in transports:
+        left, number = kills, seed
+        while left > 0:
+            n = min(KILLS_A_LIFE, left)
+            chosen = tuple(p for p in POINTS if p not in ELSEWHERE) if points and number == seed else ()
+            out.append(_lived(transport, n, number, chosen, work, again))
+            print(out[-1], file=sys.stderr, flush=True)
+            left, number = left - n, number + 1
+    return out
 
 
-def kill_at_point(ward: Ward, point: str) -> None:
-    """Let a daemon die at a fault point, then another live to its end; then look.
-
-    Raises
-    ------
-    Lost
-    """
-    ward.start("engine.committed:3")
-    ward.wait()
-    ward.start(point)
-    if ward.wait() != -signal.SIGKILL:
-        raise Lost(f"it did not die at {point}")
-    ward.start()
-    if ward.wait():
-        raise Lost("the last daemon failed")
-    check(ward, {})
+def _lived(transport: str, kills: int, seed: int, points: Sequence[str], work: Path, again: bool) -> Outcome:
+    folder = work / f"{transport}-{seed}"
+    done = folder.with_suffix(f".{kills}-{len(points)}.json")
+    if done.is_file() and not again:
+        data: dict[str, Any] = json.loads(done.read_text("utf-8"))
+        return Outcome(**data | {"verdict": Verdict(**data["verdict"])})
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    outcome = Life(transport, folder, seed).live(kills, points)
+    if outcome.good:
+        shutil.rmtree(folder, ignore_errors=True)
+        done.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+    return outcome
 
 
-def check(ward: Ward, must: dict[str, npt.NDArray[np.int64]]) -> None:
-    """Look at the archive after the last daemon's end.
-
-    Raises
-    ------
-    Lost
-    """
-    with sanstream.open(ward.archive) as archive:
-        problems = archive.verify(deep=True)
-        if problems:
-            raise Lost(f"verify finds {problems[:3]}")
-        for name, recording in archive.recordings.items():
-            n_events = sum(map(len, recording.annotations))
-            if n_events != ward.transport.events:
-                raise Lost(f"{name}: {n_events} events in place of {ward.transport.events}")
-    got = ward.values()
-    for name, n in ward.transport.acknowledged().items():
-        if not np.array_equal(got.get(name, np.zeros(0)), np.arange(n)):
-            raise Lost(f"{name}: {_lengths(got)} samples in place of {n}, or others")
-    for name, wanted in must.items():
-        if (np.diff(got[name]) <= 0).any():
-            raise Lost(f"{name}: samples twice, or in another order")
-        gone = np.setdiff1d(wanted, got[name])
-        if len(gone):
-            raise Lost(f"{name}: {len(gone)} journalled samples are gone, the first {gone[0]}")
-
-
-def _joined(
-    a: dict[str, npt.NDArray[np.int64]], b: dict[str, npt.NDArray[np.int64]]
-) -> dict[str, npt.NDArray[np.int64]]:
-    none = np.zeros(0, np.int64)
-    return {name: np.union1d(a.get(name, none), b.get(name, none)) for name in {*a, *b}}
-
-
-def _has(values: dict[str, npt.NDArray[np.int64]], wanted: dict[str, int]) -> bool:
-    return all(len(values.get(name, ())) >= n for name, n in wanted.items())
-
-
-def _lengths(values: dict[str, npt.NDArray[np.int64]]) -> dict[str, int]:
-    return {name: len(x) for name, x in values.items()}
-
-
-def compare(ward: Ward, other: Ward) -> None:
-    """Look whether a ward that was killed has what another has that was not.
-
-    Raises
-    ------
-    Lost
-    """
-    other.start()
-    if other.wait():
-        raise Lost("a daemon that nobody killed failed")
-    got, want = ward.values(), other.values()
-    if got.keys() != want.keys() or any(not np.array_equal(got[name], want[name]) for name in want):
-        raise Lost(f"{_lengths(got)} in place of {_lengths(want)}, or others")
+def rows(outcomes: Sequence[Outcome], seed: int) -> list[dict[str, Any]]:
+    """Sum up each transport's lives in one line."""
+    out = []
+    for transport in dict.fromkeys(o.transport for o in outcomes):
+        own = [o for o in outcomes if o.transport == transport]
+        total = Verdict()
+        for outcome in own:
+            total += outcome.verdict
+        out.append(
+            {
+                "campaign": "kill -9",
+                "of": transport,
+                "at random": sum(o.killed for o in own),
+                "at points": sum(len(o.reached) for o in own),
+                "samples compared": total.compared,
+                "lost": total.lost,
+                "doubled": total.doubled,
+                "changed": total.changed + total.misplaced,
+                "_missed": sorted({p for o in own for p in o.missed}),
+            }
+            | provenance(seed)
+        )
+    return out
