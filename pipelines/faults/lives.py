@@ -52,6 +52,7 @@ class WildDisk(Disk):
         self.kill_in: int | None = None
 
     def append(self, file: OpenFile, data: Data) -> None:
+        """Write what fits."""
         self._tick()
         if self.left is None:
             super().append(file, data)
@@ -63,17 +64,21 @@ class WildDisk(Disk):
             raise DiskFull(file.path.name)
 
     def sync(self, file: OpenFile, site: str) -> None:
+        """Count; nothing here proves an fsync."""
         self._tick()  # nothing here proves an fsync: those are pipelines/faults' power cuts
 
     def rename(self, source: Path, target: Path) -> None:
+        """Rename, or die."""
         self._tick()
         super().rename(source, target)
 
     def remove(self, path: Path) -> None:
+        """Remove, or die."""
         self._tick()
         super().remove(path)
 
     def reach(self, point: str) -> None:
+        """Die here, or not."""
         self._tick()
 
     def _tick(self) -> None:
@@ -92,6 +97,7 @@ class RandomBanks(Adapting):
         self.keys: list[tuple[str, str]] = []
 
     def poll(self) -> list[tuple[tuple[str, str], str]]:
+        """Choose a stream now and then."""
         return [(self._random.choice(self.keys), "bank")] if self.keys and self._random.random() < 0.02 else []
 
 
@@ -122,6 +128,7 @@ class Life:
         self.reorder_s = rng.choice((0.0, 5.0, 60.0))
         self.journal_bytes = rng.choice((2000, 20_000, 1 << 24))
         self.witness = Witness(self.folder / "live.san", self.lossy, self.keep_s)
+        self.witness.honest = {(d.recording, d.stream) for d in self.devices if d.clock == "exact"}
         self.unacknowledged: dict[int, tuple[Chunk | Event, ...]] = {}
         self._n_given = self._n_events = 0
         self.events: list[Event] = []
@@ -286,6 +293,7 @@ class Life:
     def _change_rate(self) -> None:
         device = self.random.choice(self.devices)
         self._say(f"rate of {device.recording}/{device.stream}")
+        self.witness.honest.discard((device.recording, device.stream))
         device.rate = self.random.choice([device.rate * 2, device.rate / 2])
         device.reboot(self.now_ns)
         device.held.clear()
