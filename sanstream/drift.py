@@ -83,7 +83,8 @@ class _Eye:
             if loud or look.sway > _SWAYING * sway + _LEAST_SWAY * reach:
                 self.refused += 1
                 if self.refused >= _RELEARN:
-                    self.__init__(Series(PHI, self.series.delta))  # type: ignore[misc]
+                    self.series.restart()
+                    self.usual, self.refused = [], 0
                 return False
         self.refused = 0
         self.usual = [*self.usual[-(_REFERENCE - 1) :], (look.noise, look.sway, look.reach)]

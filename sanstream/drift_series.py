@@ -113,6 +113,10 @@ class Series:
 
     def __init__(self, practice: Practice = PHI, delta: float = DELTA) -> None:
         self.practice, self.delta = practice, delta
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: what comes next is the new normal."""
         self.tail, self._beside = np.zeros(0), np.zeros((0, 4))
         self.n = 0
         self._seen: list[list[float]] = []
@@ -124,10 +128,6 @@ class Series:
     def level(self) -> float:
         """Median of the latest values; 0 before the first."""
         return float(np.median(self.tail[-_WARM:])) if len(self.tail) else 0.0
-
-    def restart(self) -> None:
-        """Forget everything: what comes next is the new normal."""
-        self.__init__(self.practice, self.delta)  # type: ignore[misc]
 
     def update(self, value: float, beside: tuple[float, float, float, float] = (0.0,) * 4) -> Shift | None:
         """Take one value; say whether a change has become certain that matters.
