@@ -13,8 +13,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -132,8 +133,15 @@ class Life:
         self.unacknowledged: dict[int, tuple[Chunk | Event, ...]] = {}
         self._n_given = self._n_events = 0
         self.events: list[Event] = []
+        self.skew_ns = 0
+        """How far the machine's clock is off; a clock server sets it now and then."""
+        self.pool = ThreadPoolExecutor(2) if rng.random() < 0.2 else None  # not together with kills within a turn
         self.engine: Engine | None = None
         self.in_space = True
+
+    def clock(self) -> int:
+        """Return the machine's idea of now, nanoseconds since 1970."""
+        return self.now_ns + self.skew_ns
 
     def live(self) -> None:
         """Live to the end.
@@ -165,7 +173,7 @@ class Life:
             rng.choice(self.devices).trouble(self.now_ns)
         if rng.random() < 0.04:
             self._change_rate()
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 and self.pool is None:
             self.disk.kill_in = rng.randrange(60)
         self._insist(self._work)
         self.disk.kill_in = None
@@ -184,6 +192,9 @@ class Life:
                 device.reboot(self.now_ns + int(seconds * 1e9))
         self.now_ns += int(seconds * 1e9)
         self._say(f"+{seconds:g} s")
+        if rng.random() < 0.03 and self.keep_s is None:
+            self.skew_ns = int(rng.choice((-5000, -20, 0, 20, 5000)) * 1e9)
+            self._say(f"clock set to {self.skew_ns / 1e9:+g} s")
 
     def _work(self) -> None:
         """Give what devices bring, turn the engine, and do what operators do."""
@@ -213,6 +224,8 @@ class Life:
             engine.writer.know_all()
         if rng.random() < 0.03 and self.witness.recordings:
             self._delete(rng.choice(sorted(self.witness.recordings)))
+        if rng.random() < 0.03 and self.witness.recordings:
+            self._delete_part(rng.choice(sorted(self.witness.recordings)))
         if self.keep_s is not None and rng.random() < 0.1:
             self._say("retain")
             engine.retain()
@@ -240,6 +253,25 @@ class Life:
             if device.recording == recording:
                 device.begin(self.now_ns)
 
+    def _delete_part(self, recording: str) -> None:
+        rng = self.random
+        start, stop = sorted((rng.randrange(9000), rng.randrange(9000)))
+        self._say(f"delete {recording} from {start} s to {stop} s")
+        kill, self.disk.kill_in = self.disk.kill_in, None
+        while len(self.inbox):
+            self._step()
+        self._step()
+        assert self.engine is not None
+        dry = rng.random() < 0.3
+        try:
+            gone = delete_here(self.engine, recording, f"+{start}s", f"+{stop}s", dry_run=dry)
+        except InputError as error:
+            if "no whole segment" not in str(error) and "no recording" not in str(error):
+                raise
+            gone = {"samples": 0}
+        self.disk.kill_in = kill
+        self.witness.deleted_part(recording, 0 if dry else gone["samples"])
+
     def _drain(self) -> None:
         assert self.engine is not None
         self.now_ns += 10 * 10**9
@@ -265,6 +297,7 @@ class Life:
     def _give(self, *items: Chunk | Event) -> None:
         number, self._n_given = self._n_given, self._n_given + 1
         self.unacknowledged[number] = items
+        items = tuple(replace(i, arrival_ns=self.clock()) if isinstance(i, Chunk) else i for i in items)
         for item in items:
             if isinstance(item, Chunk):
                 self.witness.gave(item)
@@ -335,7 +368,7 @@ class Life:
         banks = RandomBanks(self.random)
         banks.keys = [(d.recording, d.stream) for d in self.devices]
         settings = Settings(archive, quality, retrain=RetrainSettings(mode="off"))
-        self.engine = engine = Engine(settings, disk=self.disk, clock=lambda: self.now_ns, adapting=banks)
+        self.engine = engine = Engine(settings, disk=self.disk, clock=self.clock, adapting=banks, pool=self.pool)
         engine.journal._file_bytes = self.journal_bytes
         self.refusals: list[str] = []
         commit = engine.archive.commit
@@ -395,6 +428,8 @@ def live(seed: int, folder: Path, turns: int = 60) -> Life:
             raise Broken(f"seed {seed}, turn {life.turn} of {turns}: {error}\n  {happened}") from error
         finally:
             life.engine = None
+            if life.pool is not None:
+                life.pool.shutdown()
     return life
 
 
