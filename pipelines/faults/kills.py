@@ -1,0 +1,253 @@
+"""kill -9 at random moments and at every named fault point, with real processes, publishers and brokers.
+
+A life: a daemon is killed again and again while samples come, started at once each time, and drained in the end. Then
+the archive holds every sample that was acknowledged, once and equal.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.benchmark.summary import provenance
+from pipelines.faults.numbered import Verdict
+from pipelines.faults.sources import SOURCES, Source
+from pipelines.faults.victim import DEADLINE_S, Hung, Victim, configure
+from sanstream.durable import POINTS
+
+KILLS_A_LIFE = 10
+ELSEWHERE = ("archive.partial_made", "archive.recording_written", "retrain.trained", "retrain.adopted")
+"""Points of ``sanstream archive``, which no daemon reaches, and of retraining, which has a life of its own."""
+OFTEN = ("journal.append", "journal.synced", "ledger.append", "ledger.synced", "engine.acknowledged")
+"""Points that a process reaches many times: it dies at one of the first twenty."""
+_AT_POINT_S = 1.5
+
+
+@dataclass
+class Outcome:
+    """What became of one life.
+
+    Parameters
+    ----------
+    transport : str
+    seed : int
+    verdict : Verdict
+    killed : int
+        At random moments.
+    reached : list of str
+        Fault points at which a process died.
+    missed : list of str
+        Fault points that were not reached before the process had drained.
+    problems : list of str
+        Of :meth:`sanstream.Archive.verify`, or why the life could not be lived to its end.
+    seconds : float
+    """
+
+    transport: str
+    seed: int
+    verdict: Verdict = field(default_factory=Verdict)
+    killed: int = 0
+    reached: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.verdict.good and not self.problems
+
+    def __str__(self) -> str:
+        found = ", ".join(f"{v} {k}" for k, v in vars(self.verdict).items())
+        wrong = "".join(f"\n  {p}" for p in self.problems)
+        points = f"{len(self.reached)} points" + (f" (not {', '.join(self.missed)})" if self.missed else "")
+        return f"{self.transport} seed {self.seed}: {self.killed} kills, {points}; {found}; {self.seconds:.0f} s{wrong}"
+
+
+class Life:
+    """One archive, one source, and the daemons that die between them.
+
+    Parameters
+    ----------
+    transport : str
+    folder : Path
+        An empty one.
+    seed : int
+    retrain : str
+        Mode.
+    """
+
+    def __init__(self, transport: str, folder: Path, seed: int, *, retrain: str = "off") -> None:
+        self.folder, self.random = folder, random.Random(f"{transport} {seed}")
+        self.outcome = Outcome(transport, seed)
+        self.source: Source = SOURCES[transport](folder, seed)
+        configure(folder, self.source.feed, retrain=retrain)
+        self._start_s = 2.0
+
+    def live(self, kills: int, points: Sequence[str] = ()) -> Outcome:
+        """Kill daemons at random moments, then at points; drain the last one, and compare."""
+        began = time.monotonic()
+        try:
+            with self._start() as first:
+                first.wait_connected()
+                self.source.begin()
+                first.rest(self.random.uniform(0.5, self.source.window_s))
+                self._count(first.kill())
+            while self.outcome.killed < kills:
+                self.random.choice((self._kill_early, self._kill_running, self._kill_running, self._kill_draining))()
+            for point in points:
+                self._die_at(point)
+            self._finish()
+        except Hung as error:
+            self.outcome.problems.append(f"{error}")
+        finally:
+            self.source.close()
+        self.outcome.seconds = round(time.monotonic() - began, 1)
+        return self.outcome
+
+    def _start(self, fault: str = "") -> Victim:
+        return Victim(self.folder, fault, self.source.stdin)
+
+    def _count(self, code: int) -> None:
+        """Note a death; a process that had drained meanwhile was not killed."""
+        self.outcome.killed += code != 0
+        self.source.died()
+
+    def _kill_early(self) -> None:
+        """Kill before it says that it is ready: while it recovers."""
+        with self._start() as victim:
+            victim.rest(self._start_s * self.random.uniform(0.5, 1.0))
+            self._count(victim.kill())
+
+    def _kill_running(self) -> None:
+        with self._start() as victim:
+            self._wait_ready(victim)
+            victim.rest(self.random.uniform(0.0, self.source.window_s))
+            self._count(victim.kill())
+
+    def _kill_draining(self) -> None:
+        with self._start() as victim:
+            self._wait_ready(victim)
+            victim.rest(self.random.uniform(0.0, self.source.window_s))
+            victim.ask_to_drain()
+            victim.rest(self.random.uniform(0.0, 0.6))
+            self._count(victim.kill())
+
+    def _wait_ready(self, victim: Victim) -> None:
+        if not victim.wait_ready():
+            raise Hung(f"it does not start: {victim.log()}")
+        self._start_s = time.monotonic() - victim.began
+
+    def _die_at(self, point: str) -> None:
+        """Let a process die at a point: at its start, while it archives, or while it drains."""
+        nth = self.random.randint(1, 20) if point in OFTEN else 1
+        with self._start(f"{point}:{nth}") as victim:
+            if victim.wait_ready():
+                victim.rest(_AT_POINT_S if self.source.window_s < 2 else self.source.window_s)
+                victim.ask_to_drain()
+            died = victim.ended() != 0
+            (self.outcome.reached if died else self.outcome.missed).append(point)
+            self.source.died()
+
+    def _finish(self) -> None:
+        """Let a process take the rest, drain, and compare."""
+        with self._start() as last:
+            self._wait_ready(last)
+            self.source.end()
+            until = time.monotonic() + DEADLINE_S
+            while last.alive and time.monotonic() < until and self._lost():
+                last.rest(1.0)
+            last.ask_to_drain()
+            if last.ended() != 0:
+                raise Hung("the last process was killed")
+        self.outcome.verdict = self.source.compare()
+        self.outcome.problems += verify(self.folder / "live.san")
+
+    def _lost(self) -> bool:
+        return not (self.folder / "live.san" / "catalog.json").exists() or self.source.compare().lost > 0
+
+
+def verify(archive: Path) -> list[str]:
+    """Return what a deep verification finds."""
+    import sanstream
+
+    with sanstream.open(archive) as opened:
+        return [str(p) for p in opened.verify(deep=True)]
+
+
+def run(
+    transports: Sequence[str], kills: int, seed: int, work: Path, *, points: bool = True, again: bool = False
+) -> list[Outcome]:
+    """Live lives until every transport's daemons died ``kills`` times at random, and once at every point.
+
+    Parameters
+    ----------
+    transports : sequence of str
+    kills : int
+        For each transport.
+    seed : int
+        Of the first life; each further life has the next one.
+    work : Path
+        A life whose result stands here is not lived again.
+    points : bool
+        Also die at every named point, in the first life.
+    again : bool
+        Forget what stands there.
+    """
+    out = []
+    for transport in transports:
+        left, number = kills, seed
+        while left > 0:
+            n = min(KILLS_A_LIFE, left)
+            chosen = tuple(p for p in POINTS if p not in ELSEWHERE) if points and number == seed else ()
+            out.append(_lived(transport, n, number, chosen, work, again))
+            print(out[-1], file=sys.stderr, flush=True)
+            left, number = left - n, number + 1
+    return out
+
+
+def _lived(transport: str, kills: int, seed: int, points: Sequence[str], work: Path, again: bool) -> Outcome:
+    folder = work / f"{transport}-{seed}"
+    done = folder.with_suffix(f".{kills}-{len(points)}.json")
+    if done.is_file() and not again:
+        data: dict[str, Any] = json.loads(done.read_text("utf-8"))
+        return Outcome(**data | {"verdict": Verdict(**data["verdict"])})
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    outcome = Life(transport, folder, seed).live(kills, points)
+    if outcome.good:
+        shutil.rmtree(folder, ignore_errors=True)
+        done.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+    return outcome
+
+
+def rows(outcomes: Sequence[Outcome], seed: int) -> list[dict[str, Any]]:
+    """Sum up each transport's lives in one line."""
+    out = []
+    for transport in dict.fromkeys(o.transport for o in outcomes):
+        own = [o for o in outcomes if o.transport == transport]
+        total = Verdict()
+        for outcome in own:
+            total += outcome.verdict
+        out.append(
+            {
+                "campaign": "kill -9",
+                "of": transport,
+                "at random": sum(o.killed for o in own),
+                "at points": sum(len(o.reached) for o in own),
+                "samples compared": total.compared,
+                "lost": total.lost,
+                "doubled": total.doubled,
+                "changed": total.changed + total.misplaced,
+                "_missed": sorted({p for o in own for p in o.missed}),
+            }
+            | provenance(seed)
+        )
+    return out
