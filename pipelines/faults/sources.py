@@ -376,4 +376,3 @@ SOURCES: dict[str, type[Source]] = {
     "stdin": Stdin,
     "lsl": Lsl,
 }
-
