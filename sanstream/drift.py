@@ -41,6 +41,11 @@ class Look:
     reach: float
     tempo: float = 0.0
 
+    @property
+    def beside(self) -> tuple[float, float, float, float]:
+        """What may excuse another phi: tempo, sway, noise, reach."""
+        return self.tempo, self.sway, self.noise, self.reach
+
 
 @dataclass(frozen=True)
 class Alarm:
@@ -78,7 +83,8 @@ class _Eye:
             if loud or look.sway > _SWAYING * sway + _LEAST_SWAY * reach:
                 self.refused += 1
                 if self.refused >= _RELEARN:
-                    self.__init__(Series(PHI, self.series.delta))  # type: ignore[misc]
+                    self.series.restart()
+                    self.usual, self.refused = [], 0
                 return False
         self.refused = 0
         self.usual = [*self.usual[-(_REFERENCE - 1) :], (look.noise, look.sway, look.reach)]
@@ -103,7 +109,7 @@ class DriftWatch:
         self._eyes = [_Eye(Series(PHI, delta)) for _ in range(n_channels)]
         self._bits = Series(BITS, delta)
         self._clear = True
-        self._beside: list[tuple[float, float, float]] = []
+        self._beside: list[tuple[float, float, float, float]] = []
         self.n_windows = 0
         self.n_admitted = 0
 
@@ -125,10 +131,10 @@ class DriftWatch:
         self.n_windows += 1
         admitted = [eye.admits(look) for eye, look in zip(self._eyes, looks, strict=True)]
         self._clear &= all(admitted)
-        self._beside += [(k.tempo, k.sway, k.noise) for k in looks]
+        self._beside += [look.beside for look in looks]
         self.n_admitted += any(admitted)
         for c, (eye, look) in enumerate(zip(self._eyes, looks, strict=True)):
-            shift = eye.series.update(look.phi, (look.tempo, look.sway, look.noise)) if admitted[c] else None
+            shift = eye.series.update(look.phi, look.beside) if admitted[c] else None
             if shift is not None and alarm is None:
                 alarm = Alarm(self.n_windows, f"phi {c}", shift)
         if alarm is not None:
@@ -139,8 +145,8 @@ class DriftWatch:
         """Take a block's bits per sample at the bound; they count only if all its windows could be judged."""
         clear, self._clear = self._clear, True
         beside, self._beside = self._beside, []
-        tempo, sway, noise = np.median(np.array(beside), axis=0).tolist() if beside else (0.0, 0.0, 0.0)
-        shift = self._bits.update(bits_per_sample, (tempo, sway, noise)) if clear else None
+        tempo, sway, noise, reach = np.median(np.array(beside), axis=0).tolist() if beside else (0.0,) * 4
+        shift = self._bits.update(bits_per_sample, (tempo, sway, noise, reach)) if clear else None
         if shift is None:
             return None
         self.restart()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 DELTA = 1e-9
 """ADWIN's confidence; river's own default gives ten false alarms a day on a correlated series."""
@@ -17,12 +18,37 @@ _MOST = 0.7
 _HOUR, _HOURS = 360, 24
 
 
+Beside = npt.NDArray[np.float64]
+"""What is known of the same windows, shape (4,): tempo, sway, noise, reach; 0 for unknown."""
+
+
+def _excused_phi(level: float, old: Beside, new: Beside) -> float:
+    """How far tempo, more movement and more noise may have moved phi.
+
+    Beats that come closer overlap more, and what is laid over them is no new shape.
+    """
+    tempo, sway, noise, _ = np.where(old > 0, new / np.maximum(old, 1e-9) - 1, 0.0).tolist()
+    return float(level * (min(0.5, 2.5 * abs(tempo)) + min(0.2, max(0.0, 0.1 * sway)) + min(0.2, max(0.0, 0.2 * noise))))
+
+
+def _excused_bits(level: float, old: Beside, new: Beside) -> float:
+    """How far another noise or height may have moved bits per sample: a bit an octave, whatever the bound rests on."""
+    tempo, _, noise, reach = np.where((old > 0) & (new > 0), np.abs(np.log2(_ratio(new, old))), 0.0).tolist()
+    return float(noise + reach + level * min(0.2, tempo))
+
+
+def _ratio(new: Beside, old: Beside) -> Beside:
+    return np.maximum(new, 1e-9) / np.maximum(old, 1e-9)
+
+
 @dataclass(frozen=True)
 class Practice:
     """When a change that is statistically certain also matters.
 
     Parameters
     ----------
+    excused : callable
+        Takes the old level and what is known beside before and after; returns how much of a shift that explains.
     confirm : int
         Latest values, of which most must lie beyond the new level.
     before : int
@@ -32,9 +58,6 @@ class Practice:
         Least shift in deviations of the old level's values.
     share : float
         Least shift relative to the old level.
-    tempo, sway, noise : float
-        A change of tempo, more movement or more noise excuse a shift up to these shares of the old level: beats that
-        come closer overlap more, and what is laid over them is no new shape.
     novel : float
         Up to so many deviations a shift is none when it leads to a level that the last day has seen: postures and rates
         come back.
@@ -46,13 +69,11 @@ class Practice:
         Values further away, in deviations, count as so far.
     """
 
+    excused: Callable[[float, Beside, Beside], float] = _excused_phi
     confirm: int = 22
     before: int = 120
     sigmas: float = 2.5
     share: float = 0.03
-    tempo: float = 0.2
-    sway: float = 0.3
-    noise: float = 0.2
     novel: float = 5.0
     patience: int = 16
     least: int = 5
@@ -60,7 +81,7 @@ class Practice:
 
 
 PHI = Practice()
-BITS = Practice(confirm=5, before=40, sigmas=3.0, share=0.15, patience=6, least=1, limit=30.0)
+BITS = Practice(_excused_bits, confirm=5, before=40, sigmas=3.0, share=0.15, patience=6, least=1, limit=30.0)
 
 
 @dataclass(frozen=True)
@@ -92,7 +113,11 @@ class Series:
 
     def __init__(self, practice: Practice = PHI, delta: float = DELTA) -> None:
         self.practice, self.delta = practice, delta
-        self.tail, self._beside = np.zeros(0), np.zeros((0, 3))
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: what comes next is the new normal."""
+        self.tail, self._beside = np.zeros(0), np.zeros((0, 4))
         self.n = 0
         self._seen: list[list[float]] = []
         self._centre = self._scale = 0.0
@@ -104,19 +129,15 @@ class Series:
         """Median of the latest values; 0 before the first."""
         return float(np.median(self.tail[-_WARM:])) if len(self.tail) else 0.0
 
-    def restart(self) -> None:
-        """Forget everything: what comes next is the new normal."""
-        self.__init__(self.practice, self.delta)  # type: ignore[misc]
-
-    def update(self, value: float, beside: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Shift | None:
+    def update(self, value: float, beside: tuple[float, float, float, float] = (0.0,) * 4) -> Shift | None:
         """Take one value; say whether a change has become certain that matters.
 
         Parameters
         ----------
         value : float
             Finite.
-        beside : (float, float, float)
-            Tempo, sway and noise of the same window; 0 for unknown.
+        beside : (float, float, float, float)
+            Tempo, sway, noise and reach of the same window; 0 for unknown.
         """
         self.tail = np.append(self.tail[-(_TAIL - 1) :], value)
         self._beside = np.append(self._beside[-(_TAIL - 1) :], [beside], axis=0)
@@ -162,7 +183,7 @@ class Series:
         # nearer to the old level than the median: a spell of a minute is no change
         after = float(np.quantile(new, _MOST if middle < before else 1 - _MOST))
         sigmas = abs(after - before) / _deviation(old, before)
-        if sigmas < p.sigmas or abs(after - before) < (p.share + self._excused()) * abs(before):
+        if sigmas < p.sigmas or abs(after - before) < p.share * abs(before) + self._excused(abs(before)):
             return None
         if sigmas < p.novel and any(low <= after <= high for low, high in self._seen):
             return None
@@ -175,13 +196,10 @@ class Series:
         low, high = self._seen[-1]
         self._seen[-1] = [min(low, level), max(high, level)]
 
-    def _excused(self) -> float:
-        """Share of the old level by which what changed beside may have moved it."""
+    def _excused(self, level: float) -> float:
         p = self.practice
         old = np.median(self._beside[-(p.confirm + p.before) : -p.confirm], axis=0)
-        tempo, sway, noise = (np.median(self._beside[-p.confirm :], axis=0) / np.maximum(old, 1e-9) - 1) * (old > 0)
-        slower_or_faster = min(p.tempo, abs(float(tempo)))
-        return float(slower_or_faster + min(p.sway, max(0.0, 0.1 * sway)) + min(p.noise, max(0.0, 0.2 * noise)))
+        return p.excused(level, old, np.median(self._beside[-p.confirm :], axis=0))
 
     def state(self) -> dict[str, Any]:
         """Return what must be kept, as JSON values."""
@@ -193,7 +211,7 @@ class Series:
         """Go on from :meth:`state`: ADWIN is shown the latest values again."""
         out = cls(practice, delta)
         out.tail = np.array(data["tail"], np.float64)[-_TAIL:]
-        out._beside = np.array(data["beside"], np.float64).reshape(-1, 3)[-_TAIL:]
+        out._beside = np.array(data["beside"], np.float64).reshape(-1, 4)[-_TAIL:]
         out.n, out._seen = int(data["n"]), [[float(low), float(high)] for low, high in data["seen"]]
         if len(out.tail) >= _WARM:
             out._begin()

@@ -2,68 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sanstream.durable import Disk, OpenFile, SyncError, current_disk, usable
 from sanstream.errors import CorruptError, InputError
+from sanstream.ledger_records import RECORD, Place, Record, pack_record, read_body, read_records
+from sanstream.ledger_rewrite import KeptRow, Rewriting
 from sanstream.log import LEDGER, LogWriter
-from sanstream.log_read import Frame, LogReader, open_reading, read_frame, read_head
+from sanstream.log_read import LogReader, open_reading, read_head
 
-RECORD = 1
-_HEAD = struct.Struct("<BI")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a record's body is, until the next compaction.
-
-    Parameters
-    ----------
-    offset : int
-        Of the record's frame in the file.
-    length : int
-        Bytes of the body.
-    epoch : int
-        Counts compactions; a place of another epoch is refused.
-    """
-
-    offset: int
-    length: int
-    epoch: int
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record; its body is read when asked for.
-
-    Parameters
-    ----------
-    kind : str
-    head : dict
-        JSON values.
-    place : Place
-    """
-
-    kind: str
-    head: dict[str, Any]
-    place: Place
-    _file: OpenFile = field(repr=False, compare=False)
-
-    def body(self) -> bytes:
-        """Read the body, also after a compaction has replaced the file.
-
-        Raises
-        ------
-        CorruptError
-            When it has changed on the disk.
-        """
-        return _read_body(self._file, self.place)
+__all__ = ["Ledger", "Place", "Record", "read_ledger"]
 
 
 class Ledger:
@@ -138,7 +89,7 @@ class Ledger:
             The record is not taken; all before it are kept, and the ledger stays usable.
         SyncError
         """
-        offset = self._writer().append(RECORD, _pack(kind, head, body))
+        offset = self._writer().append(RECORD, pack_record(kind, head, body))
         return Place(offset, len(body), self.epoch)
 
     def flush(self) -> None:
@@ -171,7 +122,7 @@ class Ledger:
             raise InputError(f"ledger: a place of epoch {place.epoch}, now is {self.epoch}")
         if place.offset >= self._writer().written:
             self._writer().flush()
-        return _read_body(self._opened(), place)
+        return read_body(self._opened(), place)
 
     def records(self) -> Iterator[Record]:
         """Read all records, oldest first; what is appended meanwhile may be among them.
@@ -181,7 +132,7 @@ class Ledger:
         CorruptError
         """
         self._writer().flush()
-        return _records(self._opened(), self.epoch, self._path.name)
+        return read_records(self._opened(), self.epoch, self._path.name)
 
     def compact(self, records: Iterable[tuple[str, dict[str, Any], bytes]]) -> list[Place]:
         """Replace the file by one with these records only, in one step; durable on return.
@@ -208,6 +159,51 @@ class Ledger:
             if self._log is not None:
                 self._log.give_up()
             raise
+
+    def rewrite(self, rows: Iterable[KeptRow]) -> Rewriting:
+        """Begin a compaction that goes on in steps while records are appended.
+
+        Parameters
+        ----------
+        rows : iterable of KeptRow
+            Say the same as all records until now.
+
+        Raises
+        ------
+        DiskFull, SyncError
+        """
+        self._writer().flush()
+        return Rewriting(self._disk, self._opened(), self._partial, self.epoch, self._writer().written, rows)
+
+    def adopt(self, rewriting: Rewriting, n_bytes: int) -> bool:
+        """Copy some bytes more, and put the new file in the place of the old one when all is copied.
+
+        Parameters
+        ----------
+        rewriting : Rewriting
+        n_bytes : int
+
+        Returns
+        -------
+        bool
+            Whether it is in place; older places are then valid no more, ``rewriting.moved`` says where they went.
+
+        Raises
+        ------
+        DiskFull
+            The old file stays as it is.
+        SyncError
+            The ledger then takes nothing more.
+        """
+        self._writer().flush()
+        if not rewriting.step(n_bytes, self._writer().written):
+            return False
+        try:
+            self._swap(rewriting.file, rewriting.log, rewriting.epoch + 1)
+        except SyncError:
+            self._writer().give_up()
+            raise
+        return True
 
     def close(self) -> None:
         """Sync, end the file with a mark, and close it."""
@@ -241,7 +237,7 @@ class Ledger:
             log = LogWriter(self._disk, file, epoch, 0, LEDGER)
             places = []
             for kind, head, body in records:
-                places.append(Place(log.append(RECORD, _pack(kind, head, body)), len(body), epoch))
+                places.append(Place(log.append(RECORD, pack_record(kind, head, body)), len(body), epoch))
             log.sync()
         except BaseException as error:
             file.close()
@@ -249,13 +245,16 @@ class Ledger:
                 with suppress(OSError):
                     self._disk.remove(self._partial)
             raise
+        self._swap(file, log, epoch)
+        return places
+
+    def _swap(self, file: OpenFile, log: LogWriter, epoch: int) -> None:
         self._disk.reach("ledger.written")
         self._disk.rename(self._partial, self._path)
         file.path = self._path
         self._disk.sync_folder(self._path.parent, "ledger.folder")
         self.epoch, self._file, self._log = epoch, file, log
         self._disk.reach("ledger.replaced")
-        return places
 
     def _writer(self) -> LogWriter:
         if self._log is None:
@@ -295,41 +294,4 @@ def read_ledger(path: Path) -> Iterator[Record]:
     epoch = read_head(file.handle, LEDGER, path.name)
     if epoch is None:
         raise CorruptError(f"{path.name}: its head is damaged")
-    yield from _records(file, epoch, path.name)
-
-
-def _records(file: OpenFile, epoch: int, name: str) -> Iterator[Record]:
-    reader = LogReader(file.handle, epoch)
-    for frame in reader:
-        kind, head, start = _unpack(frame, name)
-        yield Record(kind, head, Place(frame.offset, len(frame.body) - start, epoch), file)
-    reader.check_end(name, last=True)
-
-
-def _read_body(file: OpenFile, place: Place) -> bytes:
-    frame = read_frame(file.handle, place.epoch, place.offset, file.path.name)
-    return frame.body[_unpack(frame, file.path.name)[2] :]
-
-
-def _pack(kind: str, head: dict[str, Any], body: bytes) -> bytes:
-    name = kind.encode()
-    text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
-    return b"".join((_HEAD.pack(len(name), len(text)), name, text, body))
-
-
-def _unpack(frame: Frame, name: str) -> tuple[str, dict[str, Any], int]:
-    """Return kind, head and where the body begins."""
-    try:
-        if frame.kind != RECORD:
-            raise ValueError(f"of unknown type {frame.kind}")
-        n_kind, n_head = _HEAD.unpack_from(frame.body)
-        middle = _HEAD.size + n_kind
-        stop = middle + n_head
-        if stop > len(frame.body):
-            raise ValueError("its head is longer than the record")
-        head = json.loads(frame.body[middle:stop])
-        if not isinstance(head, dict):
-            raise ValueError("its head is no JSON object")
-        return frame.body[_HEAD.size : middle].decode(), head, stop
-    except (ValueError, struct.error) as error:
-        raise CorruptError(f"{name}: the record at byte {frame.offset} cannot be read ({error})") from error
+    yield from read_records(file, epoch, path.name)

@@ -124,14 +124,17 @@ class Reservoir:
     ----------
     folder : Path
         Made when missing, for its owner alone.
-    stream_bytes : int
-        At most so much per stream; the oldest stretch goes first.
+    stream_bytes, stream_stretches : int
+        At most so much, and so many, per stream; the oldest goes first.
     total_bytes : int
         At most so much in all; the stream that holds most gives first.
     """
 
-    def __init__(self, folder: Path, *, stream_bytes: int = 2 << 20, total_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, folder: Path, *, stream_bytes: int = 64 << 20, stream_stretches: int = 40, total_bytes: int = 1 << 30
+    ) -> None:
         self.folder, self.stream_bytes, self.total_bytes = folder, stream_bytes, total_bytes
+        self.stream_stretches = stream_stretches
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._places: dict[Key, list[_Place]] = {}
         self._sizes: dict[Key, int] = {}
@@ -208,7 +211,8 @@ class Reservoir:
 
     def _make_room(self, key: Key, n_bytes: int) -> None:
         for place in list(self._places.get(key, [])):
-            if self._sizes.get(key, 0) + n_bytes <= self.stream_bytes:
+            n = len(self._places[key])
+            if n < self.stream_stretches and self._sizes[key] + n_bytes <= self.stream_bytes:
                 break
             self._remove(key, [place])
         while self._sizes and self.size_bytes + n_bytes > self.total_bytes:

@@ -136,3 +136,17 @@ def test_what_cannot_be_followed_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         feed.run(lambda _: None, threading.Event())
     assert caught.value.hint
+
+
+def test_a_growing_csv_without_a_rate_says_how_to_give_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"I,II\n1,2\n")
+    with pytest.raises(InputError, match="rate") as caught:
+        make_feed(FeedOptions("tail", f"file://{path}?tail=true")).run(lambda _: None, threading.Event())
+    assert "rate=250" in caught.value.hint
+
+
+def test_the_rate_of_a_growing_csv_may_come_after_its_names(tmp_path: Path, follow: Follow) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"I,II\n# rate: 100\n" + lines(0, 200))
+    assert follow(path).wait(200)[0].rate == 100

@@ -48,6 +48,13 @@ def test_a_streams_bound_is_kept_and_the_oldest_goes_first(tmp_path: Path) -> No
     assert starts(reservoir) == [12, 14, 16, 18]
 
 
+def test_at_most_so_many_stretches_a_stream(tmp_path: Path) -> None:
+    reservoir = Reservoir(tmp_path / "r", stream_stretches=3)
+    for i in range(5):
+        reservoir.put(KEY, stretch(2 * i))
+    assert starts(reservoir) == [4, 6, 8]
+
+
 def test_the_bound_in_all_takes_from_the_stream_that_holds_most(tmp_path: Path) -> None:
     size = len(pack_stretch(stretch(1)))
     reservoir = Reservoir(tmp_path / "r", total_bytes=6 * size + 60)

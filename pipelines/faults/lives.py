@@ -13,12 +13,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
-from pipelines.faults.devices import Device, channel_set, devices
+from pipelines.faults.devices import channel_set, devices
 from pipelines.faults.witness import Broken, Witness
 from sanstream import durable, shard
 from sanstream.chunk import Chunk, Delivery, Event
@@ -28,7 +29,6 @@ from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.delete import delete_here
 from sanstream.daemon.engine import Engine
 from sanstream.daemon.inbox import FeedLink, Inbox
-from sanstream.daemon.keeping import compact_ledger
 from sanstream.durable import Data, Disk, DiskFull, OpenFile
 from sanstream.encode_live import Part
 from sanstream.errors import InputError
@@ -53,6 +53,7 @@ class WildDisk(Disk):
         self.kill_in: int | None = None
 
     def append(self, file: OpenFile, data: Data) -> None:
+        """Write what fits."""
         self._tick()
         if self.left is None:
             super().append(file, data)
@@ -64,17 +65,21 @@ class WildDisk(Disk):
             raise DiskFull(file.path.name)
 
     def sync(self, file: OpenFile, site: str) -> None:
+        """Count; nothing here proves an fsync."""
         self._tick()  # nothing here proves an fsync: those are pipelines/faults' power cuts
 
     def rename(self, source: Path, target: Path) -> None:
+        """Rename, or die."""
         self._tick()
         super().rename(source, target)
 
     def remove(self, path: Path) -> None:
+        """Remove, or die."""
         self._tick()
         super().remove(path)
 
     def reach(self, point: str) -> None:
+        """Die here, or not."""
         self._tick()
 
     def _tick(self) -> None:
@@ -93,6 +98,7 @@ class RandomBanks(Adapting):
         self.keys: list[tuple[str, str]] = []
 
     def poll(self) -> list[tuple[tuple[str, str], str]]:
+        """Choose a stream now and then."""
         return [(self._random.choice(self.keys), "bank")] if self.keys and self._random.random() < 0.02 else []
 
 
@@ -123,11 +129,19 @@ class Life:
         self.reorder_s = rng.choice((0.0, 5.0, 60.0))
         self.journal_bytes = rng.choice((2000, 20_000, 1 << 24))
         self.witness = Witness(self.folder / "live.san", self.lossy, self.keep_s)
+        self.witness.honest = {(d.recording, d.stream) for d in self.devices if d.clock == "exact"}
         self.unacknowledged: dict[int, tuple[Chunk | Event, ...]] = {}
         self._n_given = self._n_events = 0
         self.events: list[Event] = []
+        self.skew_ns = 0
+        """How far the machine's clock is off; a clock server sets it now and then."""
+        self.pool = ThreadPoolExecutor(2) if rng.random() < 0.2 else None  # not together with kills within a turn
         self.engine: Engine | None = None
         self.in_space = True
+
+    def clock(self) -> int:
+        """Return the machine's idea of now, nanoseconds since 1970."""
+        return self.now_ns + self.skew_ns
 
     def live(self) -> None:
         """Live to the end.
@@ -159,7 +173,7 @@ class Life:
             rng.choice(self.devices).trouble(self.now_ns)
         if rng.random() < 0.04:
             self._change_rate()
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 and self.pool is None:
             self.disk.kill_in = rng.randrange(60)
         self._insist(self._work)
         self.disk.kill_in = None
@@ -178,6 +192,9 @@ class Life:
                 device.reboot(self.now_ns + int(seconds * 1e9))
         self.now_ns += int(seconds * 1e9)
         self._say(f"+{seconds:g} s")
+        if rng.random() < 0.03 and self.keep_s is None:
+            self.skew_ns = int(rng.choice((-5000, -20, 0, 20, 5000)) * 1e9)
+            self._say(f"clock set to {self.skew_ns / 1e9:+g} s")
 
     def _work(self) -> None:
         """Give what devices bring, turn the engine, and do what operators do."""
@@ -203,10 +220,12 @@ class Life:
         assert engine is not None
         if rng.random() < 0.05:
             self._say("compact")
-            compact_ledger(engine.state, engine.ledger, always=True)
+            engine.compactor.all()
             engine.writer.know_all()
         if rng.random() < 0.03 and self.witness.recordings:
             self._delete(rng.choice(sorted(self.witness.recordings)))
+        if rng.random() < 0.03 and self.witness.recordings:
+            self._delete_part(rng.choice(sorted(self.witness.recordings)))
         if self.keep_s is not None and rng.random() < 0.1:
             self._say("retain")
             engine.retain()
@@ -234,6 +253,25 @@ class Life:
             if device.recording == recording:
                 device.begin(self.now_ns)
 
+    def _delete_part(self, recording: str) -> None:
+        rng = self.random
+        start, stop = sorted((rng.randrange(9000), rng.randrange(9000)))
+        self._say(f"delete {recording} from {start} s to {stop} s")
+        kill, self.disk.kill_in = self.disk.kill_in, None
+        while len(self.inbox):
+            self._step()
+        self._step()
+        assert self.engine is not None
+        dry = rng.random() < 0.3
+        try:
+            gone = delete_here(self.engine, recording, f"+{start}s", f"+{stop}s", dry_run=dry)
+        except InputError as error:
+            if "no whole segment" not in str(error) and "no recording" not in str(error):
+                raise
+            gone = {"samples": 0}
+        self.disk.kill_in = kill
+        self.witness.deleted_part(recording, 0 if dry else gone["samples"])
+
     def _drain(self) -> None:
         assert self.engine is not None
         self.now_ns += 10 * 10**9
@@ -259,6 +297,7 @@ class Life:
     def _give(self, *items: Chunk | Event) -> None:
         number, self._n_given = self._n_given, self._n_given + 1
         self.unacknowledged[number] = items
+        items = tuple(replace(i, arrival_ns=self.clock()) if isinstance(i, Chunk) else i for i in items)
         for item in items:
             if isinstance(item, Chunk):
                 self.witness.gave(item)
@@ -287,6 +326,7 @@ class Life:
     def _change_rate(self) -> None:
         device = self.random.choice(self.devices)
         self._say(f"rate of {device.recording}/{device.stream}")
+        self.witness.honest.discard((device.recording, device.stream))
         device.rate = self.random.choice([device.rate * 2, device.rate / 2])
         device.reboot(self.now_ns)
         device.held.clear()
@@ -328,7 +368,7 @@ class Life:
         banks = RandomBanks(self.random)
         banks.keys = [(d.recording, d.stream) for d in self.devices]
         settings = Settings(archive, quality, retrain=RetrainSettings(mode="off"))
-        self.engine = engine = Engine(settings, disk=self.disk, clock=lambda: self.now_ns, adapting=banks)
+        self.engine = engine = Engine(settings, disk=self.disk, clock=self.clock, adapting=banks, pool=self.pool)
         engine.journal._file_bytes = self.journal_bytes
         self.refusals: list[str] = []
         commit = engine.archive.commit
@@ -388,6 +428,8 @@ def live(seed: int, folder: Path, turns: int = 60) -> Life:
             raise Broken(f"seed {seed}, turn {life.turn} of {turns}: {error}\n  {happened}") from error
         finally:
             life.engine = None
+            if life.pool is not None:
+                life.pool.shutdown()
     return life
 
 

@@ -83,6 +83,8 @@ class Witness:
     events: dict[tuple[str, int], int] = field(default_factory=dict)
     events_gone: set[tuple[str, int]] = field(default_factory=set)
     n_acknowledged: int = 0
+    honest: set[tuple[str, str]] = field(default_factory=set)
+    """Recording and stream of devices whose clock is right."""
 
     def gave(self, chunk: Chunk) -> None:
         """Remember what a chunk says, before anybody has promised anything."""
@@ -98,6 +100,7 @@ class Witness:
         self.recordings.add(item.recording)
         self.n_acknowledged += item.n_samples
         for source, who, _ in self._told(item):
+            who = who[~source.gone[who]]  # what was deleted stays so, also when it is sent once more
             source.since[who] = np.minimum(source.since[who], now_ns)
 
     def deleted(self, recording: str) -> None:
@@ -111,6 +114,22 @@ class Witness:
         self.events_gone.update(mine)
         for key in mine:
             del self.events[key]
+
+    def deleted_part(self, recording: str, most: int) -> None:
+        """Take note that what is not there now is deleted, ``most`` samples of all channels."""
+        with sanstream.open(self.url) as archive:
+            streams = archive.recordings[recording].streams.values() if recording in archive.recordings else ()
+            there = {(s.split(".")[0], rate, label): identities(v) for x in streams for s, rate, label, v in _read(x)}
+        n_gone = 0
+        for (name, *key), source in self.sources.items():
+            if name == recording:
+                gone = source.since < NEVER
+                gone[there.get(tuple(key), np.zeros(0, np.int64))] = False  # type: ignore[arg-type]
+                n_gone += int((gone & ~source.gone).sum())
+                source.gone |= gone
+                source.since[gone] = NEVER
+        if n_gone > most and self.keep_s is None:
+            raise Broken(f"{recording}: {n_gone} samples gone where {most} were said to be deleted")
 
     # --- is it so?
 
@@ -138,6 +157,9 @@ class Witness:
                 recording = archive.recordings[name]
                 streams = list(recording.streams.values())
                 self._check(name, [(e.name, _segment(s, e)) for s in streams for e in s.entry.segments], now_ns)
+                for stream in streams:
+                    if (name, stream.name) in self.honest:
+                        _check_grid(name, stream)
                 self._check(name, [("read", _read(s)) for s in streams], now_ns)
                 self._check(name, [("restored", _restored(recording))], now_ns)
             self._check_events(archive)
@@ -158,7 +180,8 @@ class Witness:
                 if wrong.any():
                     i = int(np.argmax(wrong))
                     raise Broken(
-                        f"{recording}/{stream} {label}: {values[i]} stands in {where}, sent was {want[i]}; {wrong.sum()} such"
+                        f"{recording}/{stream} {label}: {values[i]} stands in {where}, "
+                        f"sent was {want[i]}; {wrong.sum()} such"
                     )
                 if source.gone[who].any():
                     raise Broken(
@@ -234,6 +257,19 @@ def _segment(reader: StreamReader, entry: Any) -> list[Piece]:
         (reader.name, reader.rate, c.label, got[got[:, i] != c.missing, i] if c.missing is not None else got[:, i])
         for i, c in enumerate(entry.channels)
     ]
+
+
+def _check_grid(recording: str, reader: StreamReader) -> None:
+    """Look whether the samples of a session stand at the distances that their numbers say."""
+    base: dict[int, int] = {}
+    for entry in reader.entry.segments:
+        got = reader.read_segment(entry, 0, entry.n_samples)[:, 0].astype(np.int64)
+        place = np.flatnonzero(~np.isin(got, CODES))
+        session, number = np.divmod(identities(got[place]) - 1, SESSION)
+        for which in np.unique(session).tolist():
+            bases = np.unique(entry.start_sample + place[session == which] - number[session == which])
+            if len(bases) > 1 or base.setdefault(which, int(bases[0])) != bases[0]:
+                raise Broken(f"{recording}/{reader.name}: session {which} stands at {bases} and {base.get(which)}")
 
 
 def _read(reader: StreamReader) -> list[Piece]:

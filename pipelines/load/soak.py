@@ -59,8 +59,8 @@ class Soak:
     """
 
     streams: int = 20
-    leads: int = 2
-    rate_hz: int = 125
+    leads: int = 1
+    rate_hz: int = 64
     days: int = 7
     day_s: int = DAY_S
     chunk_s: int = 60

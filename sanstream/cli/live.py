@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,9 +76,16 @@ def ingest(
     from sanstream.daemon.run import ingest as run
 
     set_up_logs(as_json=log_json)
+    with _private():
+        return run(settings)
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """Let what is written meanwhile be its owner's alone."""
     before = os.umask(0o077)
     try:
-        return run(settings)
+        yield
     finally:
         os.umask(before)
 
@@ -124,7 +133,8 @@ def delete(
     """
     from sanstream.daemon.delete import delete as run
 
-    gone = run(archive, recording, state_dir=state, start=start, until=until, dry_run=dry_run)
+    with _private():
+        gone = run(archive, recording, state_dir=state, start=start, until=until, dry_run=dry_run)
     if as_json:
         print_json(gone)
         return
@@ -147,8 +157,5 @@ def recover(state_dir: Path, archive: str | None) -> int:
     from sanstream.daemon.run import recover as run
 
     set_up_logs()
-    before = os.umask(0o077)
-    try:
+    with _private():
         return run(state_dir, archive)
-    finally:
-        os.umask(before)

@@ -29,7 +29,7 @@ from sanstream.signal import Channel
 __all__ = ["Adaptation", "Adopted", "ObservedBlock"]
 
 AUTO, SHADOW, OFF = "auto", "shadow", "off"
-_STREAM_BYTES = 4 << 20
+_STREAM_BYTES = 64 << 20
 _PINS_NS, _SAVE_NS = 10**9, 10 * 10**9
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Protocol
+
+import numpy as np
 
 from sanstream.bank import find_bank
 from sanstream.daemon.sights import Glance, Seen
@@ -145,7 +147,7 @@ class StreamWatch:
             self.watch = DriftWatch(len(chosen), delta=self.delta)
         if self.plan is not block.plan:
             self._follow(block)
-        self.block = block
+        self.block = replace(block, samples=np.zeros((0, block.samples.shape[1]), np.int32))  # not to hold them
         return Glance(
             self.key, self.generation, block.samples, block.channels, block.rate, block.window_samples, chosen,
             self.rules, block.time_ns, block.payload_bits / max(1, block.samples.size),

@@ -151,6 +151,9 @@ class BlockWriter:
             self._looked_ns = now_ns
             touched.update(dict.fromkeys(self._state.streams.values()))
         for stream in list(touched):
+            if not finish and stream.main is not None and not stream.others and stream.main.is_filling(now_ns):
+                del touched[stream]
+                continue
             wait = reorder_s.get(stream.feed, 0.0)
             for lane in list(stream.lanes):
                 if lane.closed:

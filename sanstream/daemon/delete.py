@@ -13,7 +13,7 @@ from sanstream.config import HttpSettings, RetrainSettings, Settings
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.engine import Engine
 from sanstream.daemon.home import Home, is_locked, read_version, remembered_settings
-from sanstream.daemon.keeping import compact_ledger, free_journal
+from sanstream.daemon.keeping import free_journal
 from sanstream.daemon.pins import forget_pins
 from sanstream.daemon.requests import ask
 from sanstream.daemon.sealing import pending_events
@@ -108,7 +108,7 @@ def delete_here(
         forget_pins(engine.settings.archive.state_dir, recording)
         forget_in_status(engine.settings.archive.state_dir, recording)
         _forget(engine, recording)
-    compact_ledger(engine.state, engine.ledger, always=True)
+    engine.compactor.all()
     engine.writer.know_all()
     return found
 

@@ -15,10 +15,11 @@ from sanstream.config import Settings
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.aside import Aside
 from sanstream.daemon.blocks import BlockWriter
+from sanstream.daemon.compacting import Compactor
 from sanstream.daemon.counts import Counts
 from sanstream.daemon.inbox import Dropped, FeedLink
 from sanstream.daemon.intake import Intake
-from sanstream.daemon.keeping import compact_ledger, free_journal
+from sanstream.daemon.keeping import free_journal
 from sanstream.daemon.lanes import Block, Lane
 from sanstream.daemon.opening import Opener
 from sanstream.daemon.retention import Keeper
@@ -99,12 +100,11 @@ class Engine:
             self.state, self.journal, opener.lane, self.aside.conflict, self.counts,
             int(settings.limits.clock_tolerance_s * 1e9), clock, opener.recording,
         )  # fmt: skip
-        # before the journal is read: what only that names, the ledger has not introduced yet
-        self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         for file, entry in read_journal(folder / "journal"):
             self.intake.replay(entry, file)
         for _, lane in self.state.lanes():
             lane.touched_ns = clock()  # how long it was silent before is not known
+        self.compactor = Compactor(self.state, self.ledger)
         self.keeper = Keeper(self.archive, settings.archive, self.state)
         self.sealer = Sealer(
             self.state, self.ledger, self.archive, clock, self.keeper.note,
@@ -168,12 +168,13 @@ class Engine:
         with suppress(DiskFull):
             self.journal.roll()  # so that the last file can go, too
         free_journal(self.state, self.journal)
-        compact_ledger(self.state, self.ledger, always=True)
+        self.compactor.all()
 
     def close(self) -> None:
         """Close the files; nothing that is acknowledged waits for it."""
         self.adapting.close()
         self.sealer.close()
+        self.compactor.drop()
         self.aside.close()
         self.journal.close()
         self.ledger.close()
@@ -248,13 +249,12 @@ class Engine:
                 self.counts.child("retrainings", which).inc()
             elif key in self.state.streams:
                 self.counts.child("drift_alarms", self.state.streams[key].modality, which).inc()
-        if now - self._tidied_ns >= TIDY_S * 10**9:
+        if not 0 <= now - self._tidied_ns < TIDY_S * 10**9:  # also when our clock was set back
             self._tidied_ns = now
             free_journal(self.state, self.journal)
             self.keeper.look()
-            if compact_ledger(self.state, self.ledger):
-                self.writer.know_all()
-        if now - self._kept_ns >= KEEP_S * 10**9:
+        self.compactor.run(now)
+        if not 0 <= now - self._kept_ns < KEEP_S * 10**9:
             self._kept_ns = now
             self.retain()
 

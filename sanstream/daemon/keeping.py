@@ -1,15 +1,13 @@
-"""What is no longer needed goes: journal files, and dead records of the ledger."""
+"""Journal files of which nothing waits any longer go."""
 
 from __future__ import annotations
 
 from sanstream.daemon.lanes import Waiting
 from sanstream.daemon.state import State
 from sanstream.journal import FILE_BYTES, Journal
-from sanstream.ledger import Ledger
 
 MAX_FILES = 12
 """Journal files beyond which the samples that hold up the oldest are copied to the newest."""
-COMPACT_BYTES = 64 << 20
 _BYTES = 2
 """Of most samples in the journal."""
 
@@ -68,20 +66,3 @@ def _carry(state: State, journal: Journal, files: list[int]) -> None:
             if w.file in old:
                 lane.waiting[i] = Waiting(journal.append_chunk(w.definition, w.chunk), w.definition, w.chunk, w.stop)
     journal.sync()
-
-
-def compact_ledger(state: State, ledger: Ledger, *, always: bool = False) -> bool:
-    """Write the ledger anew when most of it is dead; tells whether it did.
-
-    Raises
-    ------
-    DiskFull
-        The old one then stays.
-    SyncError
-    """
-    alive = sum(place.length + 600 for _, lane in state.lanes() for place, _ in lane.places)
-    if not always and ledger.size_bytes < max(COMPACT_BYTES, 2 * alive):
-        return False
-    places = iter(ledger.compact(state.rows(ledger.read_body)))
-    state.replace_places(places)
-    return True

@@ -19,7 +19,7 @@ from sanstream.daemon.streams import RecordingState, StreamState, rate_of
 from sanstream.encode_effort import effort_named
 from sanstream.encode_kernels import KernelChoice
 from sanstream.encode_plan import Plan
-from sanstream.ledger import Record
+from sanstream.ledger import Place, Record
 from sanstream.quality import parse_quality
 
 
@@ -220,6 +220,11 @@ class State:
             for lane in stream.lanes:
                 if lane.plan is not None:
                     lane.places = [(next(blocks), head) for _, head in lane.places]
+
+    def move_places(self, moved: Mapping[int, int], epoch: int) -> None:
+        """Take up where the blocks of a ledger stand that was rewritten in steps."""
+        for _, lane in self.lanes():
+            lane.places = [(Place(moved[place.offset], place.length, epoch), head) for place, head in lane.places]
 
     def _block_places(self, queue: list[Any]) -> list[Any]:
         # only blocks have bodies

@@ -37,7 +37,7 @@ def save_json(path: Path, value: Mapping[str, Any]) -> None:
     try:
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(finite(value), file, ensure_ascii=False)
+            file.write(json.dumps(finite(value), ensure_ascii=False))  # json.dump takes three times as long
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -56,7 +56,7 @@ class _Lines:
         lines, rest = split_lines(data + b"\n" if ended and data else data)
         self._waiting += [line for line in lines if line.strip()]
         while self._waiting:
-            if not self._csv.channels:
+            if not self._csv.channels or self._csv.rate is None:
                 self._digest.update(self._waiting[0].encode())
                 if self._csv.read(self._waiting[:1]) is None:
                     self._waiting = self._waiting[1:]

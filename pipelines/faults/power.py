@@ -33,7 +33,6 @@ from sanstream.daemon.delete import delete_here
 from sanstream.daemon.engine import Engine, FeedLink
 from sanstream.daemon.home import Home
 from sanstream.daemon.inbox import Inbox
-from sanstream.daemon.keeping import compact_ledger
 from sanstream.durable import Disk
 from sanstream.durable_power import PowerCut
 from sanstream.errors import InputError
@@ -130,7 +129,7 @@ class World:
         engine = self.engine
         assert engine is not None
         if step.action == COMPACT:
-            compact_ledger(engine.state, engine.ledger, always=True)
+            engine.compactor.all()
             engine.writer.know_all()
         elif step.action == DELETE and not self.deleted:
             try:
