@@ -384,11 +384,11 @@ def test_the_first_chunk_of_a_session_after_days_is_kept_though_the_disk_was_ful
     feed_seconds(ward, x)
     ward.clock.pass_s(200_000)
     left, disk.left = disk.left, 0
-    long = np.tile(x, (80, 1))  # more than the journal keeps in memory
-    ward.give(chunk(long, session="s2", start_s=200_020.0))
+    ward.give(chunk(np.tile(x, (80, 1)), recording="other"))  # as much as the journal keeps in memory
+    ward.give(chunk(x, session="s2", start_s=200_020.0))
     ward.turn(2)
     assert ward.engine.disk_full
     disk.left = left
     ward.turn(2)
     ward.stop()
-    assert np.array_equal(ward.read()[200_020 * RATE :], long)
+    assert np.array_equal(ward.read()[200_020 * RATE :], x)
