@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from durable_cases import TinyDisk
 from live_cases import CHANNELS, RATE, Clock, Ward, chunk, feed_seconds, samples
 
 import sanstream
@@ -375,3 +376,19 @@ def test_events_alone_make_a_recording_that_can_be_read_and_deleted(tmp_path: Pa
     ward.stop()
     assert sanstream.open(ward.url).recordings == {}
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and b"zzz" in p.read_bytes()]
+
+
+def test_the_first_chunk_of_a_session_after_days_is_kept_though_the_disk_was_full(tmp_path: Path) -> None:
+    disk, x = TinyDisk(1 << 30), samples(20)
+    ward = Ward(tmp_path, disk=disk)
+    feed_seconds(ward, x)
+    ward.clock.pass_s(200_000)
+    left, disk.left = disk.left, 0
+    ward.give(chunk(np.tile(x, (80, 1)), recording="other"))  # as much as the journal keeps in memory
+    ward.give(chunk(x, session="s2", start_s=200_020.0))
+    ward.turn(2)
+    assert ward.engine.disk_full
+    disk.left = left
+    ward.turn(2)
+    ward.stop()
+    assert np.array_equal(ward.read()[200_020 * RATE :], x)

@@ -44,8 +44,9 @@ NEEDED = {
 """Fsync sites without which a life loses something, and when the power must go for that; at its end unless told."""
 ELSEWHERE = {
     "journal.settle": "test_journal.py", "journal.head": "test_journal.py",
-    "ledger.settle": "test_ledger.py", "ledger.head": "test_ledger.py", "ledger.parent": "test_ledger.py", "seal.bank.folder": "test_archive_grow.py",
-    "seal.settle": "test_faults_power.py", "state.version.folder": "test_faults_power.py",
+    "ledger.settle": "test_ledger.py", "ledger.head": "test_ledger.py", "ledger.parent": "test_ledger.py",
+    "seal.bank.folder": "test_archive_grow.py", "seal.settle": "test_faults_power.py",
+    "state.version.folder": "test_faults_power.py",
 }  # fmt: skip
 """Those of other moments, and the tests that show them to be needed."""
 

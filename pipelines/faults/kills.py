@@ -23,11 +23,18 @@ from pipelines.faults.victim import DEADLINE_S, Hung, Victim, configure
 from sanstream.durable import POINTS
 
 KILLS_A_LIFE = 10
-ELSEWHERE = ("archive.partial_made", "archive.recording_written", "retrain.trained", "retrain.adopted")
-"""Points of ``sanstream archive``, which no daemon reaches, and of retraining, which has a life of its own."""
+OF_ARCHIVING = ("partial_made", "recording_written", "before_rename", "renamed")
+"""Points ``archive.*`` of ``sanstream archive``, which no daemon reaches."""
 OFTEN = ("journal.append", "journal.synced", "ledger.append", "ledger.synced", "engine.acknowledged")
-"""Points that a process reaches many times: it dies at one of the first twenty."""
-_AT_POINT_S = 1.5
+"""Points that a process reaches many times: it dies at one of the first few."""
+FIRST = ("seal.bank", "seal.catalog", "archive.before_catalog")
+"""Points that are reached only while the archive is new."""
+REACHABLE = (
+    *FIRST,
+    *(p for p in POINTS if p not in FIRST and p.rpartition(".")[2] not in OF_ARCHIVING and not p.startswith("retrain.")),
+)
+"""Points of a daemon without retraining."""
+_AT_POINT_S = 1.0
 
 
 @dataclass
@@ -92,18 +99,21 @@ class Life:
         self._start_s = 2.0
 
     def live(self, kills: int, points: Sequence[str] = ()) -> Outcome:
-        """Kill daemons at random moments, then at points; drain the last one, and compare."""
+        """Kill daemons at points, then at random moments; drain the last one, and compare."""
         began = time.monotonic()
         try:
             with self._start() as first:
+                if self.source.begins_first:
+                    self.source.begin()
                 first.wait_connected()
-                self.source.begin()
+                if not self.source.begins_first:
+                    self.source.begin()
                 first.rest(self.random.uniform(0.5, self.source.window_s))
                 self._count(first.kill())
-            while self.outcome.killed < kills:
-                self.random.choice((self._kill_early, self._kill_running, self._kill_running, self._kill_draining))()
             for point in points:
                 self._die_at(point)
+            while self.outcome.killed < kills:
+                self.random.choice((self._kill_early, self._kill_running, self._kill_running, self._kill_draining))()
             self._finish()
         except Hung as error:
             self.outcome.problems.append(f"{error}")
@@ -147,7 +157,7 @@ class Life:
 
     def _die_at(self, point: str) -> None:
         """Let a process die at a point: at its start, while it archives, or while it drains."""
-        nth = self.random.randint(1, 20) if point in OFTEN else 1
+        nth = self.random.randint(1, 3) if point in OFTEN else 1
         with self._start(f"{point}:{nth}") as victim:
             if victim.wait_ready():
                 victim.rest(_AT_POINT_S if self.source.window_s < 2 else self.source.window_s)
@@ -206,7 +216,7 @@ def run(
         left, number = kills, seed
         while left > 0:
             n = min(KILLS_A_LIFE, left)
-            chosen = tuple(p for p in POINTS if p not in ELSEWHERE) if points and number == seed else ()
+            chosen = REACHABLE if points and number == seed else ()
             out.append(_lived(transport, n, number, chosen, work, again))
             print(out[-1], file=sys.stderr, flush=True)
             left, number = left - n, number + 1

@@ -13,22 +13,22 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
 from pipelines.faults.devices import channel_set, devices
+from pipelines.faults.wild import Killed, RandomBanks, WildDisk
 from pipelines.faults.witness import Broken, Witness
 from sanstream import durable, shard
 from sanstream.chunk import Chunk, Delivery, Event
 from sanstream.config import ArchiveSettings, RetrainSettings, Settings
 from sanstream.daemon import encoding
-from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.delete import delete_here
 from sanstream.daemon.engine import Engine
 from sanstream.daemon.inbox import FeedLink, Inbox
-from sanstream.durable import Data, Disk, DiskFull, OpenFile
 from sanstream.encode_live import Part
 from sanstream.errors import InputError
 from sanstream.feeds import FeedState
@@ -38,67 +38,6 @@ EVENING_NS = 1_767_225_600_000_000_000 + 22 * 3600 * 10**9
 SHARD_S = 300
 SILENCES_S = (1.0, 20.0, 60.0, 60.0, 120.0, 300.0)
 """How long the world turns at a time; a day-long silence comes on top."""
-
-
-class Killed(BaseException):
-    """The process was killed here."""
-
-
-class WildDisk(Disk):
-    """A real disk that is full, or kills, when told."""
-
-    def __init__(self) -> None:
-        self.left: int | None = None
-        self.kill_in: int | None = None
-
-    def append(self, file: OpenFile, data: Data) -> None:
-        """Write what fits."""
-        self._tick()
-        if self.left is None:
-            super().append(file, data)
-            return
-        fits = data[: self.left]
-        super().append(file, fits)
-        self.left -= len(fits)
-        if len(fits) < len(data):
-            raise DiskFull(file.path.name)
-
-    def sync(self, file: OpenFile, site: str) -> None:
-        """Count; nothing here proves an fsync."""
-        self._tick()  # nothing here proves an fsync: those are pipelines/faults' power cuts
-
-    def rename(self, source: Path, target: Path) -> None:
-        """Rename, or die."""
-        self._tick()
-        super().rename(source, target)
-
-    def remove(self, path: Path) -> None:
-        """Remove, or die."""
-        self._tick()
-        super().remove(path)
-
-    def reach(self, point: str) -> None:
-        """Die here, or not."""
-        self._tick()
-
-    def _tick(self) -> None:
-        if self.kill_in is not None:
-            self.kill_in -= 1
-            if self.kill_in < 0:
-                raise Killed
-
-
-class RandomBanks(Adapting):
-    """Adopts another bank now and then, as far as segments are concerned."""
-
-    def __init__(self, random: Random) -> None:
-        super().__init__(None)
-        self._random = random
-        self.keys: list[tuple[str, str]] = []
-
-    def poll(self) -> list[tuple[tuple[str, str], str]]:
-        """Choose a stream now and then."""
-        return [(self._random.choice(self.keys), "bank")] if self.keys and self._random.random() < 0.02 else []
 
 
 @dataclass
@@ -132,8 +71,15 @@ class Life:
         self.unacknowledged: dict[int, tuple[Chunk | Event, ...]] = {}
         self._n_given = self._n_events = 0
         self.events: list[Event] = []
+        self.skew_ns = 0
+        """How far the machine's clock is off; a clock server sets it now and then."""
+        self.pool = ThreadPoolExecutor(2) if rng.random() < 0.2 else None  # not together with kills within a turn
         self.engine: Engine | None = None
         self.in_space = True
+
+    def clock(self) -> int:
+        """Return the machine's idea of now, nanoseconds since 1970."""
+        return self.now_ns + self.skew_ns
 
     def live(self) -> None:
         """Live to the end.
@@ -165,7 +111,7 @@ class Life:
             rng.choice(self.devices).trouble(self.now_ns)
         if rng.random() < 0.04:
             self._change_rate()
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 and self.pool is None:
             self.disk.kill_in = rng.randrange(60)
         self._insist(self._work)
         self.disk.kill_in = None
@@ -184,6 +130,9 @@ class Life:
                 device.reboot(self.now_ns + int(seconds * 1e9))
         self.now_ns += int(seconds * 1e9)
         self._say(f"+{seconds:g} s")
+        if rng.random() < 0.03 and self.keep_s is None:
+            self.skew_ns = int(rng.choice((-5000, -20, 0, 20, 5000)) * 1e9)
+            self._say(f"clock set to {self.skew_ns / 1e9:+g} s")
 
     def _work(self) -> None:
         """Give what devices bring, turn the engine, and do what operators do."""
@@ -213,6 +162,8 @@ class Life:
             engine.writer.know_all()
         if rng.random() < 0.03 and self.witness.recordings:
             self._delete(rng.choice(sorted(self.witness.recordings)))
+        if rng.random() < 0.03 and self.witness.recordings:
+            self._delete_part(rng.choice(sorted(self.witness.recordings)))
         if self.keep_s is not None and rng.random() < 0.1:
             self._say("retain")
             engine.retain()
@@ -240,6 +191,25 @@ class Life:
             if device.recording == recording:
                 device.begin(self.now_ns)
 
+    def _delete_part(self, recording: str) -> None:
+        rng = self.random
+        start, stop = sorted((rng.randrange(9000), rng.randrange(9000)))
+        self._say(f"delete {recording} from {start} s to {stop} s")
+        kill, self.disk.kill_in = self.disk.kill_in, None
+        while len(self.inbox):
+            self._step()
+        self._step()
+        assert self.engine is not None
+        dry = rng.random() < 0.3
+        try:
+            gone = delete_here(self.engine, recording, f"+{start}s", f"+{stop}s", dry_run=dry)
+        except InputError as error:
+            if "no whole segment" not in str(error) and "no recording" not in str(error):
+                raise
+            gone = {"samples": 0}
+        self.disk.kill_in = kill
+        self.witness.deleted_part(recording, 0 if dry else gone["samples"])
+
     def _drain(self) -> None:
         assert self.engine is not None
         self.now_ns += 10 * 10**9
@@ -265,6 +235,7 @@ class Life:
     def _give(self, *items: Chunk | Event) -> None:
         number, self._n_given = self._n_given, self._n_given + 1
         self.unacknowledged[number] = items
+        items = tuple(replace(i, arrival_ns=self.clock()) if isinstance(i, Chunk) else i for i in items)
         for item in items:
             if isinstance(item, Chunk):
                 self.witness.gave(item)
@@ -335,7 +306,7 @@ class Life:
         banks = RandomBanks(self.random)
         banks.keys = [(d.recording, d.stream) for d in self.devices]
         settings = Settings(archive, quality, retrain=RetrainSettings(mode="off"))
-        self.engine = engine = Engine(settings, disk=self.disk, clock=lambda: self.now_ns, adapting=banks)
+        self.engine = engine = Engine(settings, disk=self.disk, clock=self.clock, adapting=banks, pool=self.pool)
         engine.journal._file_bytes = self.journal_bytes
         self.refusals: list[str] = []
         commit = engine.archive.commit
@@ -395,6 +366,8 @@ def live(seed: int, folder: Path, turns: int = 60) -> Life:
             raise Broken(f"seed {seed}, turn {life.turn} of {turns}: {error}\n  {happened}") from error
         finally:
             life.engine = None
+            if life.pool is not None:
+                life.pool.shutdown()
     return life
 
 

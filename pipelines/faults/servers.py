@@ -18,8 +18,8 @@ _DEADLINE_S = 60.0
 _MOCK = """
 import sys
 from confluent_kafka import Producer
-found = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": ""}).list_topics(timeout=30)
-print(*(f"{b.host}:{b.port}" for b in found.brokers.values()), flush=True)
+cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": ""})
+print(*(f"{b.host}:{b.port}" for b in cluster.list_topics(timeout=30).brokers.values()), flush=True)
 sys.stdin.read()
 """
 

@@ -46,10 +46,13 @@ class Source:
         What the daemon reads, for a source that is a pipe.
     window_s : float
         Random kills come within so many seconds of a start.
+    begins_first : bool
+        A daemon is connected only when something is published.
     recordings : tuple of str
     """
 
     window_s = 1.5
+    begins_first = False
     stdin: int | None = None
     recordings: tuple[str, ...] = ("bed-1", "bed-2")
 
@@ -229,7 +232,7 @@ class Mllp(_Confirmed):
     """The daemon listens; what it answered with AA must be there."""
 
     pause_s = 0.0
-    step = 100
+    recordings = tuple(f"bed-{n}" for n in range(1, 7))
 
     def __init__(self, folder: Path, seed: int) -> None:
         super().__init__(folder, seed)
@@ -344,6 +347,7 @@ class Lsl(_Journalled):
     """An outlet of integers in real time; readers that die are found anew."""
 
     rate, step, pause_s, window_s = Fraction(1000), 50, 0.0, 3.0
+    begins_first = True
 
     def __init__(self, folder: Path, seed: int) -> None:
         super().__init__(folder, seed)
@@ -376,4 +380,3 @@ SOURCES: dict[str, type[Source]] = {
     "stdin": Stdin,
     "lsl": Lsl,
 }
-

@@ -100,6 +100,7 @@ class Witness:
         self.recordings.add(item.recording)
         self.n_acknowledged += item.n_samples
         for source, who, _ in self._told(item):
+            who = who[~source.gone[who]]  # what was deleted stays so, also when it is sent once more
             source.since[who] = np.minimum(source.since[who], now_ns)
 
     def deleted(self, recording: str) -> None:
@@ -113,6 +114,22 @@ class Witness:
         self.events_gone.update(mine)
         for key in mine:
             del self.events[key]
+
+    def deleted_part(self, recording: str, most: int) -> None:
+        """Take note that what is not there now is deleted, ``most`` samples of all channels."""
+        with sanstream.open(self.url) as archive:
+            streams = archive.recordings[recording].streams.values() if recording in archive.recordings else ()
+            there = {(s.split(".")[0], rate, label): identities(v) for x in streams for s, rate, label, v in _read(x)}
+        n_gone = 0
+        for (name, *key), source in self.sources.items():
+            if name == recording:
+                gone = source.since < NEVER
+                gone[there.get(tuple(key), np.zeros(0, np.int64))] = False  # type: ignore[arg-type]
+                n_gone += int((gone & ~source.gone).sum())
+                source.gone |= gone
+                source.since[gone] = NEVER
+        if n_gone > most and self.keep_s is None:
+            raise Broken(f"{recording}: {n_gone} samples gone where {most} were said to be deleted")
 
     # --- is it so?
 

@@ -249,12 +249,12 @@ class Engine:
                 self.counts.child("retrainings", which).inc()
             elif key in self.state.streams:
                 self.counts.child("drift_alarms", self.state.streams[key].modality, which).inc()
-        if now - self._tidied_ns >= TIDY_S * 10**9:
+        if not 0 <= now - self._tidied_ns < TIDY_S * 10**9:  # also when our clock was set back
             self._tidied_ns = now
             free_journal(self.state, self.journal)
             self.keeper.look()
         self.compactor.run(now)
-        if now - self._kept_ns >= KEEP_S * 10**9:
+        if not 0 <= now - self._kept_ns < KEEP_S * 10**9:
             self._kept_ns = now
             self.retain()
 

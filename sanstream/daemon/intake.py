@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from sanstream.chunk import Chunk, Delivery, Event, stream_name
 from sanstream.daemon.lanes import Lane
-from sanstream.daemon.placing import Misplaced, locate, origin_of
+from sanstream.daemon.placing import Misplaced, locate, origin_of, settle
 from sanstream.daemon.sessions import Piece, Session
 from sanstream.daemon.state import State
-from sanstream.daemon.streams import RecordingState, StreamState, digest, is_in_range, range_of_all, take
+from sanstream.daemon.streams import RecordingState, StreamState, is_in_range, range_of_all, take
 from sanstream.journal import Journal
 from sanstream.journal_records import ChunkEntry, Definition, EventEntry
 from sanstream.modality import modality_of_all
@@ -158,20 +158,18 @@ class Intake:
 
     def _take(self, stream: StreamState, chunk: Chunk, feed: str) -> None:
         try:
-            session, piece, is_anchor = locate(stream, chunk, self.tolerance_ns)
+            found = locate(stream, chunk, self.tolerance_ns)
         except Misplaced as reason:
             self.counters.conflict(feed)
             self.set_aside(chunk, str(reason))
             return
-        definition = self._define(stream, chunk, piece.base, piece.flag)
+        definition = self._define(stream, chunk, found.piece.base, found.piece.flag)
         file = self.journal.append_chunk(definition, chunk)
-        session.received.add(chunk.first_sample, chunk.first_sample + chunk.n_samples)
-        session.remember(chunk.first_sample, chunk.n_samples, digest(chunk))
-        stream.changed.add(session.name)
+        settle(stream, chunk, found)
         self.state.touched[stream] = None
         late = take(stream, definition, chunk, file, self.open_lane, self.clock())
-        if is_anchor and chunk.device_ns is not None and stream.main is not None:
-            place = piece.base + chunk.first_sample - stream.main.start
+        if found.is_anchor and chunk.device_ns is not None and stream.main is not None:
+            place = found.piece.base + chunk.first_sample - stream.main.start
             if place >= 0:
                 stream.main.fresh_anchors.append((place, chunk.device_ns, chunk.arrival_ns))
         if late:

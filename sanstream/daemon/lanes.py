@@ -213,8 +213,8 @@ class Lane:
     def is_over(self, now_ns: int, wait_s: float) -> bool:
         """Tell whether nothing more is to be waited for: its end is set and past, or it has been silent for long."""
         if self.closing_ns is not None:
-            return now_ns - self.closing_ns >= wait_s * 1e9
-        return now_ns - self.touched_ns > (GAP_S if self.kind == MAIN else _LATE_IDLE_S + wait_s) * 1e9
+            return abs(now_ns - self.closing_ns) >= wait_s * 1e9  # a clock that was set back must not hold it open
+        return abs(now_ns - self.touched_ns) > (GAP_S if self.kind == MAIN else _LATE_IDLE_S + wait_s) * 1e9
 
     def is_filling(self, now_ns: int) -> bool:
         """Tell whether it is plain that no block is whole yet and that it goes on: the usual case, told cheaply."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sanstream.chunk import Chunk
 from sanstream.daemon.sessions import CLOCK_STEP, Piece, Session, ns_of, read_clock, samples_of, start_of
-from sanstream.daemon.streams import StreamState
+from sanstream.daemon.streams import StreamState, digest
 
 MAX_SESSIONS = 1000
 """Of a stream; the oldest is forgotten, and what it sends again would be taken for new."""
@@ -25,7 +27,25 @@ def origin_of(chunk: Chunk) -> int:
     return start_of(chunk) - ns_of(past, chunk.rate)
 
 
-def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Session, Piece, bool]:
+@dataclass(frozen=True)
+class Located:
+    """Where a chunk belongs.
+
+    Parameters
+    ----------
+    session : Session
+    piece : Piece
+        ``piece.base + chunk.first_sample`` is the place.
+    is_anchor : bool
+        The chunk's device time should be kept.
+    """
+
+    session: Session
+    piece: Piece
+    is_anchor: bool
+
+
+def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> Located:
     """Find the place of a chunk whose samples its session has not brought before.
 
     Parameters
@@ -37,12 +57,8 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Sessio
 
     Returns
     -------
-    session : Session
-        Known to the stream from now on.
-    piece : Piece
-        ``piece.base + chunk.first_sample`` is the place.
-    is_anchor : bool
-        The chunk's device time should be kept.
+    Located
+        Nothing has changed yet: the journal may have no room, and the same chunk comes again.
 
     Raises
     ------
@@ -70,18 +86,24 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Sessio
         # before the recording began, long after now, or where others' samples stand: its clock is wrong, or was
         far = (stream.end - place) * 10**9 > tolerance_ns * stream.rate
         piece = Piece(first, stream.end - first, CLOCK_STEP if far or known else "")
-    if piece is not session.piece_at(first):
-        if known:
-            session.add_piece(piece)
-        else:
-            session.pieces = [piece]
-    if not known:
-        stream.sessions[chunk.session] = session
+    return Located(session, piece, reading.is_anchor)
+
+
+def settle(stream: StreamState, chunk: Chunk, found: Located) -> None:
+    """Let stream and session know of a chunk that is journalled."""
+    session, piece = found.session, found.piece
+    if session.name not in stream.sessions:
+        session.pieces = [piece]
+        stream.sessions[session.name] = session
         if len(stream.sessions) > MAX_SESSIONS:
             del stream.sessions[next(iter(stream.sessions))]
-    if reading.is_anchor and chunk.device_ns is not None:
-        session.anchor = (first, chunk.device_ns)
-    return session, piece, reading.is_anchor
+    elif piece is not session.piece_at(chunk.first_sample):
+        session.add_piece(piece)
+    if found.is_anchor and chunk.device_ns is not None:
+        session.anchor = (chunk.first_sample, chunk.device_ns)
+    session.received.add(chunk.first_sample, chunk.first_sample + chunk.n_samples)
+    session.remember(chunk.first_sample, chunk.n_samples, digest(chunk))
+    stream.changed.add(session.name)
 
 
 def _is_future(stream: StreamState, place: int, chunk: Chunk) -> bool:

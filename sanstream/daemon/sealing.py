@@ -106,12 +106,12 @@ class Sealer:
         now = self._clock()
         for name, events in self._state.events.items():
             waits = events and name not in due
-            if waits and (finish or now - self._events_ns.setdefault(name, now) >= EVENTS_S * 10**9):
+            if waits and (finish or abs(now - self._events_ns.setdefault(name, now)) >= EVENTS_S * 10**9):
                 if name not in self._state.recordings:
                     self._begin(name, events)
                 if name in self._state.recordings:
                     due[name] = []
-        ready = [name for name in due if now >= self.refused.get(name, 0)][:most]
+        ready = [name for name in due if not 0 < self.refused.get(name, 0) - now <= RETRY_S * 10**9][:most]
         return sum(
             self._seal({name: due[name] for name in ready[at : at + _AT_ONCE]}) for at in range(0, len(ready), _AT_ONCE)
         )
