@@ -28,7 +28,9 @@ def _excused_phi(level: float, old: Beside, new: Beside) -> float:
     Beats that come closer overlap more, and what is laid over them is no new shape.
     """
     tempo, sway, noise, _ = np.where(old > 0, new / np.maximum(old, 1e-9) - 1, 0.0).tolist()
-    return float(level * (min(0.5, 2.5 * abs(tempo)) + min(0.2, max(0.0, 0.1 * sway)) + min(0.2, max(0.0, 0.2 * noise))))
+    return float(
+        level * (min(0.5, 2.5 * abs(tempo)) + min(0.2, max(0.0, 0.1 * sway)) + min(0.2, max(0.0, 0.2 * noise)))
+    )
 
 
 def _excused_bits(level: float, old: Beside, new: Beside) -> float:
