@@ -15,6 +15,9 @@ import sanstream
 from sanstream.archive_manifest import Manifest
 from sanstream.chunk import Event
 from sanstream.daemon.delete import delete_here
+from sanstream.daemon.home import Home
+from sanstream.daemon.run import recover
+from sanstream.durable import Disk
 
 
 def manifest(ward: Ward, recording: str = "bed1") -> Manifest:
@@ -412,4 +415,18 @@ def test_a_full_disk_never_leaves_the_only_copy_in_memory(tmp_path: Path) -> Non
     disk.left = left
     ward = Ward(tmp_path, ward.clock)
     ward.stop()
+    assert np.array_equal(ward.read(), x)
+
+
+def test_what_the_archive_refuses_is_said_at_the_end_and_recovered_later(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path), samples(20)
+    with Home(tmp_path / "state", Disk()) as home:
+        home.remember(ward.engine.settings)
+    feed_seconds(ward, x)
+    (ward.url / "bed1").write_bytes(b"in the way")
+    ward.stop()
+    assert list(ward.engine.sealer.refused) == ["bed1"]
+    assert recover(tmp_path / "state") == 1
+    (ward.url / "bed1").unlink()
+    assert recover(tmp_path / "state") == 0
     assert np.array_equal(ward.read(), x)
