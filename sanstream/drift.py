@@ -145,7 +145,8 @@ class DriftWatch:
         """Take a block's bits per sample at the bound; they count only if all its windows could be judged."""
         clear, self._clear = self._clear, True
         beside, self._beside = self._beside, []
-        tempo, sway, noise, reach = np.median(np.array(beside), axis=0).tolist() if beside else (0.0,) * 4
+        means = np.exp(np.log(np.maximum(beside, 1e-3)).mean(axis=0)) if beside else np.zeros(4)
+        tempo, sway, noise, reach = means.tolist()
         shift = self._bits.update(bits_per_sample, (tempo, sway, noise, reach)) if clear else None
         if shift is None:
             return None

@@ -28,13 +28,17 @@ def _excused_phi(level: float, old: Beside, new: Beside) -> float:
     Beats that come closer overlap more, and what is laid over them is no new shape.
     """
     tempo, sway, noise, _ = np.where(old > 0, new / np.maximum(old, 1e-9) - 1, 0.0).tolist()
-    return float(level * (min(0.5, 2.5 * abs(tempo)) + min(0.2, max(0.0, 0.1 * sway)) + min(0.2, max(0.0, 0.2 * noise))))
+    over = min(0.2, max(0.0, 0.1 * sway)) + min(0.2, max(0.0, 0.2 * noise))
+    return float(level * (min(0.5, 2.5 * abs(tempo)) + over))
 
 
 def _excused_bits(level: float, old: Beside, new: Beside) -> float:
-    """How far another noise or height may have moved bits per sample: a bit an octave, whatever the bound rests on."""
+    """How far another noise or height may have moved bits per sample, whatever the bound rests on.
+
+    By theory a bit an octave; half as much again, as windows differ and the noise is measured in coarse steps.
+    """
     tempo, _, noise, reach = np.where((old > 0) & (new > 0), np.abs(np.log2(_ratio(new, old))), 0.0).tolist()
-    return float(noise + reach + level * min(0.2, tempo))
+    return float(1.5 * (noise + reach) + level * min(0.2, tempo))
 
 
 def _ratio(new: Beside, old: Beside) -> Beside:

@@ -384,11 +384,32 @@ def test_the_first_chunk_of_a_session_after_days_is_kept_though_the_disk_was_ful
     feed_seconds(ward, x)
     ward.clock.pass_s(200_000)
     left, disk.left = disk.left, 0
-    long = np.tile(x, (80, 1))  # more than the journal keeps in memory
-    ward.give(chunk(long, session="s2", start_s=200_020.0))
+    ward.give(chunk(np.tile(x, (80, 1)), recording="other"))  # as much as the journal keeps in memory
+    ward.give(chunk(x, session="s2", start_s=200_020.0))
     ward.turn(2)
     assert ward.engine.disk_full
     disk.left = left
     ward.turn(2)
     ward.stop()
-    assert np.array_equal(ward.read()[200_020 * RATE :], long)
+    assert np.array_equal(ward.read()[200_020 * RATE :], x)
+
+
+def test_a_full_disk_never_leaves_the_only_copy_in_memory(tmp_path: Path) -> None:
+    """What a silent stream left is copied to a newer file; the old one stays until the copy is on the disk."""
+    disk = TinyDisk(1 << 30)
+    ward, x = Ward(tmp_path, disk=disk), samples(20)
+    ward.engine.journal._file_bytes = 1000
+    for second in range(20):
+        ward.give(chunk(x[second * RATE : (second + 1) * RATE], second * RATE))
+    ward.turn()
+    assert len(ward.acknowledged) == 20
+    ward.engine.journal._file_bytes = 1 << 20  # the copies go to the current file, and wait in memory
+    left, disk.left = disk.left, 0
+    ward.clock.pass_s(3)
+    ward.turn(2)
+    assert ward.engine.disk_full
+    del ward.engine
+    disk.left = left
+    ward = Ward(tmp_path, ward.clock)
+    ward.stop()
+    assert np.array_equal(ward.read(), x)

@@ -20,16 +20,15 @@ from pathlib import Path
 from random import Random
 
 from pipelines.faults.devices import channel_set, devices
+from pipelines.faults.wild import Killed, RandomBanks, WildDisk
 from pipelines.faults.witness import Broken, Witness
 from sanstream import durable, shard
 from sanstream.chunk import Chunk, Delivery, Event
 from sanstream.config import ArchiveSettings, RetrainSettings, Settings
 from sanstream.daemon import encoding
-from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.delete import delete_here
 from sanstream.daemon.engine import Engine
 from sanstream.daemon.inbox import FeedLink, Inbox
-from sanstream.durable import Data, Disk, DiskFull, OpenFile
 from sanstream.encode_live import Part
 from sanstream.errors import InputError
 from sanstream.feeds import FeedState
@@ -39,67 +38,6 @@ EVENING_NS = 1_767_225_600_000_000_000 + 22 * 3600 * 10**9
 SHARD_S = 300
 SILENCES_S = (1.0, 20.0, 60.0, 60.0, 120.0, 300.0)
 """How long the world turns at a time; a day-long silence comes on top."""
-
-
-class Killed(BaseException):
-    """The process was killed here."""
-
-
-class WildDisk(Disk):
-    """A real disk that is full, or kills, when told."""
-
-    def __init__(self) -> None:
-        self.left: int | None = None
-        self.kill_in: int | None = None
-
-    def append(self, file: OpenFile, data: Data) -> None:
-        """Write what fits."""
-        self._tick()
-        if self.left is None:
-            super().append(file, data)
-            return
-        fits = data[: self.left]
-        super().append(file, fits)
-        self.left -= len(fits)
-        if len(fits) < len(data):
-            raise DiskFull(file.path.name)
-
-    def sync(self, file: OpenFile, site: str) -> None:
-        """Count; nothing here proves an fsync."""
-        self._tick()  # nothing here proves an fsync: those are pipelines/faults' power cuts
-
-    def rename(self, source: Path, target: Path) -> None:
-        """Rename, or die."""
-        self._tick()
-        super().rename(source, target)
-
-    def remove(self, path: Path) -> None:
-        """Remove, or die."""
-        self._tick()
-        super().remove(path)
-
-    def reach(self, point: str) -> None:
-        """Die here, or not."""
-        self._tick()
-
-    def _tick(self) -> None:
-        if self.kill_in is not None:
-            self.kill_in -= 1
-            if self.kill_in < 0:
-                raise Killed
-
-
-class RandomBanks(Adapting):
-    """Adopts another bank now and then, as far as segments are concerned."""
-
-    def __init__(self, random: Random) -> None:
-        super().__init__(None)
-        self._random = random
-        self.keys: list[tuple[str, str]] = []
-
-    def poll(self) -> list[tuple[tuple[str, str], str]]:
-        """Choose a stream now and then."""
-        return [(self._random.choice(self.keys), "bank")] if self.keys and self._random.random() < 0.02 else []
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import sanstream
-from pipelines.faults.script import (
+from pipelines.faults.power_script import (
     COMPACT,
     DELETE,
     DELETED,
@@ -30,9 +30,9 @@ from sanstream.archive import Archive
 from sanstream.chunk import Chunk, Delivery, Event
 from sanstream.config import ArchiveSettings, RetrainSettings, Settings
 from sanstream.daemon.delete import delete_here
-from sanstream.daemon.engine import Engine, FeedLink
+from sanstream.daemon.engine import Engine
 from sanstream.daemon.home import Home
-from sanstream.daemon.inbox import Inbox
+from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.durable import Disk
 from sanstream.durable_power import PowerCut
 from sanstream.errors import InputError
@@ -74,7 +74,8 @@ class World:
         self.root = root
         self.now_ns = START_NS
         self.acknowledged: set[int] = set()
-        self.deleted = False
+        self.deleting = self.deleted = False
+        self.after: Callable[[str], object] = lambda action: None
         self.steps = script() if steps is None else steps
         self.expected, self.events = expected(self.steps)
         self.engine: Engine | None = None
@@ -132,6 +133,7 @@ class World:
             engine.compactor.all()
             engine.writer.know_all()
         elif step.action == DELETE and not self.deleted:
+            self.deleting = True
             try:
                 delete_here(engine, DELETED, None, None, dry_run=False)
             except InputError:
@@ -140,6 +142,7 @@ class World:
             self.deleted = True
         elif step.action == RESTART:
             self._open(disk)
+        self.after(step.action)
 
     # --- what must be left
 
@@ -157,9 +160,15 @@ class World:
             for step in self.steps:
                 if step.number in self.acknowledged:
                     for item in step.items:
-                        _look_for(archive, item)
+                        if self._must_be_there(item):
+                            _look_for(archive, item)
             if self.deleted and DELETED in archive.recordings:
                 raise Lost("a deleted recording is back")
+
+    def _must_be_there(self, item: Chunk | Event) -> bool:
+        if item.recording == DELETED:
+            return not self.deleting
+        return item.recording != EXPIRES or self.now_ns < START_NS + round(KEEP_S * 1e9)
 
     def check_all(self) -> None:
         """Look at the archive at the end of a life in which everything came.
@@ -192,8 +201,6 @@ class World:
 
 
 def _look_for(archive: Archive, item: Chunk | Event) -> None:
-    if item.recording in (DELETED, EXPIRES):
-        return
     if item.recording not in archive.recordings:
         raise Lost(f"{item.recording} is gone")
     recording = archive.recordings[item.recording]
@@ -223,7 +230,9 @@ def _difference(got: np.ndarray, want: np.ndarray) -> str:
     return f"{len(differ)} samples differ, {differ[0]} to {differ[-1]}"
 
 
-def cut(root: Path, *, kill: str = "", steps: list[Step] | None = None, **how: object) -> tuple[World, PowerCut]:
+def cut(
+    root: Path, *, kill: str = "", after: str = "", steps: list[Step] | None = None, **how: object
+) -> tuple[World, PowerCut]:
     """Live, lose power, and look at what survived.
 
     Parameters
@@ -233,6 +242,8 @@ def cut(root: Path, *, kill: str = "", steps: list[Step] | None = None, **how: o
     kill : str
         First kill the process at a fault point, ``"point:nth"``, or before the disk's operation of this number; the
         power goes in the life of the next one.
+    after : str
+        Lose power after this action.
     steps : list of Step, optional
         What happens; default: :func:`script`.
     how
@@ -249,12 +260,13 @@ def cut(root: Path, *, kill: str = "", steps: list[Step] | None = None, **how: o
     """
     world = World(root, steps)
     with PowerCut(root, **how) as disk:  # type: ignore[arg-type]
+        world.after = lambda action: disk.cut() if after and action == after else None
         if kill:
             dies(lambda: world.live(disk), kill, disk)
             world.engine = None
         world.live(disk, again=bool(kill))
         disk.cut()
-    world.engine = None
+    world.engine, world.after = None, lambda action: None
     world.check_acknowledged()
     return world, disk
 
@@ -273,7 +285,7 @@ def cut_and_go_on(root: Path, **how: Any) -> PowerCut:
 
 
 def dies(run: Callable[[], object], at: str, disk: PowerCut) -> None:
-    """Run until a point, ``"point:nth"``, or before an operation of the disk, ``"17"``, as if the process were killed."""
+    """Run until a point, ``"point:nth"``, or before an operation of the disk, ``"17"``, as if it were killed there."""
     seen: Counter[str] = Counter()
 
     def reached(point: str) -> None:
@@ -283,11 +295,16 @@ def dies(run: Callable[[], object], at: str, disk: PowerCut) -> None:
 
     before, durable.watcher = durable.watcher, reached
     step = disk._step
-    disk._step = lambda: (reached(""), step())[1]  # type: ignore[method-assign]
+
+    def counted() -> None:
+        reached("")
+        step()
+
+    disk._step = counted  # type: ignore[method-assign]
     try:
         run()
     except Killed:
         pass
     finally:
         durable.watcher = before
-        del disk._step  # type: ignore[method-assign]
+        del disk._step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sanstream.daemon.lanes import Waiting
+from sanstream.daemon.lanes import Lane, Waiting
 from sanstream.daemon.state import State
 from sanstream.journal import FILE_BYTES, Journal
 
@@ -59,10 +59,14 @@ def _carry(state: State, journal: Journal, files: list[int]) -> None:
     if not files:
         return
     old = set(files)
+    moved: list[tuple[Lane, int, Waiting]] = []
     for _, lane in state.lanes():
-        if not any(w.file in old for w in lane.waiting):
-            continue
         for i, w in enumerate(lane.waiting):
             if w.file in old:
-                lane.waiting[i] = Waiting(journal.append_chunk(w.definition, w.chunk), w.definition, w.chunk, w.stop)
+                moved.append(
+                    (lane, i, Waiting(journal.append_chunk(w.definition, w.chunk), w.definition, w.chunk, w.stop))
+                )
     journal.sync()
+    # not before: a full disk would leave the copies in memory alone, and the old files would go
+    for lane, i, w in moved:
+        lane.waiting[i] = w
