@@ -166,8 +166,9 @@ def publish(
             for number, copy in enumerate(copies):
                 # copies are spread over the tick, as independent devices would be
                 due = began + (at_s + seconds_per_message * number / streams) * pace
-                if pace and due > clock():
-                    sleep(due - clock())
+                ahead = due - clock() if pace else 0.0
+                if ahead > 0:
+                    sleep(ahead)
                 for item in items:
                     _send(out, item, copy)
         out.flush()

@@ -210,13 +210,25 @@ def test_wide_samples_are_refused_naming_bdf(tmp_path: Path) -> None:
         formats.write(channel_recording(data * 2**9), tmp_path / "far", format="bdf")
 
 
-def test_missing_samples_without_a_code_are_refused(tmp_path: Path) -> None:
-    recording = channel_recording(np.array([[0], [-(2**31)]]))
+def holed(values: list[int]) -> Recording:
+    recording = channel_recording(np.array(values).reshape(-1, 1))
     stream = recording.streams[0]
     channel = replace(stream.segments[0].channels[0], missing=-(2**31))
-    holed = replace(stream, segments=(replace(stream.segments[0], channels=(channel,)),))
-    with pytest.raises(UnsupportedError, match="'c0' has missing samples, for which a new EDF file has no code"):
-        formats.write(replace(recording, streams=(holed,)), tmp_path, format="edf")
+    return replace(recording, streams=(replace(stream, segments=(replace(stream.segments[0], channels=(channel,)),)),))
+
+
+def test_missing_samples_get_the_lowest_value_and_an_annotation(tmp_path: Path) -> None:
+    values = [5, 6, -(2**31), -(2**31), 7, 8] * 64
+    (file,) = [f for f in formats.write(holed(values), tmp_path, format="edf") if f.suffix == ".edf"]
+    got = formats.read(file)
+    samples = got.streams[0].segments[0].samples[:, 0]
+    assert samples.tolist() == [-32768 if v == -(2**31) else v for v in values]
+    assert [str(t) for t in got.annotations[0].columns["text"]].count("No signal") == 64
+
+
+def test_missing_samples_without_a_code_left_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="'c0' has missing samples, for which a new EDF file has no code left"):
+        formats.write(holed([0, -32768, -(2**31)]), tmp_path, format="edf")
 
 
 def test_a_new_file_keeps_events_and_the_start_to_the_microsecond(tmp_path: Path) -> None:

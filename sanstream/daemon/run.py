@@ -23,6 +23,7 @@ from sanstream.daemon.notify import COMMIT, JOURNAL, Notifier, Watchdog
 from sanstream.daemon.report import set_gauges
 from sanstream.daemon.requests import answer_requests
 from sanstream.daemon.state_files import save_status
+from sanstream.daemon.tell import Teller
 from sanstream.daemon.warm import warm_up
 from sanstream.durable import Disk, DiskFull, SyncError
 from sanstream.errors import InputError, SanstreamError
@@ -185,6 +186,7 @@ def _start(
 
 def _turn_until_told(engine: Engine, signals: _Signals, notifier: Notifier, wake: threading.Event) -> None:
     watchdog = Watchdog(notifier.alive, notifier.watchdog_ns)
+    teller = Teller()
     shown = saved = 0.0
     while not signals.count and not (engine.feeds and engine.is_idle):
         before = time.perf_counter()
@@ -199,8 +201,7 @@ def _turn_until_told(engine: Engine, signals: _Signals, notifier: Notifier, wake
             shown = now
             set_gauges(engine)
             answer_requests(engine)
-            if engine.disk_full:
-                _LOG.warning("disk full: nothing is acknowledged until there is room")
+            teller.look(engine)
         if now - saved >= _SAVE_S:
             saved = now
             _save(engine, notifier)
@@ -223,6 +224,8 @@ def _save(engine: Engine, notifier: Notifier) -> None:
 
 def _finish(engine: Engine, threads: list[_FeedThread], stop: threading.Event, signals: _Signals) -> None:
     """Take what waits while the feeds can still hear that it is acknowledged; then end them and all segments."""
+    _LOG.info("draining: every segment is ended and brought to the archive")
+    Teller().look(engine)
     for thread in threads:
         thread.link.inbox.pause()
     _insist(lambda: _take_all(engine))
@@ -238,10 +241,10 @@ def _finish(engine: Engine, threads: list[_FeedThread], stop: threading.Event, s
 
 def _left(engine: Engine) -> int:
     """Return the exit code: what the archive did not take is safe in the state folder, but it is not there yet."""
-    n = len(engine.sealer.refused)
-    if n:
-        _LOG.error("%d recordings cannot be written to the archive; sanstream recover finishes them later", n)
-    return FAILED if n else 0
+    count = len(engine.sealer.refused)
+    if count:
+        _LOG.error("%d recordings cannot be written to the archive; sanstream recover finishes them later", count)
+    return FAILED if count else 0
 
 
 def _take_all(engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sanstream.errors import InputError, UnsupportedError
 from sanstream.formats import edf_annotations
 from sanstream.formats.edf_annotations import Tal, format_onset, format_tals
 from sanstream.formats.edf_compose import scale_fields, split_duration
+from sanstream.formats.edf_gaps import coded, gap_annotations
 from sanstream.formats.edf_header import SIGNAL, EdfHeader, from_ns, header_bytes, start_second, to_ns
 from sanstream.formats.grid import common_rate, flatten, position
 from sanstream.signal import Channel, IntSamples, Recording, Stream
@@ -25,7 +27,7 @@ def _check_range(channel: Channel, samples: IntSamples, format: str) -> None:
     label, limit = channel.label, 2 ** (_BITS[format] - 1)
     if channel.missing is not None and channel.missing < -limit and bool((samples == channel.missing).any()):
         raise UnsupportedError(
-            f"channel {label!r} has missing samples, for which a new {format.upper()} file has no code",
+            f"channel {label!r} has missing samples, for which a new {format.upper()} file has no code left",
             hint="use --format wfdb, or restore each stretch by --from and --until",
         )
     low, high = (int(samples.min()), int(samples.max())) if samples.size else (0, 0)
@@ -140,7 +142,8 @@ def compose(recording: Recording, path: Path, format: str) -> None:
     """Write a recording of any origin as EDF(+) or BDF(+).
 
     Where no record duration divides the recording exactly, the last record repeats the last
-    sample and the annotation ``Recording ends`` marks the true end.
+    sample and the annotation ``Recording ends`` marks the true end. Missing samples whose code the format
+    cannot hold get its lowest value, and annotations ``No signal`` say where (of the first such channel).
 
     Raises
     ------
@@ -154,13 +157,16 @@ def compose(recording: Recording, path: Path, format: str) -> None:
     n_units = max(-(-stream.n_samples * base // stream.rate) for stream in recording.streams)
     per_record, n_records, text = split_duration(int(n_units), base, recording.name)
     signals: list[tuple[int, dict[str, str], np.ndarray[Any, np.dtype[np.uint8]]]] = []
+    gaps: list[tuple[Fraction, np.ndarray[Any, np.dtype[np.bool_]]]] = []
     for number, (stream, channels, samples) in enumerate(flat):
         n = int(per_record * stream.rate / base)
         samples = _padded(samples, n * n_records)
         for column, channel in enumerate(channels):
             if channel.header.get("edf", {}).get("label", "") in ("EDF Annotations", "BDF Annotations"):
                 continue
-            part = samples[:, column]
+            channel, part, gone = coded(channel, samples[:, column], 2 ** (_BITS[format] - 1))
+            if gone is not None:
+                gaps.append((stream.rate, gone))
             _check_range(channel, part, format)
             fields = {**scale_fields(channel, part, _BITS[format]), "samples_per_record": str(n)}
             encoded = _encode(part.reshape(n_records, n), format)
@@ -168,6 +174,7 @@ def compose(recording: Recording, path: Path, format: str) -> None:
     signals.sort(key=lambda item: item[0])
     main = _main_fields(recording, format, n_records, text)
     end = max(Fraction(s.n_samples) / s.rate for s in recording.streams)
+    recording = replace(recording, annotations=(*recording.annotations, *gap_annotations(gaps[:1])))
     tals = _compose_tals(recording, n_records, Fraction(text), end, main)
     if tals is not None:
         width = _BITS[format] // 8

@@ -17,6 +17,7 @@ from sanstream.errors import InputError
 from sanstream.signal import Annotations
 
 SYMBOLS = dict(enumerate(' NLRaVFJASEj/Q~ | sT*D"=pB^t+u?![]en@xf()r'))
+_CODES = {symbol: code for code, symbol in SYMBOLS.items() if symbol.strip()}
 """Standard annotation codes and their mnemonics (ecgcodes.h); blanks have none."""
 
 _SKIP, _NUM, _SUB, _CHN, _AUX = 59, 60, 61, 62, 63
@@ -236,10 +237,14 @@ def _foreign(columns: dict[str, npt.NDArray[Any]], rate: Fraction) -> dict[str, 
     n = len(columns["time_ns"])
     order = np.argsort(columns["time_ns"], kind="stable")
     texts = columns.get("text", np.array([""] * n, dtype=object))
+    kinds = columns.get("kind", np.array([""] * n, dtype=object))
+    # a live annotation whose text is a beat's or rhythm's symbol is that symbol
+    codes = [_CODES.get(str(texts[i]), 22) if str(kinds[i]) == "annotation" else 22 for i in order]
     notes = [str(texts[i]).encode("utf-8")[:255].decode("latin-1") for i in order]
+    notes = [note if code == 22 else "" for note, code in zip(notes, codes, strict=True)]
     zeros = np.zeros(n, dtype=np.int64)
     out: dict[str, npt.NDArray[Any]] = dict.fromkeys(("subtype", "chan", "num"), zeros)
     out["sample"] = _samples(columns["time_ns"][order], rate)
-    out["code"] = np.full(n, 22, dtype=np.int64)
+    out["code"] = np.array(codes, dtype=np.int64)
     out["aux_note"] = np.array(notes, dtype=object)
     return out
