@@ -112,8 +112,10 @@ def read_state(state_dir: Path) -> dict[str, LiveRecording]:
     except (LookupError, TypeError, ValueError, InputError) as error:
         raise CorruptError(f"{state_dir.name}: a record of the ledger cannot be read ({error!r})") from error
     for entry in entries:
-        if not isinstance(entry, ChunkEntry) and entry.event.recording in snapshot.found:
-            snapshot.found[entry.event.recording].events.append(entry.event)
+        if not isinstance(entry, ChunkEntry):
+            snapshot.events.setdefault(entry.event.recording, []).append(entry.event)
+    for name, recording in snapshot.found.items():
+        recording.events += snapshot.events.get(name, ())
     return snapshot.found
 
 
@@ -152,6 +154,8 @@ class _Snapshot:
 
     def __init__(self) -> None:
         self.found: dict[str, LiveRecording] = {}
+        # apart: the ledger may tell of events before it introduces their recording
+        self.events: dict[str, list[Event]] = {}
         self._starts: dict[str, int] = {}
 
     def take_chunk(self, entry: ChunkEntry) -> None:
@@ -168,6 +172,12 @@ class _Snapshot:
     def take_record(self, kind: str, head: Mapping[str, Any], record: Record) -> None:
         """Take a record of the ledger; kinds that say nothing of samples or events are passed over."""
         name = head.get("recording", "")
+        if kind == "event":
+            self.events.setdefault(name, []).append(Event(**{n: head[n] for n in _EVENT}))
+        elif kind == "events_sealed":
+            del self.events.get(name, [])[: int(head["n"])]
+        elif kind == "forgotten":
+            self.events.pop(name, None)
         if kind == "recording":
             self._starts[name] = head["start_ns"]
             self.found.setdefault(name, LiveRecording(name, head["start_ns"], head.get("timezone", "utc")))
@@ -192,10 +202,6 @@ class _Snapshot:
                 held.coded += _places(segment.entry, head)
             elif segment is not None:
                 segment.n_sealed = max(segment.n_sealed, int(head["n_blocks"]))
-        elif kind == "event":
-            recording.events.append(Event(**{n: head[n] for n in _EVENT}))
-        elif kind == "events_sealed":
-            del recording.events[: int(head["n"])]
 
 
 def _places(entry: SegmentEntry, head: Mapping[str, Any]) -> list[tuple[int, int]]:

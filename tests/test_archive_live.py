@@ -197,6 +197,16 @@ def test_events_are_shown_once_from_wherever_they_are(state: State, tmp_path: Pa
     assert [(a.onset, a.text) for a in edf.annotations] == [(n + 0.5, f"e{n}") for n in range(4)]
 
 
+def test_events_that_the_ledger_tells_before_their_recording_are_shown(state: State) -> None:
+    for n in range(2):
+        state.record("event", dict(event(n, n + 0.5, f"e{n}").__dict__))
+    state.begin(segment("0", 0, WHOLE))
+    state.raw(0, WHOLE[:1000])
+    with sanstream.open(state.root) as archive:
+        (found,) = archive.recordings["bed1"].annotations
+        assert found.columns["text"].tolist() == ["e0", "e1"]
+
+
 def test_another_process_reads_the_newest_samples_and_new_recordings(state: State) -> None:
     one = segment("0", 0, WHOLE)
     state.begin(one)

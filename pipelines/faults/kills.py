@@ -11,12 +11,13 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from pipelines.benchmark.summary import provenance
 from pipelines.faults.numbered import Verdict
 from pipelines.faults.sources import SOURCES, Source
 from pipelines.faults.victim import DEADLINE_S, Hung, Victim, configure
@@ -31,7 +32,11 @@ FIRST = ("seal.bank", "seal.catalog", "archive.before_catalog")
 """Points that are reached only while the archive is new."""
 REACHABLE = (
     *FIRST,
-    *(p for p in POINTS if p not in FIRST and p.rpartition(".")[2] not in OF_ARCHIVING and not p.startswith("retrain.")),
+    *(
+        p
+        for p in POINTS
+        if p not in FIRST and p.rpartition(".")[2] not in OF_ARCHIVING and not p.startswith("retrain.")
+    ),
 )
 """Points of a daemon without retraining."""
 _AT_POINT_S = 1.0
@@ -192,41 +197,41 @@ def verify(archive: Path) -> list[str]:
         return [str(p) for p in opened.verify(deep=True)]
 
 
-def run(
-    transports: Sequence[str], kills: int, seed: int, work: Path, *, points: bool = True, again: bool = False
-) -> list[Outcome]:
-    """Live lives until every transport's daemons died ``kills`` times at random, and once at every point.
+def run(wanted: Mapping[str, int], seed: int, work: Path, *, spread: bool = False, jobs: int = 2) -> list[Outcome]:
+    """Live lives until every transport's daemons died so often at random, and once at every point.
 
     Parameters
     ----------
-    transports : sequence of str
-    kills : int
-        For each transport.
+    wanted : mapping of str to int
+        Kills of each transport.
     seed : int
         Of the first life; each further life has the next one.
     work : Path
         A life whose result stands here is not lived again.
-    points : bool
-        Also die at every named point, in the first life.
-    again : bool
-        Forget what stands there.
+    spread : bool
+        Each point with one of the transports only.
+    jobs : int
+        Lives at a time, each in a process of its own.
     """
+    plans = []
+    for place, (transport, kills) in enumerate(wanted.items()):
+        points = REACHABLE[place :: len(wanted)] if spread else REACHABLE
+        for number in range(-(-kills // KILLS_A_LIFE)):
+            n = min(KILLS_A_LIFE, kills - number * KILLS_A_LIFE)
+            plans.append((transport, n, seed + number, points if number == 0 else (), work))
     out = []
-    for transport in transports:
-        left, number = kills, seed
-        while left > 0:
-            n = min(KILLS_A_LIFE, left)
-            chosen = REACHABLE if points and number == seed else ()
-            out.append(_lived(transport, n, number, chosen, work, again))
+    # each life has threads that publish, and liblsl is told of its network once a process
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for made in as_completed([pool.submit(_lived, *plan) for plan in plans]):
+            out.append(made.result())
             print(out[-1], file=sys.stderr, flush=True)
-            left, number = left - n, number + 1
     return out
 
 
-def _lived(transport: str, kills: int, seed: int, points: Sequence[str], work: Path, again: bool) -> Outcome:
+def _lived(transport: str, kills: int, seed: int, points: Sequence[str], work: Path) -> Outcome:
     folder = work / f"{transport}-{seed}"
     done = folder.with_suffix(f".{kills}-{len(points)}.json")
-    if done.is_file() and not again:
+    if done.is_file():
         data: dict[str, Any] = json.loads(done.read_text("utf-8"))
         return Outcome(**data | {"verdict": Verdict(**data["verdict"])})
     shutil.rmtree(folder, ignore_errors=True)
@@ -238,10 +243,10 @@ def _lived(transport: str, kills: int, seed: int, points: Sequence[str], work: P
     return outcome
 
 
-def rows(outcomes: Sequence[Outcome], seed: int) -> list[dict[str, Any]]:
+def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Sum up each transport's lives in one line."""
     out = []
-    for transport in dict.fromkeys(o.transport for o in outcomes):
+    for transport in sorted({o.transport for o in outcomes}):
         own = [o for o in outcomes if o.transport == transport]
         total = Verdict()
         for outcome in own:
@@ -250,14 +255,14 @@ def rows(outcomes: Sequence[Outcome], seed: int) -> list[dict[str, Any]]:
             {
                 "campaign": "kill -9",
                 "of": transport,
-                "at random": sum(o.killed for o in own),
+                "faults": sum(o.killed for o in own),
                 "at points": sum(len(o.reached) for o in own),
                 "samples compared": total.compared,
                 "lost": total.lost,
                 "doubled": total.doubled,
                 "changed": total.changed + total.misplaced,
                 "_missed": sorted({p for o in own for p in o.missed}),
+                "_problems": sum(len(o.problems) for o in own),
             }
-            | provenance(seed)
         )
     return out

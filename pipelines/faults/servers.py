@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -68,6 +71,19 @@ def kafka(folder: Path) -> Iterator[str]:
     finally:
         process.kill()
         process.communicate()
+
+
+def private_lsl() -> None:
+    """Give this process and its children an LSL of this machine's own; before its first use."""
+    if "LSLAPICFG" in os.environ:
+        return
+    file = Path(tempfile.mkdtemp(prefix="sanstream-lsl-")) / "lsl_api.cfg"
+    file.write_text(
+        "[log]\nlevel = -3\n[multicast]\nResolveScope = machine\n"
+        f"[lab]\nKnownPeers = {{127.0.0.1}}\nSessionID = faults-{uuid.uuid4().hex}\n",
+        encoding="utf-8",
+    )
+    os.environ["LSLAPICFG"] = str(file)
 
 
 def free_port() -> int:

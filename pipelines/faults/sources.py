@@ -127,7 +127,7 @@ class _Confirmed(_Sender):
     """All that the publisher's broker confirmed must be there, events too; some messages go out twice."""
 
     repeats = 0.05
-    events = 0.02
+    events = 0.1
 
     def __init__(self, folder: Path, seed: int) -> None:
         super().__init__(folder, seed)
@@ -261,6 +261,7 @@ class File(Source):
         self.feed = f'url = "file://{folder}/source/bed-1"\nspeed = {self.speed}'
 
     def compare(self) -> Verdict:
+        """Compare with all that there is."""
         every = np.arange(self.sent)
         return numbered.compare(self.folder / "live.san", "bed-1", every, self.sent, placed=True)
 
@@ -279,6 +280,7 @@ class Sim(Source):
         self.feed = f'url = "{self.url}"'
 
     def compare(self) -> Verdict:
+        """Compare with all that there is."""
         verdict = Verdict()
         n = int(self.seconds * RATE)
         with sanstream.open(self.folder / "live.san") as opened:
@@ -336,6 +338,7 @@ class Stdin(_Journalled):
             self._stop.wait(self.pause_s)
 
     def close(self) -> None:
+        """Close both ends."""
         if self.stdin is not None:
             os.close(self.stdin)
             self.stdin = None
@@ -351,6 +354,7 @@ class Lsl(_Journalled):
 
     def __init__(self, folder: Path, seed: int) -> None:
         super().__init__(folder, seed)
+        servers.private_lsl()
         self.feed = 'url = "lsl://bed-1"\nchunk = 0.1'
 
     def _publish(self) -> None:
