@@ -160,12 +160,12 @@ def alarm(bed: Bed) -> None:
 
 
 def test_cool_down_starts_with_the_second_adoption(tmp_path: Path) -> None:
-    bed = Bed(tmp_path, signal(0, restless=False), training=StubTraining(adopting), cooldown_s=1800.0)
+    bed = Bed(tmp_path, signal(0, restless=False), training=StubTraining(adopting), cooldown_s=600.0)
     assert len(bed.run(4)) == 1
     alarm(bed)
     assert len(bed.run(2)) == 1
     alarm(bed)
-    assert bed.run(28) == []
+    assert bed.run(8) == []
     assert bed.state["drift"] == "cooling"
     assert len(bed.run(5)) == 1
 
@@ -179,11 +179,14 @@ def test_at_most_so_many_adoptions_a_day(tmp_path: Path) -> None:
     assert decisions(bed) == [("adopted", "new"), ("adopted", "alarm")]
 
 
-def test_a_challenge_that_fails_is_an_audit_row_and_is_tried_again_later(tmp_path: Path) -> None:
+def test_a_challenge_that_fails_is_an_audit_row_and_is_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sanstream.daemon.adaptation_stream._RETRY_NS", 600 * 10**9)
     results = [{"failed": "the training process died"}]
     stub = StubTraining(lambda job: results.pop() if results else keeping(job))
     bed = Bed(tmp_path, signal(0, restless=False), training=stub)
-    assert bed.run(70) == []
+    assert bed.run(18) == []
     assert decisions(bed) == [("failed", "new"), ("kept", "new")]
     assert bed.adaptation.audit.rows()[0]["reason"] == "the training process died"
 

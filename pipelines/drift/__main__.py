@@ -27,7 +27,7 @@ WITHIN = 30
 """Windows of ten seconds in five minutes."""
 SOURCES = (
     *("drift_windows", "retrain", "_loops_pursuit", "_loops_match", "encode_live", "encode_kernels", "encode_match"),
-    *("encode_quick", "encode_tables", "daemon/sights"),
+    *("encode_quick", "encode_tables"),
 )
 """Of the package, what decides a row; the watch itself goes over the rows in a moment."""
 
