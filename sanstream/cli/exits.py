@@ -13,7 +13,6 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from sanstream.durable import SyncError
 from sanstream.errors import BoundError, CorruptError, SanstreamError
 
 BAD = 1
@@ -92,6 +91,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except SanstreamError as error:
         _say(str(error) if error.hint or not isinstance(error, CorruptError) else f"{error}; {_CORRUPT_HINT}")
+        from sanstream.durable import SyncError  # here: it costs every other command its time
+
         return BAD if isinstance(error, CorruptError | BoundError | SyncError) else USAGE
     except BrokenPipeError:
         # the reader of stdout went away; keep Python's own last flush from complaining
