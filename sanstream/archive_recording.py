@@ -87,7 +87,9 @@ class RecordingReader:
         """
         kept = self._kept_from()
         whole = t0 is None and t1 is None and not kept
-        start, stop = (Fraction(0), None) if whole else self._seconds(kept if t0 is None else t0, t1)
+        start, stop = (Fraction(0), None) if whole else self._seconds(t0, t1)
+        if t0 is None and kept:
+            start = kept  # as it is: on the first stream's grid, a faster one would lose samples
         streams = tuple(
             _read_stream(
                 reader, math.ceil(start * reader.rate), None if stop is None else math.ceil(stop * reader.rate)

@@ -180,3 +180,21 @@ def test_what_the_archive_refuses_is_said_at_the_end_and_recovered_later(tmp_pat
     (ward.url / "bed1").unlink()
     assert recover(tmp_path / "state") == 0
     assert np.array_equal(ward.read(), x)
+
+
+def test_what_retention_left_is_restored_to_the_last_sample_of_every_rate(tmp_path: Path) -> None:
+    """The recording then begins with the first sample that is left, of whichever stream."""
+    ward, x = Ward(tmp_path), samples(20)
+    for at in (0.0, 7000.3):
+        ward.give(replace(chunk(x[:40], session=f"slow{at}", start_s=at + 0.2, rate=2), stream="2hz"))
+        ward.give(chunk(x, session=f"s{at}", start_s=at))
+        ward.clock.pass_s(7000)
+        ward.turn(2)
+    ward.engine.drain()
+    delete_here(ward.engine, "bed1", None, "+6000s", dry_run=False)
+    ward.stop()
+    with sanstream.open(ward.url) as archive:
+        streams = {s.name: s for s in archive.recordings["bed1"].read().streams}
+    assert [len(g.samples) for g in streams["250hz"].segments] == [len(x)]
+    assert np.array_equal(streams["250hz"].segments[0].samples, x)
+    assert np.array_equal(streams["2hz"].segments[0].samples, x[:40])
