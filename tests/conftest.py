@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -137,3 +137,14 @@ def archive_250(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(source, beats(7500).astype(np.int16))
     archive([source], to=folder / "beats.san", quality=["prdn=5"], rate=Fraction(250), unit="mV")
     return folder / "beats.san"
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A process that forks daemons to kill; see ``pipelines/faults/zygote.py``."""
+    from fault_cases import Zygote
+    from lsl_network import private_network
+
+    private_network()
+    with Zygote(tmp_path_factory.mktemp("zygote")) as running:
+        yield running

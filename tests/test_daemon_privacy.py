@@ -79,6 +79,8 @@ def fill(ward: Ward) -> None:
     )
     # a set of channels that ended just now still waits for what may come in another order
     ward.give(chunk(x[: 5 * RATE, :1], 150 * RATE, recording=NAME, session=SESSION, channels=named[:1]))
+    ward.inbox.put(Delivery((), 100, poison=b'{"bed": "%s"' % NAME.encode(), reason="not whole"))
+    ward.inbox.put(Delivery((), 100, poison=b'{"bed": "other"', reason="not whole"))
     ward.turn(2)
     save_status(ward.folder / "state", ward.engine.status())
 

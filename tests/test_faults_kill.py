@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from brokers import free_port, kafka_broker, mqtt_broker, nats_broker
-from lsl_network import need_lsl, private_network
+from lsl_network import need_lsl
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
@@ -32,14 +31,6 @@ from sanstream.durable import POINTS
 N, N_KAFKA = 20, 5
 FILES_ONLY = {f"archive.{p}" for p in ("partial_made", "recording_written", "before_rename", "renamed")}
 RETRAIN = {"retrain.trained", "retrain.adopted"}
-
-
-@pytest.fixture(scope="session")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    """Daemons of this worker come from here."""
-    private_network()
-    with Zygote(tmp_path_factory.mktemp("zygote")) as running:
-        yield running
 
 
 def survives(folder: Path, zygote: Zygote, transport: Transport, n: int = N) -> Ward:

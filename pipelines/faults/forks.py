@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import time
@@ -32,37 +33,39 @@ class Ward:
     folder : Path
     zygote : Zygote
     transport : Transport
+    listen : str
+        Address of its pages; empty for none.
+    more : str
+        Further tables of ``ingest.toml``.
     """
 
-    def __init__(self, folder: Path, zygote: Zygote, transport: Transport) -> None:
+    def __init__(self, folder: Path, zygote: Zygote, transport: Transport, listen: str = "", more: str = "") -> None:
         self.folder, self.transport, self._zygote = folder, transport, zygote
         self.archive, self.state = folder / "live", folder / "state"
-        self._process = 0
+        self.process = 0
         config = folder / "ingest.toml"
         config.write_text(
             f'[archive]\nurl = "{self.archive}"\nstate_dir = "{self.state}"\neffort = "fast"\n'
-            '[http]\nlisten = ""\n[retrain]\nmode = "off"\n[[feed]]\nname = "ward"\n'
+            f'[http]\nlisten = "{listen}"\n[retrain]\nmode = "off"\n{more}\n[[feed]]\nname = "ward"\n'
             + "".join(f"{k} = {json.dumps(v)}\n" for k, v in transport.table.items())
         )
         self._arguments = ("ingest", "--config", str(config))
 
-    def start(self, fault: str = "") -> None:
-        """Start the daemon."""
-        self._process = self._zygote.start(*self._arguments, stdin=self.transport.stdin, fault=fault)
+    def start(self, fault: str = "", fsyncs: int = 0) -> None:
+        """Start the daemon; as :meth:`Zygote.start`."""
+        self.process = self._zygote.start(*self._arguments, stdin=self.transport.stdin, fault=fault, fsyncs=fsyncs)
 
     def kill(self) -> bool:
         """Kill it; tells whether it still ran."""
-        return self._zygote.kill(self._process) == -signal.SIGKILL
+        return self._zygote.kill(self.process) == -signal.SIGKILL
 
     def wait(self) -> int:
         """Wait until it ends by itself; returns its exit code."""
-        return self._zygote.wait(self._process)
+        return self._zygote.wait(self.process)
 
     def drain(self) -> int:
         """Ask it to finish, as systemd would; returns its exit code."""
-        import os
-
-        os.kill(self._process, signal.SIGTERM)
+        os.kill(self.process, signal.SIGTERM)
         return self.wait()
 
     def has_moved(self, since: object) -> bool:

@@ -242,7 +242,7 @@ class Streamed(Transport):
         super().__init__({"url": f"lsl://{name}?wait=0.5&chunk=0.1&recording=bed1"})
         info = pylsl.StreamInfo(name, "ECG", 2, 1000, "int32", f"source-{name}")
         self._outlet, self._stop, self._n = pylsl.StreamOutlet(info), threading.Event(), 0
-        self._thread = threading.Thread(target=self._push)
+        self._thread = threading.Thread(target=self._push, daemon=True)
         self._thread.start()
 
     def _push(self) -> None:

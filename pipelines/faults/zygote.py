@@ -1,12 +1,14 @@
 """Daemons to kill, quickly: a process that has everything imported forks one for each line that it reads.
 
 ``python -m pipelines.faults.zygote`` reads JSON lines: ``{"start": [arguments of sanstream], "stdin": PATH,
-"log": PATH, "fault": "point:nth"}`` answers with the process's id, ``{"wait": ID}`` with its exit status once it has
-ended.
+"log": PATH, "fault": "point:nth", "fsyncs": 0}`` answers with the process's id, ``{"wait": ID}`` with its exit status
+once it has ended.
 """
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import signal
@@ -46,9 +48,10 @@ class Zygote:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._process.communicate()
 
-    def start(self, *arguments: str, stdin: Path | None = None, fault: str = "") -> int:
-        """Start ``sanstream ARGUMENTS``; returns its process id."""
-        return int(self._ask(start=arguments, stdin=str(stdin or os.devnull), log=str(self.log), fault=fault))
+    def start(self, *arguments: str, stdin: Path | None = None, fault: str = "", fsyncs: int = 0) -> int:
+        """Start ``sanstream ARGUMENTS``; returns its process id. From fsync number ``fsyncs`` on, all fail."""
+        path = str(stdin or os.devnull)
+        return int(self._ask(start=arguments, stdin=path, log=str(self.log), fault=fault, fsyncs=fsyncs))
 
     def wait(self, process: int) -> int:
         """Wait for a daemon's end; returns its exit code, or minus the signal that ended it."""
@@ -82,11 +85,25 @@ def _become(question: dict[str, Any]) -> None:
         from sanstream.cli import run
 
         durable._fault = durable.parse_fault(question["fault"])
+        if question["fsyncs"]:
+            _break_fsync(question["fsyncs"])
         code = run([str(a) for a in question["start"]])
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def _break_fsync(number: int) -> None:
+    """Let fsync fail from its ``number``-th call on, as a broken disk does."""
+    real, calls = os.fsync, itertools.count(1)
+
+    def fsync(handle: Any) -> None:
+        if next(calls) >= number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(handle)
+
+    os.fsync = fsync  # type: ignore[assignment]
 
 
 def _warm() -> None:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
+from sanstream.durable import SyncError
 from sanstream.errors import BoundError, CorruptError, SanstreamError
 
 BAD = 1
@@ -91,7 +92,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except SanstreamError as error:
         _say(str(error) if error.hint or not isinstance(error, CorruptError) else f"{error}; {_CORRUPT_HINT}")
-        return BAD if isinstance(error, CorruptError | BoundError) else USAGE
+        return BAD if isinstance(error, CorruptError | BoundError | SyncError) else USAGE
     except BrokenPipeError:
         # the reader of stdout went away; keep Python's own last flush from complaining
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -75,15 +75,21 @@ class Aside:
             yield from read_ledger(path)
 
     def forget(self, recording: str, from_ns: int | None = None, until_ns: int | None = None) -> int:
-        """Remove the chunks of a recording that arrived in a stretch of time; returns how many."""
+        """Remove what of a recording arrived in a stretch of time; returns how many messages.
+
+        Of those that could not be read, the ones that its name stands in.
+        """
         self.close()
         removed = 0
         for path in self._paths():
 
-            def stays(head: dict[str, Any]) -> bool:
-                arrival = head.get("arrival_ns", 0)
-                inside = (from_ns is None or arrival >= from_ns) and (until_ns is None or arrival < until_ns)
-                return not (head.get("recording") == recording and inside)
+            def stays(record: Record) -> bool:
+                at = record.head.get("arrival_ns", record.head.get("time_ns", 0))
+                if (from_ns is not None and at < from_ns) or (until_ns is not None and at >= until_ns):
+                    return True
+                if record.kind == "poison":
+                    return recording.encode() not in record.body()
+                return bool(record.head.get("recording") != recording)
 
             try:
                 removed += self._keep(path, stays)
@@ -106,18 +112,18 @@ class Aside:
                 if oldest < time_ns - SLACK_S * 10**9:
                     if path == self._current:
                         self.close()
-                    removed += self._keep(path, lambda head: head.get("time_ns", 0) >= time_ns)
+                    removed += self._keep(path, lambda record: record.head.get("time_ns", 0) >= time_ns)
             except CorruptError:
                 if path.stat().st_mtime_ns < time_ns:
                     self._disk.remove(path)
         return removed
 
-    def _keep(self, path: Path, stays: Callable[[dict[str, Any]], bool]) -> int:
+    def _keep(self, path: Path, stays: Callable[[Record], bool]) -> int:
         """Keep only some messages of a closed file, which goes with the last of them; returns how many went."""
         ledger = Ledger(path, self._disk)
         try:
             records = list(ledger.records())
-            kept = [(r.kind, r.head, r.body()) for r in records if stays(r.head)]
+            kept = [(r.kind, r.head, r.body()) for r in records if stays(r)]
             if kept and len(kept) < len(records):
                 ledger.compact(kept)
         finally:

@@ -11,7 +11,7 @@ COMPACT_BYTES = 64 << 20
 """A shorter ledger is left alone."""
 AT_ONCE_BYTES = 8 << 20
 """So much is copied in one turn."""
-_LOOK_NS, _AGAIN_NS = 2 * 10**9, 60 * 10**9
+_LOOK_NS, _AGAIN_NS = 10 * 10**9, 60 * 10**9
 _HEAD_BYTES = 600
 """Of a block's record, about."""
 

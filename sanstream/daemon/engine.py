@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from sanstream.archive_grow import GrowingArchive
@@ -111,7 +112,7 @@ class Engine:
             threads=SEALS if pool is not None else 1, known=opener.recording,
         )  # fmt: skip
         self._unacknowledged: list[tuple[Delivery, str]] = []
-        self._lost: list[tuple[Dropped, str, str]] = []
+        self._lost: dict[tuple[str, str, str], Dropped] = {}
         self._n_own = 0
         self._own_session = f"{_OWN}-{clock()}"
         self._tidied_ns = self._kept_ns = self._turned_ns = clock()
@@ -139,6 +140,9 @@ class Engine:
             When the disk failed: the process must end, and the next one recovers.
         """
         try:
+            if self.disk_full:  # nothing more is taken before what was taken is safe: the queue fills, and feeds wait
+                self._note_losses()
+                self.acknowledge()
             moved = self._take()
             self.acknowledge()
             moved |= self.commit(wait=False)
@@ -269,23 +273,31 @@ class Engine:
 
     # --- what happens on the way
 
-    def _record_gaps(self) -> bool:
+    def _note_losses(self) -> None:
+        """Count what full queues dropped; one gap for each recording until the journal takes it."""
         for link in self.feeds.values():
             cause = "disk_full" if self.disk_full else "full_queue"
             for lost in link.inbox.dropped():
                 link.n_dropped += lost.n_messages
                 self.counts.child("dropped_messages", link.name).inc(lost.n_messages)
-                self.counts.child("gaps", link.name, cause).inc()
-                self._lost.append((lost, link.name, cause))
+                key = (link.name, lost.recording, cause)
+                before = self._lost.get(key)
+                if before is None:
+                    self.counts.child("gaps", link.name, cause).inc()
+                else:
+                    lost = replace(lost, n_messages=before.n_messages + lost.n_messages, first_ns=before.first_ns)
+                self._lost[key] = lost
+
+    def _record_gaps(self) -> bool:
+        self._note_losses()
         moved = bool(self._lost)
-        while self._lost:
-            lost, feed, cause = self._lost[0]
+        for (feed, recording, cause), lost in list(self._lost.items()):
             text = f"{lost.n_messages} messages dropped: {cause.replace('_', ' ')}"
             span = max(0, lost.last_ns - lost.first_ns)
-            event = Event(lost.recording, self._own_session, self._n_own, lost.first_ns, "gap", text, span)
+            event = Event(recording, self._own_session, self._n_own, lost.first_ns, "gap", text, span)
             self.intake.accept_event(event, feed)
             self._n_own += 1
-            self._lost.pop(0)
+            del self._lost[feed, recording, cause]
         return moved
 
     def committed(self, stream: StreamState, block: Block, n_bytes: int, windows: list[ReachedWindow]) -> None:

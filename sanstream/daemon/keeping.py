@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from sanstream.daemon.lanes import Lane, Waiting
 from sanstream.daemon.state import State
 from sanstream.journal import FILE_BYTES, Journal
 
 MAX_FILES = 12
 """Journal files beyond which the samples that hold up the oldest are copied to the newest."""
-_BYTES = 2
-"""Of most samples in the journal."""
 
 
 def free_journal(state: State, journal: Journal, *, everything: bool = False) -> int:
@@ -25,10 +22,10 @@ def free_journal(state: State, journal: Journal, *, everything: bool = False) ->
     DiskFull, SyncError
     """
     for _, lane in state.lanes():
-        lane.released()
+        lane.release()
     if everything:
         _carry(state, journal, journal.numbers()[:-1])
-    used = {w.file for _, lane in state.lanes() for w in lane.waiting}
+    used = {file for _, lane in state.lanes() for file in lane.waiting.files}
     if state.unwritten:
         used.update(state.event_files)
     else:
@@ -49,9 +46,9 @@ def _sparse(state: State, files: list[int]) -> list[int]:
     """Return the files that hold little of what waits: copying much of it would only make the journal longer."""
     held = dict.fromkeys(files, 0)
     for _, lane in state.lanes():
-        for w in lane.waiting:
-            if w.file in held:
-                held[w.file] += _BYTES * w.chunk.samples.size
+        for file, n_bytes in lane.waiting.files.items():
+            if file in held:
+                held[file] += n_bytes
     return [file for file, n_bytes in held.items() if n_bytes < FILE_BYTES // 4]
 
 
@@ -59,14 +56,12 @@ def _carry(state: State, journal: Journal, files: list[int]) -> None:
     if not files:
         return
     old = set(files)
-    moved: list[tuple[Lane, int, Waiting]] = []
-    for _, lane in state.lanes():
-        for i, w in enumerate(lane.waiting):
-            if w.file in old:
-                moved.append(
-                    (lane, i, Waiting(journal.append_chunk(w.definition, w.chunk), w.definition, w.chunk, w.stop))
-                )
+    copies = [
+        (lane, lane.waiting.copied(old, lambda w: journal.append_chunk(w.definition, w.chunk)))
+        for _, lane in state.lanes()
+        if not old.isdisjoint(lane.waiting.files)
+    ]
     journal.sync()
     # not before: a full disk would leave the copies in memory alone, and the old files would go
-    for lane, i, w in moved:
-        lane.waiting[i] = w
+    for lane, held in copies:
+        lane.waiting.hold(held)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.archive_reached import Reached
-from sanstream.chunk import Chunk
+from sanstream.daemon.waiting import WaitList
 from sanstream.encode_plan import Plan
 from sanstream.quality import Quality
 from sanstream.signal import Channel, IntSamples
@@ -21,27 +20,6 @@ MAIN, LATE = "main", "late"
 GAP_S = 3600
 """A longer stretch without samples ends a segment."""
 _LATE_IDLE_S = 30
-
-
-@dataclass(frozen=True, eq=False)
-class Waiting:
-    """Samples of the journal that no committed block holds yet.
-
-    Parameters
-    ----------
-    file : int
-        Number of the journal's file.
-    definition : object
-        Definition under which the chunk was journalled.
-    chunk : Chunk
-    stop : int
-        One past the last place on the grid that this lane needs of it.
-    """
-
-    file: int
-    definition: Any
-    chunk: Chunk
-    stop: int
 
 
 @dataclass
@@ -172,7 +150,7 @@ class Lane:
     reached: Reached | None = None
     definition: Any = None
     buffers: dict[int, Buffer] = field(default_factory=dict)
-    waiting: deque[Waiting] = field(default_factory=deque)
+    waiting: WaitList = field(default_factory=WaitList)
     anchors: list[tuple[int, int, int]] = field(default_factory=list)
     fresh_anchors: list[tuple[int, int, int]] = field(default_factory=list)
     places: list[Any] = field(default_factory=list)
@@ -304,15 +282,10 @@ class Lane:
             self.buffers[block.number] = buffer
             self.n_ready = block.number
 
-    def released(self) -> list[Waiting]:
-        """Remove and return what committed blocks hold whole."""
+    def release(self) -> None:
+        """Let go of the journal's samples that committed blocks hold whole."""
         done = self.start + self.n_committed * self.block_samples
-        if self.closed:
-            done = max(done, self.end)
-        out = [w for w in self.waiting if w.stop <= done]
-        if out:
-            self.waiting = deque(w for w in self.waiting if w.stop > done)
-        return out
+        self.waiting.release(max(done, self.end) if self.closed else done)
 
     def _buffer(self) -> Buffer:
         samples = np.empty((self.block_samples, len(self.channels)), np.int32)

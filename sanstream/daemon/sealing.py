@@ -111,7 +111,8 @@ class Sealer:
                     self._begin(name, events)
                 if name in self._state.recordings:
                     due[name] = []
-        ready = [name for name in due if not 0 < self.refused.get(name, 0) - now <= RETRY_S * 10**9][:most]
+        waits_s = 0 if finish else RETRY_S
+        ready = [name for name in due if not 0 < self.refused.get(name, 0) - now <= waits_s * 10**9][:most]
         return sum(
             self._seal({name: due[name] for name in ready[at : at + _AT_ONCE]}) for at in range(0, len(ready), _AT_ONCE)
         )

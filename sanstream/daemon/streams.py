@@ -13,8 +13,9 @@ import numpy as np
 
 from sanstream.chunk import Chunk
 from sanstream.daemon.coverage import Coverage
-from sanstream.daemon.lanes import GAP_S, LATE, MAIN, Lane, Waiting
+from sanstream.daemon.lanes import GAP_S, LATE, MAIN, Lane
 from sanstream.daemon.sessions import Session, ns_of
+from sanstream.daemon.waiting import Waiting
 from sanstream.signal import Channel
 
 DAY_NS = 86_400 * 10**9
