@@ -25,13 +25,13 @@ from pipelines.benchmark.summary import provenance
 from pipelines.faults import kills
 from pipelines.faults.cuts import PART, cuts
 from pipelines.faults.lives import live
-from pipelines.faults.sources import SOURCES
+from pipelines.faults.sources_local import SOURCES
 from pipelines.faults.witness import Broken
 from pipelines.paper.report import MEASURED, ROOT
 
 Row = dict[str, Any]
-SHORT = {"kills": 10, "cuts": 0, "lives": 3}
-SHORT_KAFKA = 3
+SHORT = {"kills": 4, "cuts": 0, "lives": 3}
+SHORT_KAFKA = 2
 
 
 def main() -> int:

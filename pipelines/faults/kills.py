@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.faults.numbered import Verdict
-from pipelines.faults.sources import SOURCES, Source
+from pipelines.faults.sources import Source
+from pipelines.faults.sources_local import SOURCES
 from pipelines.faults.victim import DEADLINE_S, Hung, Victim, configure
 from sanstream.durable import POINTS
 
@@ -39,7 +40,7 @@ REACHABLE = (
     ),
 )
 """Points of a daemon without retraining."""
-_AT_POINT_S = 1.0
+_AT_POINT_S, _AGAIN_S = 1.0, 0.2
 
 
 @dataclass
@@ -113,7 +114,7 @@ class Life:
                 first.wait_connected()
                 if not self.source.begins_first:
                     self.source.begin()
-                first.rest(self.random.uniform(0.5, self.source.window_s))
+                first.rest(0.5 if self.source.replays else self.random.uniform(0.5, self.source.window_s))
                 self._count(first.kill())
             for point in points:
                 self._die_at(point)
@@ -165,7 +166,9 @@ class Life:
         nth = self.random.randint(1, 3) if point in OFTEN else 1
         with self._start(f"{point}:{nth}") as victim:
             if victim.wait_ready():
-                victim.rest(_AT_POINT_S if self.source.window_s < 2 else self.source.window_s)
+                # a source that begins again needs longer each time until it brings something new
+                again_s = _AGAIN_S * (len(self.outcome.reached) + len(self.outcome.missed)) * self.source.replays
+                victim.rest(again_s + (_AT_POINT_S if self.source.window_s < 2 else self.source.window_s))
                 victim.ask_to_drain()
             died = victim.ended() != 0
             (self.outcome.reached if died else self.outcome.missed).append(point)
@@ -215,7 +218,9 @@ def run(wanted: Mapping[str, int], seed: int, work: Path, *, spread: bool = Fals
     """
     plans = []
     for place, (transport, kills) in enumerate(wanted.items()):
-        points = REACHABLE[place :: len(wanted)] if spread else REACHABLE
+        points = tuple(p for p in REACHABLE if p not in SOURCES[transport].unreachable)
+        if spread:
+            points = points[place :: len(wanted)]
         for number in range(-(-kills // KILLS_A_LIFE)):
             n = min(KILLS_A_LIFE, kills - number * KILLS_A_LIFE)
             plans.append((transport, n, seed + number, points if number == 0 else (), work))
