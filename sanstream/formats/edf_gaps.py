@@ -43,7 +43,7 @@ def coded(
     return replace(channel, missing=-limit, digital_min=low, digital_max=high), np.where(gone, -limit, samples), gone
 
 
-def gap_annotations(gaps: Sequence[tuple[Fraction, Gone]]) -> tuple[Annotations, ...]:
+def gap_annotations(gaps: Sequence[tuple[Fraction, npt.NDArray[np.bool_]]]) -> tuple[Annotations, ...]:
     """Return one event per stretch without samples.
 
     Parameters
