@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -40,7 +41,7 @@ REACHABLE = (
     ),
 )
 """Points of a daemon without retraining."""
-_AT_POINT_S, _AGAIN_S = 1.0, 0.2
+_AT_POINT_S, _NEWS_S = 0.5, 30.0
 
 
 @dataclass
@@ -167,12 +168,21 @@ class Life:
         with self._start(f"{point}:{nth}") as victim:
             if victim.wait_ready():
                 # a source that begins again needs longer each time until it brings something new
-                again_s = _AGAIN_S * (len(self.outcome.reached) + len(self.outcome.missed)) * self.source.replays
-                victim.rest(again_s + (_AT_POINT_S if self.source.window_s < 2 else self.source.window_s))
+                before, until = self._journal(), time.monotonic() + _NEWS_S
+                while victim.alive and self._journal() == before and time.monotonic() < until:
+                    victim.rest(0.1)
+                victim.rest(_AT_POINT_S)
                 victim.ask_to_drain()
             died = victim.ended() != 0
             (self.outcome.reached if died else self.outcome.missed).append(point)
             self.source.died()
+
+    def _journal(self) -> int:
+        """Return the bytes of the newest journal file."""
+        files = sorted((self.folder / "state" / "journal").glob("*.log"))
+        with suppress(FileNotFoundError):  # removed meanwhile
+            return files[-1].stat().st_size if files else 0
+        return 0
 
     def _finish(self) -> None:
         """Let a process take the rest, drain, and compare."""

@@ -26,7 +26,7 @@ from sanstream.signal import Recording, Segment, Stream
 class File(Source):
     """A recording that is replayed from its beginning by every process; all of it must be there."""
 
-    seconds, speed = 3000, 400
+    seconds, speed = 3000, 200
     replays, unreachable = True, ("seal.events",)
     recordings = ("bed-1",)
 
@@ -48,7 +48,7 @@ class File(Source):
 class Sim(Source):
     """Simulated streams under one session and start; all that the URL says must be there."""
 
-    seconds, speed, streams = 3000, 400, 3
+    seconds, speed, streams = 3000, 200, 3
     replays, unreachable = True, ("seal.events",)
 
     def __init__(self, folder: Path, seed: int) -> None:
