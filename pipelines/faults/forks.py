@@ -132,10 +132,12 @@ def kill_at_random(ward: Ward, n: int, rng: random.Random, most_s: float = 0.4) 
         if not ward.transport.keeps:
             must = _joined(must, ward.values())
     ward.transport.more()
+    before = ward.journal()
     ward.start()
     if ward.transport.ends:
         code = ward.wait()
     else:
+        until(partial(ward.has_moved, before), DEADLINE_S)
         ward.transport.finish()
         wanted = ward.transport.acknowledged()
         if not until(lambda: _has(ward.values(), wanted), DEADLINE_S):
