@@ -108,6 +108,15 @@ class Ledger:
         """
         self._writer().sync()
 
+    def take_back(self, size: int) -> None:
+        """Drop what was appended since :attr:`size_bytes` was ``size``, none of it synced.
+
+        Raises
+        ------
+        SyncError
+        """
+        self._writer().take_back(size)
+
     def read_body(self, place: Place) -> bytes:
         """Read a body that this ledger holds, also one that is not synced yet.
 

@@ -158,6 +158,28 @@ class LogWriter:
         self._mark_due = True
         self._disk.reach(f"{self._name}.synced")
 
+    def take_back(self, size: int) -> None:
+        """Drop all frames from a place on, none of them synced.
+
+        Parameters
+        ----------
+        size : int
+            What :attr:`size` was when they were to come.
+
+        Raises
+        ------
+        SyncError
+        """
+        self._check()
+        if not self._synced <= size <= self.size:
+            raise InputError(f"{self._name}: frames from byte {size} on cannot be dropped", hint="report this as a bug")
+        if size < self._written:
+            self._disk.truncate(self._file, size)
+            self._written = size
+        del self._buffer[size - self._written :]
+        # their first frame may have been a mark of the last sync
+        self._mark_due |= size == self._synced > HEAD_BYTES
+
     def seal(self) -> None:
         """End the file with a mark, so that damage to its last frames is told from a torn tail; sync and close."""
         try:

@@ -383,3 +383,31 @@ def test_a_process_killed_at_a_named_point_leaves_what_it_acknowledged(tmp_path:
     assert found[1:] == list(range(found[-1] + 1))[-len(found[1:]) :][: len(found) - 1]
     assert found[-1] >= acknowledged[-1]
     assert [p.name for p in tmp_path.iterdir()] == ["l"]
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_what_is_taken_back_never_comes(tmp_path: Path, written: bool) -> None:
+    path = tmp_path / "ledger.log"
+    ledger = Ledger(path)
+    ledger.append("kept", {})
+    ledger.sync()
+    size = ledger.size_bytes
+    for again in range(2):
+        ledger.append("gone", {"n": again}, bytes(2 << 20))
+        ledger.append("gone", {})
+        if written:
+            ledger.flush()
+        ledger.take_back(size)
+        assert ledger.size_bytes == size
+    ledger.append("next", {})
+    ledger.sync()
+    with pytest.raises(InputError, match=f"frames from byte {size} on cannot be dropped"):
+        ledger.take_back(size)
+    ledger.append("last", {})
+    ledger.close()
+    assert [record.kind for record in read_ledger(path)] == ["kept", "next", "last"]
+    data = bytearray(path.read_bytes())
+    data[size + 4] ^= 1  # before the mark of the last sync
+    path.write_bytes(data)
+    with pytest.raises(CorruptError):
+        list(read_ledger(path))

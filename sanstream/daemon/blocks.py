@@ -207,6 +207,7 @@ class BlockWriter:
         places: list[tuple[Work, int, dict[str, Any], Place]] = []
         written: list[tuple[StreamState, str]] = []
         events = list(self._state.unwritten)
+        begin, known = self._ledger.size_bytes, set(self._known)
         try:
             for event in events:
                 self._append(event_row(event))
@@ -220,7 +221,9 @@ class BlockWriter:
                     self._append(("closed", place_of_lane(w.stream, w.lane), b""))
             self._ledger.sync()
         except DiskFull:
-            # nothing of this batch counts; a record that came through stands twice later, and the second is passed over
+            # nothing of this batch counts or comes later: until then its last blocks may grow
+            self._ledger.take_back(begin)
+            self._known = known
             self.look_at_all()
             for w in {id(w): w for w in (*work, *ended)}.values():
                 w.lane.take_back(w.blocks)
