@@ -78,7 +78,7 @@ def _name_state(root: Path, folder: GrowingFolder, state_dir: Path) -> None:
         )
     data = compact_json({"state_dir": str(state), "archive": str(root.absolute())})
     if not (root / LIVE).exists() or (root / LIVE).read_bytes() != data:
-        folder.put(LIVE, data, "meta")
+        folder.put(LIVE, data, "catalog")
 
 
 def _is_held(state_dir: Path) -> bool:

@@ -76,6 +76,13 @@ def test_a_power_cut_soon_after_a_kill_loses_and_doubles_nothing(tmp_path: Path,
     cut_and_go_on(tmp_path, kill=str(kill), at=kill + rng.randint(8, 60), tear=rng.choice(["none", seed]))
 
 
+@pytest.mark.parametrize("kill", range(22, 30))
+def test_an_archive_whose_making_was_killed_shows_all_that_is_acknowledged_after_a_power_cut(
+    tmp_path: Path, kill: int
+) -> None:
+    cut_and_go_on(tmp_path, kill=str(kill), at=kill + 44, steps=script()[:8])
+
+
 @pytest.mark.parametrize("site", NEEDED)
 def test_without_any_single_fsync_a_life_loses_something(tmp_path: Path, site: str) -> None:
     with pytest.raises((Lost, SanstreamError, LookupError, OSError)):
