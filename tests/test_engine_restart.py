@@ -8,6 +8,9 @@ import numpy as np
 from live_cases import RATE, Clock, Ward, chunk, feed_seconds, samples
 from test_engine import segments
 
+import sanstream
+from sanstream.chunk import Event
+
 
 def test_a_stream_that_only_the_journal_names_survives_two_restarts(tmp_path: Path) -> None:
     x, clock = samples(140), Clock()
@@ -39,3 +42,17 @@ def test_the_first_block_of_a_segment_that_ends_with_a_restart_is_not_cut_off(tm
     ward.give(chunk(x[120 * RATE :], 120 * RATE))
     ward.stop()
     assert segments(ward) == [(0, len(x), ())]
+
+
+def test_an_event_that_only_the_journal_has_survives_a_compaction_of_the_ledger(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path), samples(70)
+    feed_seconds(ward, x, step=10 * RATE)
+    engine = ward.engine
+    engine.intake.accept_event(Event("bed1", "s1", 0, ward.clock(), "alarm", "VT"), "bed")
+    engine.journal.sync()
+    engine.compactor.all()
+    del ward, engine
+    ward = Ward(tmp_path)
+    ward.stop()
+    (events,) = sanstream.open(ward.url).recordings["bed1"].annotations
+    assert events.columns["text"].tolist() == ["VT"]

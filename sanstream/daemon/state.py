@@ -203,10 +203,13 @@ class State:
             for lane in stream.lanes:
                 if lane.plan is not None:
                     yield from lane_rows(stream, lane, read_body)
+        # events that wait come as records of their own, here or when they are committed
+        waiting: dict[tuple[str, str], set[int]] = {}
+        for event in (*(e for events in self.events.values() for e in events), *self.unwritten):
+            waiting.setdefault((event.recording, event.session), set()).add(event.number)
         for (recording_name, session_name), numbers in self.event_numbers.items():
-            # those that wait come as records of their own
-            waiting = {e.number for e in self.events.get(recording_name, ()) if e.session == session_name}
-            held = [[a, b] for low, high in numbers.to_list() for a, b in numbers_without(low, high, waiting)]
+            without = waiting.get((recording_name, session_name), set())
+            held = [[a, b] for low, high in numbers.to_list() for a, b in numbers_without(low, high, without)]
             yield "event_numbers", {"recording": recording_name, "session": session_name, "numbers": held}, b""
         for events in self.events.values():
             for event in events:
