@@ -167,6 +167,15 @@ def kill_at_point(ward: Ward, point: str) -> None:
     check(ward, {})
 
 
+def _oddities(got: npt.NDArray[np.int64] | None, n: int) -> str:
+    """Say what is lost, what is doubled, and where the order breaks."""
+    if got is None:
+        return "none came"
+    lost, doubled = len(np.setdiff1d(np.arange(n), got)), len(got) - len(np.unique(got))
+    breaks = np.flatnonzero(np.diff(got) != 1)[:5]
+    return f"{lost} lost, {doubled} doubled, order breaks at {[(int(i), int(got[i]), int(got[i + 1])) for i in breaks]}"
+
+
 def check(ward: Ward, must: dict[str, npt.NDArray[np.int64]]) -> None:
     """Look at the archive after the last daemon's end.
 
@@ -185,7 +194,7 @@ def check(ward: Ward, must: dict[str, npt.NDArray[np.int64]]) -> None:
     got = ward.values()
     for name, n in ward.transport.acknowledged().items():
         if not np.array_equal(got.get(name, np.zeros(0)), np.arange(n)):
-            raise Lost(f"{name}: {_lengths(got)} samples in place of {n}, or others")
+            raise Lost(f"{name}: {_lengths(got)} samples in place of {n}, or others: {_oddities(got.get(name), n)}")
     for name, wanted in must.items():
         if (np.diff(got[name]) <= 0).any():
             raise Lost(f"{name}: samples twice, or in another order")

@@ -11,9 +11,10 @@ from sanstream.daemon.streams import StreamState, digest
 MAX_SESSIONS = 1000
 """Of a stream; the oldest is forgotten, and what it sends again would be taken for new."""
 _FAR_S = 86_400
-_SHARED_PAST_S = 60
-"""A session that a new recording joins within its first minute counts from the session's own start."""
-_SLACK_S = 10
+_SHARED_PAST_S = 86_400
+"""A session that a new recording joins within its first day counts from the session's own start: a broker may
+bring what a killed daemon had not acknowledged long after what follows it."""
+_SLACK_S = 60
 """Else messages that come in another order may be so much older than the first."""
 
 

@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1
 
 def confine() -> None:
     """Take the lowest priority, bound memory, write no core, and die with the parent (Linux)."""
-    os.nice(_NICE)
+    os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     for limit, value in ((resource.RLIMIT_DATA, _DATA_BYTES), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(limit)[1]
         resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
