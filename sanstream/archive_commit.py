@@ -155,21 +155,37 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def explained(target: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into one clear line, for writers that keep nothing after a failure."""
-    full = f"{target}: no space left while writing; nothing was kept"
-    hint = "free some space or choose another disk"
+    """Turn what the operating system refuses into one clear line; DiskFull and SyncError say theirs already.
+
+    Raises
+    ------
+    DiskFull
+        Also for what libraries write that do not use the disk in use.
+    SyncError
+    InputError
+    """
     try:
         yield
-    except DiskFull as error:
-        raise InputError(full, hint=hint) from error
-    except SyncError as error:
-        raise InputError(f"{target}: cannot write ({error.reason}); nothing was kept") from error
     except SanstreamError:
         raise
     except OSError as error:
         if error.errno in durable.FULL:
-            raise InputError(full, hint=hint) from error
-        raise InputError(f"{target}: cannot write ({error.strerror or error}); nothing was kept") from error
+            raise DiskFull(target.name) from error
+        raise InputError(f"{target}: cannot write ({error.strerror or error})") from error
+
+
+@contextmanager
+def all_or_nothing(target: Path) -> Iterator[None]:
+    """As :func:`explained`, for a writer that keeps nothing after any failure: all of them are InputError then."""
+    try:
+        with explained(target):
+            yield
+    except DiskFull as error:
+        raise InputError(
+            f"{target}: no space left while writing; nothing was kept", hint="free some space or choose another disk"
+        ) from error
+    except SyncError as error:
+        raise InputError(f"{target}: cannot write ({error.reason}); nothing was kept") from error
 
 
 def _partial_name(name: str) -> str:

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from sanstream.archive_commit import (
+    all_or_nothing,
     clear_partials,
-    explained,
     locked,
     make_partial,
     publish,
@@ -78,7 +78,7 @@ class ArchiveWriter:
             raise InputError(f"container {container!r} is unknown", hint=f"use {' or '.join(CONTAINERS)}")
         self._check_target(container)
         self._done = False
-        with explained(self._target):
+        with all_or_nothing(self._target):
             self._partial = self._make_partial()
 
     def __enter__(self) -> Self:
@@ -131,7 +131,7 @@ class ArchiveWriter:
         check_requests(requests, [c for s in recording.streams for g in s.segments for c in g.channels])
         options = EncodeOptions(requests, effort, bank, device, progress)
         try:
-            with explained(self._target):
+            with all_or_nothing(self._target):
                 head = Manifest(
                     recording.name,
                     recording.start_ns,
@@ -171,7 +171,7 @@ class ArchiveWriter:
         """
         self._check_name(reader.name)
         try:
-            with explained(self._target):
+            with all_or_nothing(self._target):
                 head = replace(reader.manifest, container=self.container, streams=(), objects={}, banks={}, grows=False)
                 with self._folder(head) as folder:
                     manifest = copy_recording(folder, reader)
@@ -197,7 +197,7 @@ class ArchiveWriter:
         """
         if not self._manifests:
             raise InputError(f"{self._target}: no recording was added", hint="give at least one source")
-        with explained(self._target):
+        with all_or_nothing(self._target):
             if self._append:
                 self._commit_into()
             else:
@@ -263,7 +263,7 @@ class ArchiveWriter:
             if container not in (None, own):
                 raise InputError(f"{target}: its container is {own}, asked was {container}", hint=f"use {own}")
             self.container = own
-            with explained(target), locked(target):
+            with all_or_nothing(target), locked(target):
                 self._present = heal(target)
         elif target.is_symlink() or target.is_file():
             raise InputError(f"{target}: a file stands here", hint="choose another name")

@@ -18,11 +18,11 @@ from durable_cases import Promise, cut_everywhere, sites_of
 import sanstream
 from sanstream import durable
 from sanstream.archive import ArchiveWriter
+from sanstream.archive_commit import explained
 from sanstream.bank import named_banks
 from sanstream.durable import POINTS, Disk, DiskFull, SyncError, current_disk, parse_fault, using
 from sanstream.durable_power import PowerCut, PowerLost
-from sanstream.durable_state import prepare_state, state_version
-from sanstream.errors import CorruptError, InputError, SanstreamError, UnsupportedError
+from sanstream.errors import InputError, SanstreamError
 
 PACKAGE = Path(sanstream.__file__).parent
 
@@ -234,31 +234,21 @@ def test_the_power_goes_at_a_named_point(tmp_path: Path) -> None:
     assert sorted(files(tmp_path)) == ["0", "1"]
 
 
-def test_a_state_folder_is_private_and_has_a_version(tmp_path: Path) -> None:
-    folder = tmp_path / "var" / "state"
-    assert state_version(folder) is None
-    for _ in range(2):
-        assert prepare_state(folder) == 1
-    assert (folder.stat().st_mode & 0o777, (folder / "version").stat().st_mode & 0o777) == (0o700, 0o600)
-    (folder / "version").write_text('{"state_version": 2}')
-    with pytest.raises(UnsupportedError, match=r"state of version 2, known are up to 1; .*sanstream recover STATE_DIR"):
-        prepare_state(folder)
-    for wrong in ("", "{}", "[1]", '{"state_version": true}', '{"state_version": 0}'):
-        (folder / "version").write_text(wrong)
-        with pytest.raises(CorruptError, match=r"version: names no version; it should read"):
-            prepare_state(folder)
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="cannot be used"):
-        prepare_state(tmp_path / "file" / "state")
-
-
-@pytest.mark.parametrize("site", [None, "state.parent", "state.version", "state.version.folder"])
-def test_a_state_folder_survives_a_power_cut_once_it_is_prepared(tmp_path: Path, site: str | None) -> None:
-    with PowerCut(tmp_path, ignore=site) as disk:
-        prepare_state(tmp_path / "a" / "state")
-        disk.cut()
-    kept = files(tmp_path).get("a/state/version") == b'{"state_version": 1}\n'
-    assert kept == (site is None)
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space"), DiskFull, "x: no space left on its disk"),
+        (OSError(errno.EACCES, "Permission denied"), InputError, r"x: cannot write \(Permission denied\)"),
+        (SyncError("fsync failed at seal", "Input/output error"), SyncError, "fsync failed at seal"),
+        (DiskFull("0"), DiskFull, "0: no space left"),
+    ],
+)
+def test_an_archive_that_grows_tells_a_full_disk_from_a_failed_one(
+    raised: Exception, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message) as told, explained(Path("/somewhere/x")):
+        raise raised
+    assert type(told.value) is kind
 
 
 @pytest.fixture(scope="module")

@@ -98,6 +98,7 @@ def delete_here(
     engine.writer.know_all()
     engine.journal.roll()
     free_journal(engine.state, engine.journal, everything=True)
+    engine.journal.roll()  # its fsync of the folder keeps the removed files from coming back
     return found
 
 
@@ -121,6 +122,7 @@ def _forget(engine: Engine, recording: str) -> None:
     engine.state.forget(recording)
     engine.writer.forget(recording)
     engine.intake.forget(recording)
+    engine.keeper.forget(recording)
 
 
 def _span(recording: Any, start: str | None, until: str | None) -> tuple[int | None, int | None]:

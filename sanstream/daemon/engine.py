@@ -17,9 +17,10 @@ from sanstream.daemon.blocks import BlockWriter
 from sanstream.daemon.counts import Counts
 from sanstream.daemon.inbox import Dropped, FeedLink
 from sanstream.daemon.intake import Intake
-from sanstream.daemon.keeping import compact_ledger, find_expired, free_journal, remove_expired
+from sanstream.daemon.keeping import compact_ledger, free_journal
 from sanstream.daemon.lanes import Block, Lane
 from sanstream.daemon.opening import Opener
+from sanstream.daemon.retention import Keeper
 from sanstream.daemon.sealing import Sealer
 from sanstream.daemon.state import State
 from sanstream.daemon.streams import StreamState
@@ -50,6 +51,13 @@ class Engine:
     adapting : Adapting, optional
         Watches drift and chooses what segments start from.
 
+    Attributes
+    ----------
+    disk_full : bool
+        Nothing is acknowledged until there is room.
+    n_journalled, n_committed : int
+        How often the journal's and the ledger's stage of a turn came to its end.
+
     Raises
     ------
     SanstreamError
@@ -72,6 +80,7 @@ class Engine:
         self.feeds: dict[str, FeedLink] = {}
         self.adapting = adapting or Adapting(None)
         self.disk_full = False
+        self.n_journalled = self.n_committed = 0
         self._disk = disk or Disk()
         folder = settings.archive.state_dir
         self.archive = GrowingArchive(
@@ -89,8 +98,11 @@ class Engine:
         )  # fmt: skip
         for file, entry in read_journal(folder / "journal"):
             self.intake.replay(entry, file)
+        for _, lane in self.state.lanes():
+            lane.touched_ns = clock()  # how long it was silent before is not known
         self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
-        self.sealer = Sealer(self.state, self.ledger, self.archive, clock)
+        self.keeper = Keeper(self.archive, settings.archive, self.state)
+        self.sealer = Sealer(self.state, self.ledger, self.archive, clock, self.keeper.note)
         self._unacknowledged: list[tuple[Delivery, str]] = []
         self._lost: list[tuple[Dropped, str, str]] = []
         self._n_own = 0
@@ -184,6 +196,7 @@ class Engine:
         """Make durable what was taken, and tell the feeds so."""
         self.journal.sync()
         self.aside.sync()
+        self.n_journalled += 1
         done, self._unacknowledged = self._unacknowledged, []
         now = self.clock()
         for delivery, feed in done:
@@ -199,6 +212,7 @@ class Engine:
         before = time.perf_counter()
         reorder = {link.name: link.reorder_s for link in self.feeds.values()}
         n = self.writer.run(reorder, self.clock(), most=BLOCKS, finish=finish)
+        self.n_committed += 1
         if n:
             self.telemetry.encode_seconds.observe(time.perf_counter() - before)
         return bool(n)
@@ -220,6 +234,7 @@ class Engine:
         if now - self._tidied_ns >= TIDY_S * 10**9:
             self._tidied_ns = now
             free_journal(self.state, self.journal)
+            self.keeper.look()
             if compact_ledger(self.state, self.ledger):
                 self.writer.know_all()
         if now - self._kept_ns >= KEEP_S * 10**9:
@@ -233,13 +248,7 @@ class Engine:
             until = now - int(settings.keep_s * 1e9)
             self.aside.drop_before(until)
             self.adapting.retain(until)
-        if settings.keep_s is None and settings.max_bytes is None:
-            return 0
-        expired = find_expired(self.archive, settings, self.state, now)
-        if expired:
-            self.ledger.sync()
-            remove_expired(self.archive, expired, self.telemetry.retention_deleted_segments.inc)
-        return len(expired)
+        return self.keeper.run(now, self.telemetry.retention_deleted_segments.inc)
 
     # --- what happens on the way
 

@@ -23,13 +23,14 @@ from sanstream.daemon.notify import COMMIT, JOURNAL, Notifier, Watchdog
 from sanstream.daemon.report import set_gauges
 from sanstream.daemon.requests import answer_requests
 from sanstream.daemon.state_files import save_status
+from sanstream.daemon.warm import warm_up
 from sanstream.durable import Disk, DiskFull, SyncError
 from sanstream.errors import InputError, SanstreamError
 from sanstream.feeds import Feed, Stopped, make_feed
 
 _LOG = logging.getLogger("sanstream.daemon")
 _TURN_S, _SHOW_S, _SAVE_S = 0.1, 1.0, 5.0
-_JOIN_S = 10.0
+_JOIN_S, _SAME_S = 10.0, 1.0
 _AGAIN_S = (1.0, 5.0, 15.0, 60.0)
 FAILED = 1
 """Exit code when the disk failed; the next start recovers."""
@@ -37,10 +38,14 @@ FAILED = 1
 
 @dataclass
 class _Signals:
-    """Counts SIGTERM and SIGINT: the first drains, the second ends at once."""
+    """Counts SIGTERM and SIGINT: the first drains, the second ends at once.
+
+    A supervisor and a terminal may both pass one wish on: what comes within a second of the first is the same.
+    """
 
     wake: threading.Event
     count: int = 0
+    first: float = 0.0
     before: dict[int, object] = field(default_factory=dict)
 
     def install(self) -> None:
@@ -53,10 +58,11 @@ class _Signals:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _on(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-        self.wake.set()
-        if self.count > 1:
+        if self.count and time.monotonic() - self.first > _SAME_S:
             os._exit(128 + number)
+        if not self.count:
+            self.count, self.first = 1, time.monotonic()
+        self.wake.set()
 
 
 class _FeedThread:
@@ -123,6 +129,7 @@ def ingest(settings: Settings, *, wake: threading.Event | None = None) -> int:
         home.remember(settings)
         with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 16))) as pool:
             engine = Engine(settings, disk=disk, pool=pool, adapting=Adapting.for_settings(settings, disk))
+            warm_up(settings.archive.effort)
             server = Server(settings, engine, engine.telemetry)
             signals.install()
             try:
@@ -176,14 +183,13 @@ def _start(
 def _turn_until_told(engine: Engine, signals: _Signals, notifier: Notifier, wake: threading.Event) -> None:
     watchdog = Watchdog(notifier.alive, notifier.watchdog_ns)
     shown = saved = 0.0
-    turns = 0
     while not signals.count and not (engine.feeds and engine.is_idle):
         before = time.perf_counter()
         moved = engine.step()
         engine.telemetry.step_seconds.observe(time.perf_counter() - before)
-        turns += 1
-        watchdog.note(JOURNAL, turns, pending=True)
-        watchdog.note(COMMIT, turns, pending=True)
+        # a full disk is waited for: a restart would not empty it
+        watchdog.note(JOURNAL, engine.n_journalled, pending=not engine.disk_full)
+        watchdog.note(COMMIT, engine.n_committed, pending=not engine.disk_full)
         watchdog.poll()
         now = time.monotonic()
         if now - shown >= _SHOW_S:

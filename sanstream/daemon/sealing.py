@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from sanstream.archive_grow import GrowingArchive, GrownSegment, Growth
-from sanstream.archive_manifest import SegmentEntry
+from sanstream.archive_manifest import Manifest, SegmentEntry
 from sanstream.archive_reached import Reached
 from sanstream.chunk import Event
 from sanstream.daemon.lanes import Lane
@@ -61,6 +61,8 @@ class Sealer:
     archive : GrowingArchive
     clock : callable
         Nanoseconds since 1970.
+    note : callable
+        Told of every manifest that is committed.
 
     Attributes
     ----------
@@ -68,7 +70,15 @@ class Sealer:
         Recordings that the archive did not take, and when they are tried again; nothing of them is lost meanwhile.
     """
 
-    def __init__(self, state: State, ledger: Ledger, archive: GrowingArchive, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        state: State,
+        ledger: Ledger,
+        archive: GrowingArchive,
+        clock: Callable[[], int],
+        note: Callable[[Manifest], None] = lambda manifest: None,
+    ) -> None:
+        self._note = note
         self._state = state
         self._ledger = ledger
         self._archive = archive
@@ -126,7 +136,8 @@ class Sealer:
     def _seal(self, recording: RecordingState, lanes: Sequence[tuple[StreamState, Lane]]) -> None:
         events = tuple(self._state.events.get(recording.name, ()))
         grown = tuple(self._grown(stream, lane) for stream, lane in lanes)
-        self._archive.commit(Growth(recording.name, recording.start_ns, segments=grown, events=events))
+        manifest = self._archive.commit(Growth(recording.name, recording.start_ns, segments=grown, events=events))
+        self._note(manifest)
         for stream, lane in lanes:
             n = lane.n_sealed + _due_blocks(lane)
             stop = n * lane.block_samples

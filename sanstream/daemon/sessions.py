@@ -14,7 +14,7 @@ from sanstream.daemon.coverage import Coverage
 CLOCK_STEP = "clock_step"
 ANCHOR_S = 60
 """Seconds between two anchors at most."""
-_DIGESTS = 1024
+_DIGESTS = 128
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from sanstream.signal import Channel
 
 DAY_NS = 86_400 * 10**9
 MAX_LATE_LANES = 4
+MAX_SESSIONS = 1000
+"""Of a stream; the oldest is forgotten, and what it sends again would be taken for new."""
 _FAR_S = 86_400
 _SHARED_PAST_S = 60
 """A session that a new recording joins within its first minute counts from the session's own start."""
@@ -198,6 +200,8 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Sessio
             session.pieces = [piece]
     if not known:
         stream.sessions[chunk.session] = session
+        if len(stream.sessions) > MAX_SESSIONS:
+            del stream.sessions[next(iter(stream.sessions))]
     if reading.is_anchor and chunk.device_ns is not None:
         session.anchor = (first, chunk.device_ns)
     return session, piece, reading.is_anchor
