@@ -68,6 +68,7 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
     known = {CATALOG, "zarr.json"} if container != "parquet" else {CATALOG}
     live = objects.exists(LIVE)
     known.update({LIVE} if live else ())
+    fixed = {"banks"}
     banks: dict[str, int] = {}
     for name in dict.fromkeys([*names, *here]):
         known.add(f"{name}/{MANIFEST}")
@@ -81,6 +82,7 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
             problems.append(
                 Problem(f"{name}/{MANIFEST}", f"describes {manifest.container} recording {manifest.name!r}")
             )
+        fixed.update(() if manifest.grows else (name,))
         banks.update(manifest.banks)
         known.update(f"{name}/{key}" for key in manifest.objects)
         wrong = list(_objects(objects, manifest, name))
@@ -98,7 +100,7 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
     problems += [
         Problem(key, "no manifest names it")
         for key in sorted(present - known)
-        if not _spare(objects, key) and not (live and is_growing_key(key.partition("/")[2]))
+        if not _spare(objects, key) and not (live and _is_under_way(key, fixed))
     ]
     return problems
 
@@ -204,6 +206,12 @@ def _segment(stream: StreamReader, segment: SegmentEntry) -> Iterator[str]:
             if reached[name] > found * _ROUNDING:
                 label = segment.channels[place].label
                 yield f"channel {label!r}: {name} {reached[name]:g} in the manifest, at most {found:.4g} in its blocks"
+
+
+def _is_under_way(key: str, fixed: set[str]) -> bool:
+    """Tell whether a commit may have written an object that its recording's manifest does not name yet, or any more."""
+    name, _, rest = key.partition("/")
+    return name not in fixed and is_growing_key(rest)
 
 
 def _spare(objects: Objects, key: str) -> bool:

@@ -215,6 +215,11 @@ def test_recordings_of_files_stand_beside_growing_ones(archive: GrowingArchive) 
         archive.commit(growth(FIRST.grown(0, 1), recording="t"))
     archive.heal()
     assert sound(archive.root)
+    GrowingArchive(archive.root, state_dir=archive.root.parent)
+    for recording in ("t", "bed1"):
+        (archive.root / recording / "10hz" / "0" / "c" / "9").mkdir(parents=True)
+        (archive.root / recording / "10hz" / "0" / "c" / "9" / "0").write_bytes(b"x")
+    assert [p.path for p in find_problems(LocalObjects(archive.root))] == ["t/10hz/0/c/9/0"]
 
 
 def test_what_cannot_grow_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from grow_cases import LEADS, RATE, START_NS, STREAM, LiveSegment, event, segment, ward
 
 import sanstream
+from sanstream import archive_live_state
 from sanstream.archive import open as open_archive
 from sanstream.archive_grow import GrowingArchive, Growth
 from sanstream.archive_objects import LocalObjects
@@ -294,6 +295,34 @@ def test_raw_samples_of_other_calibration_stay_apart(state: State) -> None:
     assert np.allclose(physical[:500], WHOLE[:500] / 200)
     assert np.allclose(physical[500:], WHOLE[500:800] / 50)
     assert stream.rate == Fraction(100)
+
+
+def test_what_moves_on_while_it_is_read_is_not_missed(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = segment("0", 0, WHOLE)
+    state.begin(one)
+    for first in range(0, 2500, 500):
+        state.raw(first, WHOLE[first : first + 500])
+    journal, ledger = archive_live_state.read_journal, archive_live_state.read_ledger
+
+    def after_journal(folder: Path) -> object:
+        found = list(journal(folder))
+        for number in range(2):
+            state.block(one, number)
+        state.journal.roll()
+        for number in state.journal.numbers()[:-1]:
+            state.journal.remove(number)
+        return found
+
+    def after_ledger(path: Path) -> object:
+        found = list(ledger(path))
+        state.seal(one, 0, 1)
+        state.ledger.compact([])
+        return found
+
+    monkeypatch.setattr(archive_live_state, "read_journal", after_journal)
+    monkeypatch.setattr(archive_live_state, "read_ledger", after_ledger)
+    assert np.array_equal(state.read(), WHOLE[:2500])
+    assert np.array_equal(open_archive(state.root, live=False).recordings["bed1"].streams[STREAM].read(), WHOLE[:2000])
 
 
 def test_readers_never_see_less_while_the_daemon_works(state: State) -> None:
