@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from sanstream.archive_commit import explained
+from sanstream.archive_commit import explained, sync_folder
 from sanstream.archive_grow_folder import GrowingFolder, locked_patiently
 from sanstream.archive_grow_heal import open_folder, stray_keys
 from sanstream.archive_grow_parts import Changes, add_events, add_segment, drop_events, drop_segments
@@ -258,6 +258,9 @@ class GrowingArchive:
         self._listed.discard(recording)
         self._list(lambda names: [n for n in names if n != recording])
         self._folder.remove([f"{recording}/{MANIFEST}"])
+        folder = self.root / recording
+        if folder.exists():  # a manifest that came back with the power would be listed again
+            sync_folder(folder, site="seal.forgotten")
         self._remove_strays(recording, None)
 
     def _remove_strays(self, recording: str, manifest: Manifest | None) -> None:

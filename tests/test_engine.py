@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,18 @@ def test_a_clock_that_steps_within_a_session_begins_a_segment(tmp_path: Path) ->
     assert [f for _, _, f in segments(ward)] == [(), ("clock_step",), ("clock_step",)]
 
 
+def test_a_clock_a_year_ahead_makes_no_year_of_silence(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path), samples(20)
+    feed_seconds(ward, x[: 10 * RATE])
+    for second in range(10, 20):
+        part = x[second * RATE : (second + 1) * RATE]
+        ward.give(chunk(part, second * RATE, start_s=365 * 86_400.0, arrival_ns=ward.clock()))
+        ward.turn()
+    ward.stop()
+    assert np.array_equal(ward.read(), x)
+    assert [f for _, _, f in segments(ward)] == [(), ("clock_step",)]
+
+
 def test_other_channels_begin_a_segment(tmp_path: Path) -> None:
     ward, x = Ward(tmp_path), samples(60)
     feed_seconds(ward, x[: 30 * RATE])
@@ -255,3 +268,26 @@ def test_a_lost_state_folder_does_not_overwrite_the_archive(tmp_path: Path) -> N
     feed_seconds(ward, x[30 * RATE :], first=30 * RATE)
     ward.stop()
     assert np.array_equal(ward.read(), x)
+
+
+@pytest.mark.parametrize("missing", [None, -(1 << 20)])
+def test_samples_beyond_the_declared_range_are_kept_whatever_the_missing_code_is(
+    tmp_path: Path, missing: int | None
+) -> None:
+    ward, x = Ward(tmp_path), samples(20)
+    x[12 * RATE], x[13 * RATE] = -100_000, -(1 << 31)
+    feed_seconds(ward, x, channels=[replace(c, missing=missing) for c in CHANNELS])
+    ward.stop()
+    assert np.array_equal(ward.read(), x)
+
+
+def test_another_rate_under_the_same_name_is_another_stream(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path), samples(20)
+    feed_seconds(ward, x[: 10 * RATE])
+    ward.give(replace(chunk(x[10 * RATE :], 10 * RATE, rate=125, start_s=-30.0), stream="250hz"))
+    ward.turn()
+    del ward.engine
+    ward = Ward(tmp_path, ward.clock)
+    ward.stop()
+    assert np.array_equal(ward.read(), x[: 10 * RATE])
+    assert np.array_equal(ward.read(stream="250hz.125hz")[-10 * RATE :], x[10 * RATE :])

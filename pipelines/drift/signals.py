@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -194,7 +195,7 @@ class LongSignal:
         ]
         n = round(duration_s * float(self.rate))
         out = np.zeros((n, 2))
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in pairwise(edges):
             first, last = (round((t - start_s) * float(self.rate)) for t in (a, b))
             out[first:last] = self._heart(a, last - first, self.kind_at(a))
         out += self._background(start_s, n)

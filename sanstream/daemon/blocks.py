@@ -12,8 +12,16 @@ import numpy.typing as npt
 
 from sanstream.archive_reached import Reached, ReachedWindow
 from sanstream.daemon.lanes import Block, Lane
-from sanstream.daemon.rows import Row, event_row, place_of_lane, recording_row, segment_row, session_row, stream_row
-from sanstream.daemon.sealing import opening_entry
+from sanstream.daemon.rows import (
+    Row,
+    event_row,
+    opening_entry,
+    place_of_lane,
+    recording_row,
+    segment_row,
+    session_row,
+    stream_row,
+)
 from sanstream.daemon.state import State, commit_block, drop_sealed
 from sanstream.daemon.streams import StreamState, segment_id
 from sanstream.durable import DiskFull, reach

@@ -88,17 +88,18 @@ def delete_here(
     )
     if not known or dry_run:
         return found
-    if whole:
-        _forget(engine, recording)
+    # the ledger forgets it last: until then a deletion that was cut off can be asked for again
     first, last = _span(engine.state.recordings.get(recording), start, until)
     found["set_aside"] = engine.aside.forget(recording, first, last)
     engine.adapting.forget(recording, first, last)
     # what still lies in files that are shared with other recordings
-    compact_ledger(engine.state, engine.ledger, always=True)
-    engine.writer.know_all()
     engine.journal.roll()
     free_journal(engine.state, engine.journal, everything=True)
     engine.journal.roll()  # its fsync of the folder keeps the removed files from coming back
+    if whole:
+        _forget(engine, recording)
+    compact_ledger(engine.state, engine.ledger, always=True)
+    engine.writer.know_all()
     return found
 
 

@@ -96,11 +96,12 @@ class Engine:
             self.state, self.journal, opener.lane, self.aside.conflict, self.counts,
             int(settings.limits.clock_tolerance_s * 1e9), clock, opener.recording,
         )  # fmt: skip
+        # before the journal is read: what only that names, the ledger has not introduced yet
+        self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         for file, entry in read_journal(folder / "journal"):
             self.intake.replay(entry, file)
         for _, lane in self.state.lanes():
             lane.touched_ns = clock()  # how long it was silent before is not known
-        self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.keeper = Keeper(self.archive, settings.archive, self.state)
         self.sealer = Sealer(self.state, self.ledger, self.archive, clock, self.keeper.note)
         self._unacknowledged: list[tuple[Delivery, str]] = []

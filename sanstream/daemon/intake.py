@@ -136,6 +136,8 @@ class Intake:
         if chunk.recording in self._renamed:
             chunk = replace(chunk, recording=self._renamed[chunk.recording])
         stream = self._stream_of(chunk, feed)
+        if stream.name != chunk.stream:
+            chunk = replace(chunk, stream=stream.name)
         session = stream.sessions.get(chunk.session)
         first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
         parts = [(first, stop)] if session is None else session.received.free(first, stop)
@@ -283,7 +285,7 @@ def _wide_enough(chunk: Chunk, channels: tuple[Channel, ...]) -> tuple[Channel, 
         low, high = channel.digital_min, channel.digital_max
         if least < low or most > high:
             wide = _INT16 if _INT16[0] <= min(low, least) and max(high, most) <= _INT16[1] else _INT32
-            low, high = min(wide[0], low), max(wide[1], high)
+            low, high = min(wide[0], low, least), max(wide[1], high)
         # the missing code stays what the feed says, also where it now lies inside the range
         out.append(replace(channel, digital_min=low, digital_max=high))
     return tuple(out)

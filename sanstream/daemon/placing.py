@@ -66,8 +66,8 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Sessio
     elif known and place > stream.end and place - stream.end > _FAR_S * stream.rate and not reading.is_anchor:
         raise Misplaced(f"its numbers jump {float((place - stream.end) / stream.rate):.0f} s ahead of its stream")
     place = piece.base + first
-    if place < 0 or (place < stream.end and not stream.is_free(place, place + n)):
-        # before the recording began, or where samples of another session stand: its clock is wrong, or was
+    if place < 0 or _is_future(stream, place, chunk) or (place < stream.end and not stream.is_free(place, place + n)):
+        # before the recording began, long after now, or where others' samples stand: its clock is wrong, or was
         far = (stream.end - place) * 10**9 > tolerance_ns * stream.rate
         piece = Piece(first, stream.end - first, CLOCK_STEP if far or known else "")
     if piece is not session.piece_at(first):
@@ -82,3 +82,9 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> tuple[Sessio
     if reading.is_anchor and chunk.device_ns is not None:
         session.anchor = (first, chunk.device_ns)
     return session, piece, reading.is_anchor
+
+
+def _is_future(stream: StreamState, place: int, chunk: Chunk) -> bool:
+    """Tell whether a place is more than a day ahead of our clock, and the stream itself is not."""
+    limit = chunk.arrival_ns + _FAR_S * 10**9
+    return place > stream.end and stream.time_ns(place) > limit >= stream.time_ns(stream.end)

@@ -1,4 +1,4 @@
-"""The ledger's records: what the engine writes of recordings, streams, sessions, segments and events."""
+"""What the ledger says of recordings, streams, sessions, segments and events: one function per record."""
 
 from __future__ import annotations
 
@@ -10,9 +10,37 @@ from sanstream.chunk import Event
 from sanstream.daemon.lanes import Lane
 from sanstream.daemon.sessions import Session
 from sanstream.daemon.streams import RecordingState, StreamState
+from sanstream.shard import shard_samples
 
 Row = tuple[str, dict[str, Any], bytes]
-"""Kind, head and body of a record."""
+"""Kind, head and body of a ledger's record."""
+
+
+def opening_entry(lane: Lane) -> SegmentEntry:
+    """Return a planned lane's entry before its first block.
+
+    Parameters
+    ----------
+    lane : Lane
+
+    Returns
+    -------
+    SegmentEntry
+    """
+    plan = lane.plan
+    if plan is None:
+        raise AssertionError("a lane is planned before it has an entry")
+    coding = plan.coding
+    return SegmentEntry(
+        lane.name,
+        lane.start,
+        0,
+        shard_samples(float(lane.rate), coding.n_channels, coding.block_samples),
+        lane.channels,
+        coding,
+        tuple(str(q) for q in lane.qualities),
+        flags=tuple(lane.flags),
+    )
 
 
 def recording_row(recording: RecordingState) -> Row:
@@ -68,9 +96,7 @@ def place_of_lane(stream: StreamState, lane: Lane) -> dict[str, Any]:
 
 
 def lane_rows(stream: StreamState, lane: Lane, read_body: Any) -> Iterator[Row]:
-    """Yield the records of a lane that is not in the archive whole."""
-    from sanstream.daemon.sealing import opening_entry
-
+    """Yield the records of a segment and of its blocks that are not in the archive."""
     yield segment_row(stream, lane, opening_entry(lane))
     if lane.n_sealed:
         before = lane.n_sealed
@@ -86,3 +112,14 @@ def lane_rows(stream: StreamState, lane: Lane, read_body: Any) -> Iterator[Row]:
         yield "block", dict(head), read_body(place)
     if lane.closed:
         yield "closed", place_of_lane(stream, lane), b""
+
+
+def numbers_without(low: int, high: int, numbers: set[int]) -> Iterator[tuple[int, int]]:
+    """Yield ``low`` to ``high`` as half-open stretches that leave some numbers out."""
+    at = low
+    for n in sorted(x for x in numbers if low <= x < high):
+        if n > at:
+            yield at, n
+        at = n + 1
+    if at < high:
+        yield at, high

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from sanstream.archive_grow import GrowingArchive, GrownSegment, Growth
-from sanstream.archive_manifest import Manifest, SegmentEntry
+from sanstream.archive_manifest import Manifest
 from sanstream.archive_reached import Reached
 from sanstream.chunk import Event
 from sanstream.daemon.lanes import Lane
-from sanstream.daemon.rows import place_of_lane
+from sanstream.daemon.rows import opening_entry, place_of_lane
 from sanstream.daemon.sessions import ns_of
 from sanstream.daemon.state import State, forget_sealed
 from sanstream.daemon.streams import RecordingState, StreamState
@@ -23,33 +23,6 @@ from sanstream.shard import shard_samples
 RETRY_S = 5
 EVENTS_S = 3600
 """Events of a recording that gets no samples are brought to the archive so often."""
-
-
-def opening_entry(lane: Lane) -> SegmentEntry:
-    """Return a planned lane's entry before its first block.
-
-    Parameters
-    ----------
-    lane : Lane
-
-    Returns
-    -------
-    SegmentEntry
-    """
-    plan = lane.plan
-    if plan is None:
-        raise AssertionError("a lane is planned before it has an entry")
-    coding = plan.coding
-    return SegmentEntry(
-        lane.name,
-        lane.start,
-        0,
-        shard_samples(float(lane.rate), coding.n_channels, coding.block_samples),
-        lane.channels,
-        coding,
-        tuple(str(q) for q in lane.qualities),
-        flags=tuple(lane.flags),
-    )
 
 
 class Sealer:

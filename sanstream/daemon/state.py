@@ -13,7 +13,7 @@ from sanstream.bank_delta import read_delta
 from sanstream.chunk import Event
 from sanstream.daemon.coverage import Coverage
 from sanstream.daemon.lanes import MAIN, Lane
-from sanstream.daemon.rows import Row, event_row, lane_rows, recording_row, session_row, stream_row
+from sanstream.daemon.rows import Row, event_row, lane_rows, numbers_without, recording_row, session_row, stream_row
 from sanstream.daemon.sessions import Session
 from sanstream.daemon.streams import RecordingState, StreamState, rate_of
 from sanstream.encode_effort import effort_named
@@ -206,7 +206,7 @@ class State:
         for (recording_name, session_name), numbers in self.event_numbers.items():
             # those that wait come as records of their own
             waiting = {e.number for e in self.events.get(recording_name, ()) if e.session == session_name}
-            held = [[a, b] for low, high in numbers.to_list() for a, b in _without(low, high, waiting)]
+            held = [[a, b] for low, high in numbers.to_list() for a, b in numbers_without(low, high, waiting)]
             yield "event_numbers", {"recording": recording_name, "session": session_name, "numbers": held}, b""
         for events in self.events.values():
             for event in events:
@@ -271,13 +271,3 @@ def _order_lanes(stream: StreamState) -> None:
     for lane in open_ones:
         if lane is not stream.main:
             lane.limit, lane.closing_ns = min(o.start for o in open_ones if o.start > lane.start), 0
-
-
-def _without(low: int, high: int, numbers: set[int]) -> Iterator[tuple[int, int]]:
-    at = low
-    for n in sorted(x for x in numbers if low <= x < high):
-        if n > at:
-            yield at, n
-        at = n + 1
-    if at < high:
-        yield at, high

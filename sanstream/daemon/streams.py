@@ -233,11 +233,17 @@ def _cut(stream: StreamState, main: Lane, definition: Any, at: int) -> list[str]
     gap = at - main.end
     if gap > 0 and (gap > GAP_S * stream.rate or any(c.missing is None for c in main.channels)):
         flags.append("gap")
-    if definition is not main.definition and definition.flag and at >= main.end:
+    if definition.flag and at >= main.end and main.start < _piece_start(stream, definition, at):
         flags.append(definition.flag)
     if not flags:
         main.definition = definition
     return flags
+
+
+def _piece_start(stream: StreamState, definition: Any, at: int) -> int:
+    """Return the place where the stretch of a session began that holds ``at``."""
+    base: int = definition.base
+    return base + stream.sessions[definition.session].piece_at(at - base).first
 
 
 def _next_start(stream: StreamState, at: int) -> int | None:
@@ -263,17 +269,20 @@ def segment_id(key: tuple[str, str], name: str, first: bytes) -> str:
 
 def range_of_all(channels: tuple[Channel, ...]) -> tuple[int, int]:
     """Return the range in which a sample is right for every one of the channels."""
-    codes = [() if c.missing is None else (c.missing,) for c in channels]
-    low = max(min(c.digital_min, *code) for c, code in zip(channels, codes, strict=True))
-    return low, min(max(c.digital_max, *code) for c, code in zip(channels, codes, strict=True))
+    # a missing code next to a range widens it; of one far away the values between would be wrong
+    low = max(c.digital_min - (c.missing == c.digital_min - 1) for c in channels)
+    return low, min(c.digital_max + (c.missing == c.digital_max + 1) for c in channels)
 
 
 def is_in_range(chunk: Chunk, channels: tuple[Channel, ...]) -> bool:
     """Tell whether all samples lie in their channels' digital ranges or are missing codes."""
     low, high = chunk.samples.min(axis=0).tolist(), chunk.samples.max(axis=0).tolist()
-    for channel, least, most in zip(channels, low, high, strict=True):
-        codes = () if channel.missing is None else (channel.missing,)
-        if least < min(channel.digital_min, *codes) or most > max(channel.digital_max, *codes):
+    for column, (channel, least, most) in enumerate(zip(channels, low, high, strict=True)):
+        if least >= channel.digital_min and most <= channel.digital_max:
+            continue
+        x = chunk.samples[:, column]
+        outside = (x < channel.digital_min) | (x > channel.digital_max)
+        if channel.missing is None or (x[outside] != channel.missing).any():
             return False
     return True
 

@@ -136,7 +136,7 @@ class Simulation:
     def stagger_ns(self, number: int) -> int:
         """Nanoseconds by which stream ``number`` begins after the first one."""
         over = number * self.chunk_samples * 10**9 * self.rate.denominator
-        return over // (self.rate.numerator * int(self.streams))
+        return int(over // (self.rate.numerator * int(self.streams)))
 
     def time_ns(self, number: int, sample: int) -> int:
         """Nanoseconds from the simulation's start to a sample of stream ``number``."""

@@ -1,0 +1,1 @@
+"""Campaigns that break the daemon: power cuts in a whole engine's life, kills of real processes."""
