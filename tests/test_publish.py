@@ -254,8 +254,7 @@ def in_background(*args: Any, **more: Any) -> tuple[threading.Thread, list[Publi
 def test_a_nats_server_that_restarts_meanwhile_gets_everything(tmp_path: Path, kill: bool) -> None:
     with nats_broker(tmp_path / "nats") as broker:
         url = f"nats://127.0.0.1:{broker.port}"
-        # what was on its way over the lost connection comes again after ack_wait
-        with Running(url, ack_wait_s=2.0) as feed:
+        with Running(url) as feed:
             thread, done = in_background(SOURCE, PublishOptions(url, create=True), speed=10.0, streams=4)
             feed.wait(40)
             broker.restart(kill=kill)

@@ -26,6 +26,7 @@ from sanstream.feeds.nats_link import DEFAULT_SUBJECT, ERRORS, PORT, Link, conne
 _BATCH, _BATCH_BYTES = 500, 16 << 20
 _EXPIRES_S = 5.0
 _TICK_S = 0.2
+_HURRY_S = 1.0
 _LAST_ACKS_S = 5.0
 
 
@@ -42,6 +43,7 @@ class NatsFeed:
         "create": (bool, False, "make the stream, on the server's disk, when there is none"),
         "ack_wait_s": (float, 30.0, "seconds after which the server sends an unacknowledged message again"),
         "max_ack_pending": (int, 65536, "messages that may be unacknowledged at a time"),
+        "alone": (bool, True, "no other daemon shares the consumer: what a lost connection had is asked for at once"),
         "ca": (str, "", "PEM file of certificates to trust, for natss://"),
     }
     can_wait = True
@@ -136,7 +138,12 @@ class NatsFeed:
             max_ack_pending=self._settings["max_ack_pending"],
             filter_subject=self._subject,
         )
-        await js.add_consumer(stream, config)
+        info = await js.add_consumer(stream, config)
+        if self._settings["alone"] and (info.num_ack_pending or 0) > len(self._outstanding):
+            # sent over a connection that died: a shorter ack_wait, for a moment, has the server send it again now
+            await js.add_consumer(stream, config.evolve(ack_wait=_HURRY_S))
+            await asyncio.sleep(_HURRY_S + 0.5)
+            await js.add_consumer(stream, config)
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{self._durable}"
         self.state.connected, self.state.error = True, ""
         self.state.n_connects += 1
