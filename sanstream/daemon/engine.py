@@ -27,7 +27,7 @@ from sanstream.daemon.retention import Keeper
 from sanstream.daemon.sealing import Sealer
 from sanstream.daemon.state import State
 from sanstream.daemon.streams import StreamState
-from sanstream.durable import Disk, DiskFull, reach
+from sanstream.durable import Disk, DiskFull, current_disk, reach
 from sanstream.journal import Journal, read_journal
 from sanstream.ledger import Ledger
 from sanstream.telemetry import Telemetry
@@ -46,7 +46,7 @@ class Engine:
     settings : Settings
     telemetry : Telemetry, optional
     disk : Disk, optional
-        Default: the real one.
+        Default: the one in use.
     clock : callable
         Nanoseconds since 1970; the only clock that the engine knows.
     pool : Executor, optional
@@ -84,7 +84,7 @@ class Engine:
         self.adapting = adapting or Adapting(None)
         self.disk_full = False
         self.n_journalled = self.n_committed = 0
-        self._disk = disk or Disk()
+        self._disk = disk or current_disk()
         folder = settings.archive.state_dir
         self.archive = GrowingArchive(
             settings.archive.url, container=settings.archive.container, state_dir=folder, clock=clock

@@ -44,9 +44,9 @@ class _Signals:
     """Counts SIGTERM and SIGINT: the first drains, the second ends at once.
 
     A supervisor and a terminal may both pass one wish on: what comes within a second of the first is the same.
+    The handler takes no lock: it runs in the loop's own thread, which may hold any.
     """
 
-    wake: threading.Event
     count: int = 0
     first: float = 0.0
     before: dict[int, object] = field(default_factory=dict)
@@ -65,7 +65,6 @@ class _Signals:
             os._exit(128 + number)
         if not self.count:
             self.count, self.first = 1, time.monotonic()
-        self.wake.set()
 
 
 class _FeedThread:
@@ -124,7 +123,7 @@ def ingest(settings: Settings, *, wake: threading.Event | None = None) -> int:
         When a feed cannot be built, an only feed cannot go on, or the state folder or archive cannot be used.
     """
     wake = wake or threading.Event()
-    signals = _Signals(wake)
+    signals = _Signals()
     disk = Disk()
     notifier = Notifier()
     feeds = [(f, make_feed(feed_options(settings, f))) for f in settings.feeds]
@@ -144,7 +143,7 @@ def ingest(settings: Settings, *, wake: threading.Event | None = None) -> int:
                 try:
                     _turn_until_told(engine, signals, notifier, wake)
                     notifier.stopping()
-                    _finish(engine, threads, stop, signals)
+                    _finish(engine, threads, stop)
                 finally:
                     stop.set()
                     for thread in threads:
@@ -222,7 +221,7 @@ def _save(engine: Engine, notifier: Notifier) -> None:
         pass
 
 
-def _finish(engine: Engine, threads: list[_FeedThread], stop: threading.Event, signals: _Signals) -> None:
+def _finish(engine: Engine, threads: list[_FeedThread], stop: threading.Event) -> None:
     """Take what waits while the feeds can still hear that it is acknowledged; then end them and all segments."""
     _LOG.info("draining: every segment is ended and brought to the archive")
     Teller().look(engine)
