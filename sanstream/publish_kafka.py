@@ -7,14 +7,13 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
-from sanstream.chunk import Chunk, Event
 from sanstream.errors import InputError
 from sanstream.feeds.broker import broker_address
 from sanstream.feeds.kafka_link import DEFAULT_TOPIC, PORT, client_settings, error_of
-from sanstream.publish_wire import Outbox, PublishOptions
+from sanstream.publish_wire import BrokerPublisher, Outbox, PublishOptions
 
 
-class KafkaPublisher:
+class KafkaPublisher(BrokerPublisher):
     """Messages to one topic under the key ``RECORDING/STREAM``, so that a stream stays in order.
 
     Parameters
@@ -52,18 +51,6 @@ class KafkaPublisher:
             self._failure = self._error or error_of(error.args[0])
             self._alive()
 
-    def send_chunk(self, chunk: Chunk) -> None:
-        """Send a chunk; block while too much is unconfirmed."""
-        self._send(self.outbox.chunk(chunk))
-
-    def send_event(self, event: Event) -> None:
-        """Send an event; block while too much is unconfirmed."""
-        self._send(self.outbox.event(event))
-
-    def flush(self) -> None:
-        """Wait until everything is confirmed."""
-        self.outbox.wait_empty(self._alive)
-
     def close(self) -> None:
         """Drop what is not confirmed."""
         self._producer.purge()
@@ -91,7 +78,6 @@ class KafkaPublisher:
                 self._failure = error_of(error.args[0])
                 self._alive()
         self._producer.poll(0)
-        self.outbox.wait_room(self._alive)
 
     def _on_delivery(self, number: int, error: Any, message: Any) -> None:
         if error is None:

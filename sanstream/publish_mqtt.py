@@ -8,17 +8,16 @@ from typing import Any
 
 from paho.mqtt.client import Client
 
-from sanstream.chunk import Chunk, Event
 from sanstream.errors import InputError
 from sanstream.feeds.broker import broker_address, reason_of
 from sanstream.feeds.mqtt_link import KEEP_ALIVE_S, PORT, TLS_PORT, new_client
-from sanstream.publish_wire import Letter, Outbox, PublishOptions
+from sanstream.publish_wire import BrokerPublisher, Letter, Outbox, PublishOptions
 
 _IN_FLIGHT = 1000
 _FIRST_S = 10.0
 
 
-class MqttPublisher:
+class MqttPublisher(BrokerPublisher):
     """Messages under ``PREFIX/RECORDING/STREAM``, events under ``PREFIX/RECORDING/events``.
 
     Parameters
@@ -64,18 +63,6 @@ class MqttPublisher:
             self.close()
             self._alive()
 
-    def send_chunk(self, chunk: Chunk) -> None:
-        """Send a chunk; block while too much is unconfirmed."""
-        self._send(self.outbox.chunk(chunk))
-
-    def send_event(self, event: Event) -> None:
-        """Send an event; block while too much is unconfirmed."""
-        self._send(self.outbox.event(event))
-
-    def flush(self) -> None:
-        """Wait until everything is confirmed."""
-        self.outbox.wait_empty(self._alive)
-
     def close(self) -> None:
         """End the connection; what is not confirmed is not."""
         self._client.disconnect()
@@ -108,7 +95,6 @@ class MqttPublisher:
                     self._numbers[info.mid] = number
             if answered:
                 self.outbox.confirm(number)
-        self.outbox.wait_room(self._alive)
 
     def _on_connect(self, client: Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:

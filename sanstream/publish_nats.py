@@ -10,18 +10,17 @@ import time
 from collections import OrderedDict, deque
 from typing import Any
 
-from sanstream.chunk import Chunk, Event
 from sanstream.errors import InputError
 from sanstream.feeds.broker import broker_address, pauses, reason_of
 from sanstream.feeds.nats_link import ERRORS, PORT, Link, connect, stream_for, subject_name
-from sanstream.publish_wire import Outbox, PublishOptions
+from sanstream.publish_wire import BrokerPublisher, Outbox, PublishOptions
 
 _TICK_S = 0.2
 _AGAIN_S = 5.0
 _PATIENCE_S = 10.0
 
 
-class NatsPublisher:
+class NatsPublisher(BrokerPublisher):
     """Messages under ``PREFIX.RECORDING.STREAM``, events under ``PREFIX.RECORDING.events``.
 
     Every message carries a ``Nats-Msg-Id``, so the server itself drops most of what is sent twice.
@@ -58,18 +57,6 @@ class NatsPublisher:
         if self._failure is not None:
             raise self._failure
 
-    def send_chunk(self, chunk: Chunk) -> None:
-        """Queue a chunk; block while too much is unconfirmed."""
-        self._queue(self.outbox.chunk(chunk))
-
-    def send_event(self, event: Event) -> None:
-        """Queue an event; block while too much is unconfirmed."""
-        self._queue(self.outbox.event(event))
-
-    def flush(self) -> None:
-        """Wait until everything is confirmed."""
-        self.outbox.wait_empty(self._alive)
-
     def close(self) -> None:
         """End the connection; what is not confirmed is not."""
         self._stop.set()
@@ -80,10 +67,9 @@ class NatsPublisher:
         if self._failure is not None:
             raise self._failure
 
-    def _queue(self, number: int) -> None:
+    def _send(self, number: int) -> None:
         self._fresh.append(number)
         self._nudge()
-        self.outbox.wait_room(self._alive)
 
     def _nudge(self) -> None:
         loop = self._loop

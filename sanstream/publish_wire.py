@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -209,3 +210,31 @@ class Outbox:
             return True
         last[0] += 1
         return False
+
+
+class BrokerPublisher(ABC):
+    """Sends through an :class:`Outbox`; what a transport adds is ``_send`` of a numbered message and ``_alive``."""
+
+    outbox: Outbox
+
+    def send_chunk(self, chunk: Chunk) -> None:
+        """Send a chunk; block while too much is unconfirmed."""
+        self._send(self.outbox.chunk(chunk))
+        self.outbox.wait_room(self._alive)
+
+    def send_event(self, event: Event) -> None:
+        """Send an event; block while too much is unconfirmed."""
+        self._send(self.outbox.event(event))
+        self.outbox.wait_room(self._alive)
+
+    def flush(self) -> None:
+        """Wait until everything is confirmed."""
+        self.outbox.wait_empty(self._alive)
+
+    @abstractmethod
+    def _send(self, number: int) -> None:
+        """Hand a message over, or queue it."""
+
+    @abstractmethod
+    def _alive(self) -> None:
+        """Raise what ended the connection for good; called while something is waited for."""
