@@ -66,7 +66,10 @@ class Audit:
             self.close()
             text = "".join(json.dumps(r, separators=(",", ":"), sort_keys=True) + "\n" for r in left)
             self._disk.replace(self.path, text.encode(), "audit.kept", mode=0o600)
-            self._disk.remove(self.path.with_suffix(".1.jsonl"))
+            older = self.path.with_suffix(".1.jsonl")
+            if older.exists():
+                self._disk.remove(older)
+                self._disk.sync_folder(self.path.parent, "audit.folder")  # else a power cut brings it back
 
     def close(self) -> None:
         """Close the file."""
