@@ -3,7 +3,8 @@
 Usage: python -m pipelines.drift [--seeds 30] [--hours 24] [--changes 6] [--work build/drift] [--jobs 1] [--short]
 
 Stable days count false alarms; changes give the delay of the alarm and the bits that retraining saves, on ten minutes
-that no training saw. Resumable: finished rows stand in the work folder. The summary goes to docs/measured/drift.jsonl.
+that no training saw, beside those that the signal's noise takes alone, which no kernel can save. Resumable: finished
+rows stand in the work folder. The summary goes to docs/measured/drift.jsonl.
 ``--short`` is the form for CI: two seeds, checked, nothing written.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 
 from pipelines.benchmark.rows import Rows
-from pipelines.drift import measure
+from pipelines.drift import floor, measure
 from pipelines.drift.signals import KINDS
 from pipelines.paper.report import ROOT, write_measured
 
@@ -43,7 +44,10 @@ def row_of(task: tuple[Path, str, tuple[Any, ...]]) -> Row:
     folder, what, arguments = task
     torch.set_num_threads(1)
     name = " ".join(map(str, (what, *arguments)))
-    return Rows(folder).get(name, [*decided_by(), name], lambda: getattr(measure, what)(*arguments))
+    decided, home = decided_by(), floor if what == "floor" else measure
+    if home is floor:
+        decided.append(Path(floor.__file__).read_text(encoding="utf-8"))
+    return Rows(folder).get(name, [*decided, name], lambda: getattr(home, what)(*arguments))
 
 
 def stable_line(rows: list[Row], hours: float) -> Row:
@@ -54,11 +58,11 @@ def stable_line(rows: list[Row], hours: float) -> Row:
     return {"signal": f"{len(rows)} × {hours:g} h without a change", "cases": len(rows), "alarms": len(alarms)}
 
 
-def change_line(kind: str, cases: list[tuple[Row, Row, Row]]) -> Row:
-    """Return the table's row of one kind of change, from (before, after, retrained)."""
+def change_line(kind: str, cases: list[tuple[Row, Row, Row, Row]]) -> Row:
+    """Return the table's row of one kind of change, from (before, after, retrained, noise alone)."""
     delays: list[int | None] = []
     large = []
-    for before, after, _ in cases:
+    for before, after, *_ in cases:
         n = len(before["bits"])
         alarms = [a.window - 6 * n for minute, a in measure.watched_over(before, after) if minute >= n]
         delays.append(alarms[0] if alarms else None)
@@ -70,11 +74,14 @@ def change_line(kind: str, cases: list[tuple[Row, Row, Row]]) -> Row:
     row["median delay, s"] = 10 * median(found) if found else None
     for quality in ("prdn=5", "prdn=9", "lossless"):
         for effort in ("fast", "default"):
-            pairs = [r[f"{quality} {effort}"] for _, _, r in cases]
+            pairs = [r[f"{quality} {effort}"] for _, _, r, _ in cases]
             old, new = (sum(p[i] for p in pairs) / len(pairs) for i in (0, 1))
             if effort == "fast":
                 row |= {f"{quality}, bit/sample before": old, f"{quality}, after": new}
             row[f"{quality} {effort}, saved %"] = 100 * (1 - new / old)
+            row[f"{quality} {effort}, saved least %"] = min(100 * (1 - b / a) for a, b in pairs)
+        if quality != "lossless":
+            row[f"{quality}, noise alone"] = sum(f[quality] for *_, f in cases) / len(cases)
     return row
 
 
@@ -101,8 +108,8 @@ def main() -> None:
     for kind in kinds if changes else ():
         cases = []
         for s in changes:
-            after, bits = (made[a] for a in _of_change(s, kind, at))
-            cases.append((made["base", (s, at)], after, bits))
+            after, bits, noise = (made[a] for a in _of_change(s, kind, at))
+            cases.append((made["base", (s, at)], after, bits, noise))
         table.append(change_line(kind, cases))
     for line in table:
         print(line)
@@ -115,7 +122,7 @@ def main() -> None:
 
 
 def _of_change(seed: int, kind: str, at: int) -> list[tuple[str, tuple[Any, ...]]]:
-    return [("changed", (seed, kind, at, 30)), ("retrained", (seed, kind, at))]
+    return [("changed", (seed, kind, at, 30)), ("retrained", (seed, kind, at)), ("floor", (seed, kind, at))]
 
 
 if __name__ == "__main__":
