@@ -197,13 +197,12 @@ class Claim:
         InputError
             When another writer has it.
         """
-        taken_over = False
         try:
-            self._objects.make(CLAIM, self._data())
+            self._note(self._objects.make(CLAIM, self._data()))
         except Taken:
-            taken_over = self._take_over()
-        self._note()
-        return taken_over
+            self._note(self._take_over())
+            return True
+        return False
 
     def renew(self, *, sure: bool = False) -> None:
         """Say that the writer still lives, every few minutes; ``sure`` says it now.
@@ -216,11 +215,10 @@ class Claim:
         if self._version is None or (not sure and self._clock() - self._renewed < _RENEWED_S):
             return
         try:
-            self._objects.swap(CLAIM, self._data(), self._version)
+            self._note(self._objects.swap(CLAIM, self._data(), self._version))
         except Taken:
             self._version = None
             raise self._busy() from None
-        self._note()
 
     def release(self) -> None:
         """Let others write."""
@@ -230,7 +228,7 @@ class Claim:
         with suppress(InputError):
             self._objects.remove([CLAIM])
 
-    def _take_over(self) -> bool:
+    def _take_over(self) -> Mapping[str, Any]:
         try:
             data, version = self._objects.read_version(CLAIM)
         except CorruptError:
@@ -242,13 +240,12 @@ class Claim:
         if age_s < STALE_S:
             raise self._busy(age_s)
         try:
-            self._objects.swap(CLAIM, self._data(), version)
+            return self._objects.swap(CLAIM, self._data(), version)
         except Taken:
             raise self._busy() from None
-        return True
 
-    def _note(self) -> None:
-        _, self._version = self._objects.read_version(CLAIM)
+    def _note(self, version: Mapping[str, Any]) -> None:
+        self._version = version
         self._renewed = self._clock()
 
     def _data(self) -> bytes:

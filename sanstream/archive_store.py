@@ -33,6 +33,10 @@ _MEMORY: dict[str, ObjectStore] = {}
 _MAKING = threading.Lock()
 
 
+class StoreError(InputError):
+    """The store does not do what is asked of it, or cannot be reached; a later try may succeed."""
+
+
 class Taken(Exception):
     """A conditional write found another object, or another version, than it was told to expect."""
 
@@ -117,8 +121,7 @@ class RemoteObjects:
         with self._reading(key):
             got = obstore.get(self._store, key)
             meta = got.meta
-            version = {"e_tag": meta["e_tag"], "version": meta["version"]}
-            return bytes(got.bytes()), {k: v for k, v in version.items() if v is not None}
+            return bytes(got.bytes()), _version(meta)
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object, or replace it; a path is uploaded in parts."""
@@ -127,25 +130,25 @@ class RemoteObjects:
         with self._writing(key):
             obstore.put(self._store, key, data, use_multipart=None if isinstance(data, Path) else False)
 
-    def make(self, key: str, data: bytes) -> None:
-        """Write an object that is not there yet.
+    def make(self, key: str, data: bytes) -> Mapping[str, Any]:
+        """Write an object that is not there yet; returns what names its version.
 
         Raises
         ------
         Taken
             When another is.
         """
-        self._put_if(key, data, "create")
+        return self._put_if(key, data, "create")
 
-    def swap(self, key: str, data: bytes, version: Mapping[str, Any]) -> None:
-        """Replace a version of an object.
+    def swap(self, key: str, data: bytes, version: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Replace a version of an object; returns what names the new one.
 
         Raises
         ------
         Taken
             When another version stands there by now.
         """
-        self._put_if(key, data, dict(version))
+        return self._put_if(key, data, dict(version))
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects; what is gone already is passed over."""
@@ -156,17 +159,22 @@ class RemoteObjects:
             with self._writing(gone[0]):
                 obstore.delete(self._store, gone)
 
-    def _put_if(self, key: str, data: bytes, mode: Any) -> None:
+    def _put_if(self, key: str, data: bytes, mode: Any) -> Mapping[str, Any]:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
             with self._writing(key):
-                obstore.put(self._store, key, data, mode=mode)
+                return _version(obstore.put(self._store, key, data, mode=mode))
         except (AlreadyExistsError, PreconditionError, FileNotFoundError):
             # the answer to a first try may have been lost: then what stands there is ours
-            if not self.exists(key) or self.read(key) != data:
+            try:
+                found, version = self.read_version(key)
+            except CorruptError:
                 raise Taken(key) from None
+            if found != data:
+                raise Taken(key) from None
+            return version
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
@@ -175,11 +183,10 @@ class RemoteObjects:
         try:
             yield
         except FileNotFoundError:
-            raise CorruptError(
-                f"{self.name}: {key} is missing", hint=f"run: sanstream verify {shown(self.url)}"
-            ) from None
+            hint = f"run: sanstream verify {shown(self.url)}"
+            raise CorruptError(f"{self.name}: {key} is missing", hint=hint) from None
         except (BaseError, OSError, ValueError) as error:
-            raise InputError(f"{self.name}: {key} cannot be read ({reason(error)})") from error
+            raise StoreError(f"{self.name}: {key} cannot be read ({reason(error)})") from error
 
     @contextmanager
     def _writing(self, key: str) -> Iterator[None]:
@@ -190,7 +197,12 @@ class RemoteObjects:
         except (AlreadyExistsError, PreconditionError, FileNotFoundError):
             raise
         except (BaseError, OSError, ValueError) as error:
-            raise InputError(f"{self.name}: {key} cannot be written ({reason(error)})") from error
+            raise StoreError(f"{self.name}: {key} cannot be written ({reason(error)})") from error
+
+
+def _version(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what of an object's metadata names its version."""
+    return {k: meta[k] for k in ("e_tag", "version") if meta.get(k) is not None}
 
 
 def reason(error: Exception) -> str:
