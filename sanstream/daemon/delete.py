@@ -125,7 +125,7 @@ def _flush(engine: Engine, recording: str) -> None:
     while engine.commit():
         pass
     while any(s.recording.name == recording and lane.closed for s, lane in engine.state.lanes()):
-        if not engine.sealer.run(most=1 << 30):
+        if not engine.sealer.run(most=1 << 30) + engine.sealer.settle():
             break
 
 

@@ -270,12 +270,11 @@ class Engine:
     def retain(self) -> int:
         """Delete what ``keep`` and ``max_bytes`` do not allow any longer; returns the segments deleted."""
         settings, now = self.settings.archive, self.clock()
-        self.sealer.settle()
         if settings.keep_s is not None:
             until = now - int(settings.keep_s * 1e9)
             self.aside.drop_before(until)
             self.adapting.retain(until)
-        return self.keeper.run(now, self.telemetry.retention_deleted_segments.inc)
+        return self.keeper.run(now, self.telemetry.retention_deleted_segments.inc, self.sealer.busy)
 
     # --- what happens on the way
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
@@ -167,6 +167,11 @@ class Sealer:
             self._ledger.sync()
             reach("seal.recorded")
         return n
+
+    @property
+    def busy(self) -> Container[str]:
+        """Recordings that are on their way to an object store."""
+        return self._on_the_way.keys()
 
     def settle(self) -> int:
         """Wait for what is on its way; returns how many recordings came."""
