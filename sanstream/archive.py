@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,13 +13,14 @@ from sanstream.archive_encode import Progress
 from sanstream.archive_info import describe
 from sanstream.archive_live_place import read_place
 from sanstream.archive_manifest import CATALOG, FORMAT_VERSION, MANIFEST, Manifest, read_catalog
-from sanstream.archive_objects import PARTIAL, LocalObjects, local_path
+from sanstream.archive_objects import PARTIAL, LocalObjects, Objects, local_path
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
+from sanstream.archive_store import RemoteObjects, remote_scheme
 from sanstream.archive_verify import Problem, find_problems
 from sanstream.archive_write import ArchiveWriter
-from sanstream.bank import Bank, find_bank
-from sanstream.errors import CorruptError, InputError
+from sanstream.bank import Bank, find_bank, read_bank
+from sanstream.errors import BankError, CorruptError, InputError
 
 if TYPE_CHECKING:
     from sanstream.archive_live_state import LiveRecording
@@ -29,33 +31,61 @@ __all__ = ["Archive", "ArchiveWriter", "Problem", "Progress", "RecordingReader",
 class Recordings(Mapping[str, RecordingReader]):
     """The recordings of an archive by name; each is opened, by one request, when it is first asked for."""
 
-    def __init__(
-        self, names: list[str], objects: LocalObjects, container: str, live: Mapping[str, LiveRecording]
-    ) -> None:
-        self._names = [*names, *(n for n in live if n not in names)]
+    def __init__(self, objects: Objects, live: Mapping[str, LiveRecording]) -> None:
         self._live = live
         self._objects = objects
-        self._container = container
         self._open: dict[str, RecordingReader] = {}
         self._banks: dict[str, Bank] = {}
 
+    @cached_property
+    def _catalog(self) -> tuple[str, list[str]]:
+        return read_catalog(_catalog_data(self._objects), f"{self._objects.name}: {CATALOG}")
+
+    @property
+    def container(self) -> str:
+        """The archive's container."""
+        return self._catalog[0]
+
+    @cached_property
+    def _names(self) -> list[str]:
+        names = self._catalog[1]
+        return [*names, *(n for n in self._live if n not in names)]
+
     def __getitem__(self, name: str) -> RecordingReader:
-        if name not in self._names:
-            raise KeyError(name)
         if name not in self._open:
-            self._open[name] = self._read(name)
+            manifest = None
+            if isinstance(self._objects, RemoteObjects) and "_catalog" not in self.__dict__:
+                manifest = self._manifest_alone(name)
+            if manifest is None and name not in self._names:
+                raise KeyError(name)
+            self._open[name] = self._read(name, manifest)
         return self._open[name]
 
-    def _read(self, name: str) -> RecordingReader:
+    def _manifest_alone(self, name: str) -> Manifest | None:
+        """Read a manifest without the catalog: one request less for whoever knows what to ask for."""
+        if not name or "/" in name or PARTIAL in name:
+            return None
+        try:
+            return self._manifest(name)
+        except CorruptError:
+            return None
+
+    def _manifest(self, name: str) -> Manifest:
+        where = f"{self._objects.name}: {name}/{MANIFEST}"
+        return Manifest.from_bytes(self._objects.read(f"{name}/{MANIFEST}"), where)
+
+    def _read(self, name: str, manifest: Manifest | None) -> RecordingReader:
         live = self._live.get(name)
-        manifest: Manifest | None = None
-        if live is None or self._objects.exists(f"{name}/{MANIFEST}"):
-            where = f"{self._objects.root.name}: {name}/{MANIFEST}"
-            manifest = Manifest.from_bytes(self._objects.read(f"{name}/{MANIFEST}"), where)
-            if (manifest.name, manifest.container) != (name, self._container):
+        if manifest is None and (live is None or self._objects.exists(f"{name}/{MANIFEST}")):
+            manifest = self._manifest(name)
+        if manifest is not None:
+            known = "_catalog" in self.__dict__
+            if manifest.name != name or (known and manifest.container != self.container):
+                where = f"{self._objects.name}: {name}/{MANIFEST}"
                 raise CorruptError(f"{where}: describes {manifest.container} recording {manifest.name!r}")
             if live is None or not manifest.grows:
                 return RecordingReader(manifest, self._objects, self._find_bank)
+        assert live is not None
         from sanstream.archive_live import LiveRecordingReader
 
         return LiveRecordingReader(manifest, live, self._objects, self._find_bank)
@@ -73,8 +103,30 @@ class Recordings(Mapping[str, RecordingReader]):
 
     def _find_bank(self, bank_id: str) -> Bank:
         if bank_id not in self._banks:
-            self._banks[bank_id] = find_bank(bank_id, folders=[self._objects.root / "banks"])
+            self._banks[bank_id] = bank_of(self._objects, bank_id)
         return self._banks[bank_id]
+
+
+def bank_of(objects: Objects, bank_id: str) -> Bank:
+    """Find a bank on this machine, else the archive's own copy.
+
+    Raises
+    ------
+    BankError
+        When it is nowhere.
+    CorruptError
+        When what was found is not what its name says.
+    """
+    if isinstance(objects, LocalObjects):
+        return find_bank(bank_id, folders=[objects.root / "banks"])
+    try:
+        return find_bank(bank_id)
+    except BankError:
+        key = f"banks/{bank_id}.sanbank"
+        bank = read_bank(objects.read(key), f"{objects.name}: {key}")
+        if bank.id != bank_id:
+            raise CorruptError(f"{objects.name}: {key} is not what its name says") from None
+        return bank
 
 
 class Archive:
@@ -88,16 +140,21 @@ class Archive:
     recordings : mapping of str to RecordingReader
     """
 
-    def __init__(self, objects: LocalObjects, live: Mapping[str, LiveRecording] = MappingProxyType({})) -> None:
+    def __init__(self, objects: Objects, live: Mapping[str, LiveRecording] = MappingProxyType({})) -> None:
         self._objects = objects
-        where = f"{objects.root.name}: {CATALOG}"
-        self.container, names = read_catalog(objects.read(CATALOG), where)
         self.format_version = FORMAT_VERSION
-        self._recordings = Recordings(names, objects, self.container, live)
+        self._recordings = Recordings(objects, live)
         self.recordings: Mapping[str, RecordingReader] = self._recordings
+        if not isinstance(objects, RemoteObjects):
+            _ = self.container
+
+    @property
+    def container(self) -> str:
+        """``"zarr"`` or ``"parquet"``."""
+        return self._recordings.container
 
     def __repr__(self) -> str:
-        return f"<Archive {self._objects.root.name}: {len(self.recordings)} recordings, {self.container}>"
+        return f"<Archive {self._objects.name}: {len(self.recordings)} recordings, {self.container}>"
 
     def __enter__(self) -> Self:
         return self
@@ -141,7 +198,8 @@ def open(url: str | os.PathLike[str], *, live: bool = True) -> Archive:
     Parameters
     ----------
     url : str or path
-        A local folder, or its ``file://`` address.
+        A local folder or its ``file://`` address, or ``s3://``, ``gs://``, ``az://``. Of an object store, nothing is
+        fetched before it is needed: the first samples of a recording that is asked for by name take three requests.
     live : bool
         Whether to look for what is not sealed yet.
 
@@ -158,6 +216,8 @@ def open(url: str | os.PathLike[str], *, live: bool = True) -> Archive:
     CorruptError
         When its catalog has changed or is missing, or the daemon's state has.
     """
+    if remote_scheme(os.fspath(url)):
+        return Archive(RemoteObjects(os.fspath(url)))
     path = _folder(url)
     if not (path / CATALOG).is_file():
         raise CorruptError(
@@ -193,7 +253,24 @@ def verify(url: str | os.PathLike[str], *, deep: bool = False) -> list[Problem]:
     UnsupportedError
         When a newer sanstream wrote it.
     """
+    if remote_scheme(os.fspath(url)):
+        objects = RemoteObjects(os.fspath(url))
+        found = [] if objects.exists(CATALOG) else list(objects.keys())
+        if found and any(k.count("/") == 1 and k.endswith(MANIFEST) for k in found):
+            return find_problems(objects, deep=deep)
+        _catalog_data(objects)
+        return find_problems(objects, deep=deep)
     return find_problems(LocalObjects(_folder(url)), deep=deep)
+
+
+def _catalog_data(objects: Objects) -> bytes:
+    """Read the catalog; where none is, no archive is."""
+    try:
+        return objects.read(CATALOG)
+    except CorruptError:
+        if isinstance(objects, LocalObjects):
+            raise
+        raise InputError(f"{objects}: no archive stands here, {CATALOG} is missing", hint="check the address") from None
 
 
 def _folder(url: str | os.PathLike[str]) -> Path:

@@ -154,7 +154,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def explained(target: Path) -> Iterator[None]:
+def explained(target: str | Path) -> Iterator[None]:
     """Turn what the operating system refuses into one clear line; DiskFull and SyncError say theirs already.
 
     Raises
@@ -170,12 +170,12 @@ def explained(target: Path) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno in durable.FULL:
-            raise DiskFull(target.name) from error
+            raise DiskFull(Path(target).name) from error
         raise InputError(f"{target}: cannot write ({error.strerror or error})") from error
 
 
 @contextmanager
-def all_or_nothing(target: Path) -> Iterator[None]:
+def all_or_nothing(target: str | Path) -> Iterator[None]:
     """As :func:`explained`, for a writer that keeps nothing after any failure: all of them are InputError then."""
     try:
         with explained(target):

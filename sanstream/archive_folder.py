@@ -6,17 +6,15 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from sanstream.archive_annotations import pack_annotations
-from sanstream.archive_commit import write_object
+from sanstream.archive_draft import Draft
 from sanstream.archive_manifest import MANIFEST, Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_parquet import BLOCKS, ParquetWriter
 from sanstream.archive_zarr import ZarrWriter
 from sanstream.bank import Bank
-from sanstream.durable import current_disk
 from sanstream.signal import Annotations
 
 
@@ -25,7 +23,7 @@ class RecordingFolder:
 
     Parameters
     ----------
-    folder, banks : Path
+    draft : Draft
         Where its objects and its banks go.
     head : Manifest
         What is known before: name, start, attributes and container; no streams and objects yet.
@@ -33,9 +31,8 @@ class RecordingFolder:
         Put whole banks into the arrays' metadata (Zarr only).
     """
 
-    def __init__(self, folder: Path, banks: Path, head: Manifest, *, self_contained: bool = False) -> None:
-        self._folder = folder
-        self._banks_folder = banks
+    def __init__(self, draft: Draft, head: Manifest, *, self_contained: bool = False) -> None:
+        self._draft = draft
         self._head = head
         self._objects: dict[str, tuple[int, str]] = {}
         self._banks: dict[str, int] = {}
@@ -43,7 +40,7 @@ class RecordingFolder:
         if head.container == "zarr":
             self._writer = ZarrWriter(self._put, self_contained=self_contained)
         else:
-            self._writer = ParquetWriter(folder / BLOCKS, head)
+            self._writer = ParquetWriter(draft.path(f"{head.name}/{BLOCKS}"), head)
 
     def __enter__(self) -> Self:
         return self
@@ -77,29 +74,21 @@ class RecordingFolder:
         """
         self._writer.finish(self._head, streams)
         if isinstance(self._writer, ParquetWriter):
-            self._register(BLOCKS)
+            self._objects[BLOCKS] = self._draft.adopt(f"{self._head.name}/{BLOCKS}")
         rates = tuple(s.rate for s in streams)
         for events in annotations:
             self._put(f"annotations/{events.name}.parquet", pack_annotations(events, rates))
         names = tuple(a.name for a in annotations)
         manifest = replace(self._head, streams=streams, annotations=names, objects=self._objects, banks=self._banks)
-        write_object(self._folder / MANIFEST, manifest.to_bytes())
+        self._draft.put(f"{manifest.name}/{MANIFEST}", manifest.to_bytes())
         return manifest
 
     def _keep_bank(self, bank: Bank) -> None:
-        path = self._banks_folder / f"{bank.id}.sanbank"
-        if not path.exists():
-            write_object(path, bank.data)
+        key = f"banks/{bank.id}.sanbank"
+        if not self._draft.has(key):
+            self._draft.put(key, bank.data)
         self._banks[bank.id] = len(bank.data)
 
     def _put(self, key: str, data: bytes) -> None:
-        write_object(self._folder / key, data)
+        self._draft.put(f"{self._head.name}/{key}", data)
         self._objects[key] = (len(data), hashlib.sha256(data).hexdigest())
-
-    def _register(self, key: str) -> None:
-        """Take up a file that another library wrote."""
-        path = self._folder / key
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        current_disk().sync_path(path, "archive.object")
-        self._objects[key] = (path.stat().st_size, digest)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from sanstream.archive_commit import explained, sync_folder
-from sanstream.archive_grow_folder import GrowingFolder, locked_patiently
+from sanstream.archive_commit import explained
+from sanstream.archive_grow_folder import GrowingFolder, Moved, Place
 from sanstream.archive_grow_heal import open_folder, stray_keys
 from sanstream.archive_grow_parts import Changes, add_events, add_segment, drop_events, drop_segments
-from sanstream.archive_manifest import CATALOG, MANIFEST, Manifest, SegmentEntry, catalog_bytes, read_catalog
+from sanstream.archive_grow_remote import open_remote
+from sanstream.archive_manifest import MANIFEST, Manifest, SegmentEntry
 from sanstream.archive_objects import local_path
+from sanstream.archive_store import remote_scheme
 from sanstream.bank import Bank
 from sanstream.chunk import Event, check_name
-from sanstream.errors import InputError, UnsupportedError
+from sanstream.errors import CorruptError, InputError, UnsupportedError
 
 _HELD_OBJECTS = 50_000
 """Objects that the manifests kept in memory may name: some 20 MiB."""
@@ -88,13 +91,15 @@ class GrowingArchive:
 
     The manifest of a recording is replaced last and is the commit point. Everything may be done again after a crash
     or a failure: the same growth, committed twice, gives the same archive. Readers need no lock. What a commit that
-    was cut off left is removed when its recording is first touched again. One process at a time; the daemon's lock
-    on its state folder sees to that. Threads may commit to different recordings at a time.
+    was cut off left is removed when its recording is first touched again. Of a folder, one process at a time; the
+    daemon's lock on its state folder sees to that. In an object store several daemons may add to one archive, and to
+    one recording: a manifest is replaced only where it is still the one that was read. Threads may commit to different
+    recordings at a time.
 
     Parameters
     ----------
     url : str or path
-        The archive's folder; made when it is missing.
+        The archive's folder, made when it is missing, or its address in an object store.
     container : str
         Only ``"zarr"`` can grow.
     state_dir : Path or None
@@ -125,19 +130,43 @@ class GrowingArchive:
                 f"a {container} archive cannot grow",
                 hint="use the zarr container; sanstream convert makes the other of it",
             )
-        root = local_path(url)
-        with explained(root):
-            open_folder(root, state_dir)
-        self.root = root
-        self._folder = GrowingFolder(root)
+        text = os.fspath(url)
+        self.is_remote = remote_scheme(text) is not None
+        self._folder: Place
+        if self.is_remote:
+            self.where = text.rstrip("/")
+            self._folder = open_remote(self.where)
+        else:
+            root = local_path(url)
+            self.where = str(root)
+            with explained(root):
+                open_folder(root, state_dir)
+            self._folder = GrowingFolder(root)
+        self.name = self._folder.name
         self._clock = clock
         self._lock, self._listing = threading.Lock(), threading.Lock()
         self._held: dict[str, Manifest] = {}
         self._n_objects = 0
         self._healed: set[str] = set()
         # what a killed process renamed last may be seen, but not on the disk yet
-        sync_folder(root, site="seal.settle")
+        self._folder.settle()
         self._listed = set(self.recordings())
+
+    @property
+    def root(self) -> Path:
+        """The folder of a local archive."""
+        if not isinstance(self._folder, GrowingFolder):
+            raise UnsupportedError(f"{self.where}: is in no folder")
+        return self._folder.root
+
+    @property
+    def bank_folders(self) -> tuple[Path, ...]:
+        """Where the archive keeps its banks, when that is on this machine."""
+        return () if self.is_remote else (self.root / "banks",)
+
+    def has(self, recording: str) -> bool:
+        """Tell whether something stands under a recording's name."""
+        return self._folder.exists(f"{recording}/{MANIFEST}" if self.is_remote else recording)
 
     def manifest(self, recording: str) -> Manifest | None:
         """Return a recording's manifest as it is committed; None when there is no such recording.
@@ -151,13 +180,13 @@ class GrowingArchive:
         """
         held = self._let_go(recording)
         if held is None:
-            path = self.root / recording / MANIFEST
-            if not path.is_file():
+            data = self._folder.read_manifest(recording)
+            if data is None:
                 return None
-            held = Manifest.from_bytes(path.read_bytes(), f"{self.root.name}: {recording}/{MANIFEST}")
+            held = Manifest.from_bytes(data, f"{self.name}: {recording}/{MANIFEST}")
             if not held.grows:
                 raise InputError(
-                    f"{self.root}: recording {recording!r} was archived from files and cannot grow",
+                    f"{self.where}: recording {recording!r} was archived from files and cannot grow",
                     hint="give the feed's recording another name",
                 )
         self._hold(held)
@@ -165,7 +194,7 @@ class GrowingArchive:
 
     def recordings(self) -> list[str]:
         """Return the names of all recordings, in order of arrival."""
-        return read_catalog((self.root / CATALOG).read_bytes(), f"{self.root.name}: {CATALOG}")[1]
+        return self._folder.recordings()
 
     def commit(self, growth: Growth) -> Manifest:
         """Add shards and events to a recording.
@@ -181,8 +210,16 @@ class GrowingArchive:
             When the growth does not fit what is there, or the disk is full. What was committed stays as it was.
         """
         check_name("recording", growth.recording)
+        while True:
+            try:
+                with self._unless_moved(growth.recording):
+                    return self._commit(growth)
+            except Moved:
+                self._let_go(growth.recording)
+
+    def _commit(self, growth: Growth) -> Manifest:
         before = self.manifest(growth.recording)
-        with explained(self.root):
+        with explained(self.where):
             if growth.recording not in self._healed:
                 self._remove_strays(growth.recording, before)
             changes = Changes(before or _new(growth), self._folder, self._clock)
@@ -219,8 +256,18 @@ class GrowingArchive:
         Manifest or None
             As it is now; None when nothing is left, and the recording with it.
         """
+        while True:
+            try:
+                with self._unless_moved(recording):
+                    return self._remove(recording, segments, events_until_ns)
+            except Moved:
+                self._let_go(recording)
+
+    def _remove(
+        self, recording: str, segments: Sequence[tuple[str, str]], events_until_ns: int | None
+    ) -> Manifest | None:
         before = self.manifest(recording)
-        with explained(self.root):
+        with explained(self.where):
             if recording not in self._healed:
                 self._remove_strays(recording, before)
             if before is None:
@@ -232,14 +279,25 @@ class GrowingArchive:
             now = changes.manifest
             if now.streams or now.annotations:
                 return self._finish(before, changes)
-            self._forget(recording)
+            self._forget(before)
             return None
+
+    @contextmanager
+    def _unless_moved(self, recording: str) -> Iterator[None]:
+        """Raise Moved for what is missing because another daemon has committed meanwhile."""
+        try:
+            yield
+        except CorruptError as error:
+            held = self._held.get(recording)
+            data = self._folder.read_manifest(recording) if self.is_remote else None
+            if held is not None and data is not None and data != held.to_bytes():
+                raise Moved(recording) from error
+            raise
 
     def heal(self) -> None:
         """Remove what cut-off commits and removals left of any recording of a daemon's."""
         for name in self.recordings():
-            path = self.root / name / MANIFEST
-            manifest = Manifest.from_bytes(path.read_bytes(), f"{self.root.name}: {name}/{MANIFEST}")
+            manifest = Manifest.from_bytes(self._folder.read(f"{name}/{MANIFEST}"), f"{self.name}: {name}/{MANIFEST}")
             if manifest.grows:
                 self._remove_strays(name, manifest)
 
@@ -247,7 +305,7 @@ class GrowingArchive:
         """Replace the manifest, drop what it names no more, and list a new recording."""
         now = changes.manifest
         if now != before:
-            self._folder.put(f"{now.name}/{MANIFEST}", now.to_bytes(), "manifest")
+            self._folder.put_manifest(now.name, now.to_bytes(), new=before is None)
             self._hold(now)
             self._folder.remove(f"{now.name}/{key}" for key in changes.let_go())
         if now.name not in self._listed:
@@ -257,25 +315,28 @@ class GrowingArchive:
 
     def _list(self, change: Callable[[list[str]], list[str]]) -> None:
         """Change the catalog."""
-        with self._listing, locked_patiently(self.root):
-            self._folder.put(CATALOG, catalog_bytes("zarr", change(self.recordings())), "catalog")
+        with self._listing:
+            self._folder.change_catalog(change)
 
-    def _forget(self, recording: str) -> None:
+    def _forget(self, manifest: Manifest) -> None:
         """Unlist a recording, then drop its manifest, then everything else."""
+        recording = manifest.name
         self._let_go(recording)
         self._listed.discard(recording)
         self._list(lambda names: [n for n in names if n != recording])
         self._folder.remove([f"{recording}/{MANIFEST}"])
-        folder = self.root / recording
-        if folder.exists():  # a manifest that came back with the power would be listed again
-            sync_folder(folder, site="seal.forgotten")
+        self._folder.forget(recording)
+        if self.is_remote:
+            self._folder.remove(f"{recording}/{key}" for key in manifest.objects)
         self._remove_strays(recording, None)
 
     def _remove_strays(self, recording: str, manifest: Manifest | None) -> None:
-        if manifest is not None:  # it may be seen, but not on the disk yet, when the process that wrote it was killed
-            sync_folder(self.root / recording, site="seal.settle")
-        strays = stray_keys(self._folder.keys(recording), manifest)
-        self._folder.remove(f"{recording}/{key}" for key in strays)
+        """Remove what no manifest names; in an object store that may be another daemon's, which is about to commit."""
+        if not self.is_remote:
+            if manifest is not None:  # it may be seen, but not on the disk yet, when its writer was killed
+                self._folder.settle(recording)
+            strays = stray_keys(self._folder.keys(recording), manifest)
+            self._folder.remove(f"{recording}/{key}" for key in strays)
         self._healed.add(recording)
 
     def _hold(self, manifest: Manifest) -> None:

@@ -1,21 +1,84 @@
-"""The folder of an archive that grows: what is put there is on the disk when the call returns."""
+"""The place of an archive that grows: what is put there is on the disk, or in the store, when the call returns."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from sanstream.archive_commit import locked, replace_object, sync_folder, write_object
+from sanstream.archive_manifest import CATALOG, MANIFEST, catalog_bytes, read_catalog
 from sanstream.archive_objects import PARTIAL
 from sanstream.durable import current_disk, reach
 from sanstream.errors import InputError
 
 _PATIENCE_S = 30.0
 _AT_ONCE = ("manifest", "catalog")
+
+
+class Place(Protocol):
+    """Objects below an archive, by key.
+
+    Attributes
+    ----------
+    name : str
+        Of the archive, for messages.
+    """
+
+    name: str
+
+    def read(self, key: str) -> bytes:
+        """Return an object."""
+
+    def exists(self, key: str) -> bool:
+        """Tell whether an object is there."""
+
+    def put(self, key: str, data: bytes, what: str) -> None:
+        """Write an object, or replace it in one step; the fault point ``"seal.<what>"`` is reached afterwards."""
+
+    def put_shared(self, key: str, data: bytes, what: str) -> None:
+        """Put an object that several recordings share and that never changes."""
+
+    def put_unlike(self, key: str, data: bytes, what: str) -> bool:
+        """Put an object unless another daemon has put one there; tells whether it is ours."""
+
+    def read_manifest(self, recording: str) -> bytes | None:
+        """Return a recording's manifest; None where it has none."""
+
+    def put_manifest(self, recording: str, data: bytes, *, new: bool) -> None:
+        """Replace the manifest that was read last, or write the first one.
+
+        Raises
+        ------
+        Moved
+            When another daemon has replaced it meanwhile.
+        """
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove objects; what is gone already is passed over."""
+
+    def keys(self, recording: str) -> Iterator[str]:
+        """List the objects of a recording, by their keys below it; unfinished writes too."""
+
+    def recordings(self) -> list[str]:
+        """Return the names in the catalog."""
+
+    def change_catalog(self, change: Callable[[list[str]], list[str]]) -> None:
+        """Replace the catalog."""
+
+    def forget(self, recording: str) -> None:
+        """Make sure that a manifest which was removed does not come back with the power."""
+
+    def settle(self, recording: str = "") -> None:
+        """Bring what a killed process wrote last below a recording, or the archive, to the disk."""
+
+
+class Moved(Exception):
+    """Another daemon has replaced a manifest since it was read."""
 
 
 class GrowingFolder:
@@ -29,6 +92,7 @@ class GrowingFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.name = root.name
         self._durable: set[Path] = set()
         self._shared: set[str] = set()
         self._sharing = threading.Lock()
@@ -69,6 +133,48 @@ class GrowingFolder:
             if key not in self._shared or not (self.root / key).exists():
                 self.put(key, data, what)
                 self._shared.add(key)
+
+    def put_unlike(self, key: str, data: bytes, what: str) -> bool:
+        """Put an object; no other daemon writes to a local archive."""
+        self.put(key, data, what)
+        return True
+
+    def read(self, key: str) -> bytes:
+        """Return an object."""
+        return (self.root / key).read_bytes()
+
+    def exists(self, key: str) -> bool:
+        """Tell whether an object, or a folder of objects, is there."""
+        return (self.root / key).exists()
+
+    def read_manifest(self, recording: str) -> bytes | None:
+        """Return a recording's manifest; None where it has none."""
+        path = self.root / recording / MANIFEST
+        return path.read_bytes() if path.is_file() else None
+
+    def put_manifest(self, recording: str, data: bytes, *, new: bool) -> None:
+        """Replace a recording's manifest; no other daemon writes to a local archive."""
+        self.put(f"{recording}/{MANIFEST}", data, "manifest")
+
+    def recordings(self) -> list[str]:
+        """Return the names in the catalog."""
+        return read_catalog((self.root / CATALOG).read_bytes(), f"{self.name}: {CATALOG}")[1]
+
+    def change_catalog(self, change: Callable[[list[str]], list[str]]) -> None:
+        """Replace the catalog, while no other writer does."""
+        with locked_patiently(self.root):
+            self.put(CATALOG, catalog_bytes("zarr", change(self.recordings())), "catalog")
+
+    def forget(self, recording: str) -> None:
+        """Bring the folder's entries to the disk: a manifest that came back with the power would be listed again."""
+        if (self.root / recording).exists():
+            sync_folder(self.root / recording, site="seal.forgotten")
+
+    def settle(self, recording: str = "") -> None:
+        """Bring a folder's entries to the disk, where it is there."""
+        folder = self.root / recording
+        if folder.exists():
+            sync_folder(folder, site="seal.settle")
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects and the folders that become empty; what is gone already is passed over."""

@@ -21,7 +21,7 @@ from sanstream.archive_grow_events import (
     part_number,
     read_part,
 )
-from sanstream.archive_grow_folder import GrowingFolder
+from sanstream.archive_grow_folder import Place
 from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_zarr import GROUP, META, array_meta, recording_group
 from sanstream.bank import Bank
@@ -38,12 +38,12 @@ class Changes:
     ----------
     manifest : Manifest
         As committed, or of a new recording.
-    folder : GrowingFolder
+    folder : Place
     clock : callable
         Returns nanoseconds since 1970 (UTC).
     """
 
-    def __init__(self, manifest: Manifest, folder: GrowingFolder, clock: Callable[[], int]) -> None:
+    def __init__(self, manifest: Manifest, folder: Place, clock: Callable[[], int]) -> None:
         self.manifest = manifest
         self.clock = clock
         self._folder = folder
@@ -66,10 +66,22 @@ class Changes:
             self._objects[key] = held
             self.set(objects=self._objects)
 
+    def put_part(self, number: int, data: bytes, what: str) -> bool:
+        """Write a part of the events; tells whether its number was free."""
+        key = part_key(number)
+        held = (len(data), hashlib.sha256(data).hexdigest())
+        if self._objects.get(key) == held:
+            return True
+        if key in self._objects or not self._folder.put_unlike(f"{self.manifest.name}/{key}", data, what):
+            return False
+        self._objects[key] = held
+        self.set(objects=self._objects)
+        return True
+
     def keep_bank(self, bank: Bank) -> None:
         """Keep a copy of a bank."""
         key = f"banks/{bank.id}.sanbank"
-        if bank.id not in self.manifest.banks or not (self._folder.root / key).exists():
+        if bank.id not in self.manifest.banks or not self._folder.exists(key):
             self._folder.put_shared(key, bank.data, "bank")
             self.set(banks={**self.manifest.banks, bank.id: len(bank.data)})
 
@@ -85,7 +97,7 @@ class Changes:
 
     def read(self, key: str) -> bytes:
         """Read an object."""
-        return (self._folder.root / self.manifest.name / key).read_bytes()
+        return self._folder.read(f"{self.manifest.name}/{key}")
 
     def set(self, **values: Any) -> None:
         """Change fields of the manifest."""
@@ -149,7 +161,9 @@ def add_events(changes: Changes, events: Sequence[Event]) -> None:
         new = join_events([parts[-1], new])
         changes.drop(last[-1:])
     number = part_number(last[-1]) + 1 if last else 0
-    changes.put(part_key(number), pack_annotations(Annotations(EVENTS, new.columns)), "events")
+    data = pack_annotations(Annotations(EVENTS, new.columns))
+    while not changes.put_part(number, data, "events"):
+        number += 1
     changes.set(annotations=(EVENTS,))
 
 

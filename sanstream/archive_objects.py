@@ -1,8 +1,9 @@
-"""The objects of an archive by key; a local folder today, an object store behind the same five verbs later."""
+"""The objects of an archive by key: files of a local folder, or an object store behind the same verbs."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,15 @@ PARTIAL = ".partial-"
 
 
 class Objects(Protocol):
-    """Read access to immutable objects; every method may be called again after a failure."""
+    """Read access to immutable objects; every method may be called again after a failure.
+
+    Attributes
+    ----------
+    name : str
+        Of the archive, for messages.
+    """
+
+    name: str
 
     def read(self, key: str) -> bytes:
         """Return the whole object. Raises CorruptError when it is missing."""
@@ -44,6 +53,10 @@ class LocalObjects:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.name = root.name
+
+    def __str__(self) -> str:
+        return str(self.root)
 
     def read(self, key: str) -> bytes:
         """Return the whole file."""
@@ -85,6 +98,46 @@ class LocalObjects:
                 yield (here / name).as_posix()
 
 
+class ObjectFile(io.RawIOBase):
+    """An object as a file that can be read and sought, by ranges.
+
+    Parameters
+    ----------
+    objects : Objects
+    key : str
+    size : int
+        Its bytes, from the manifest.
+    """
+
+    def __init__(self, objects: Objects, key: str, size: int) -> None:
+        super().__init__()
+        self._objects, self._key, self._size, self._at = objects, key, size, 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that it can be sought."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; returns it."""
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return up to ``size`` bytes."""
+        stop = self._size if size is None or size < 0 else min(self._size, self._at + size)
+        data = self._objects.read_range(self._key, self._at, stop) if stop > self._at else b""
+        self._at += len(data)
+        return data
+
+
 def read_checked(objects: Objects, name: str, key: str, held: Mapping[str, tuple[int, str]]) -> bytes:
     """Return a whole object of a recording.
 
@@ -106,9 +159,9 @@ def read_checked(objects: Objects, name: str, key: str, held: Mapping[str, tuple
     if key not in held:
         raise CorruptError(f"{name}/{key}: the manifest does not name it")
     size, digest = held[key]
-    if objects.size(f"{name}/{key}") != size:
-        raise CorruptError(f"{name}/{key}: {objects.size(f'{name}/{key}')} bytes, {size} were written")
     data = objects.read(f"{name}/{key}")
+    if len(data) != size:
+        raise CorruptError(f"{name}/{key}: {len(data)} bytes, {size} were written")
     if hashlib.sha256(data).hexdigest() != digest:
         raise CorruptError(f"{name}/{key}: has changed (SHA-256 differs)")
     return data
@@ -143,7 +196,5 @@ def local_path(url: str | os.PathLike[str]) -> Path:
     if "://" not in text:
         return Path(text)
     if parts.scheme != "file":
-        raise UnsupportedError(
-            f"{text}: archives on {parts.scheme}:// are not supported yet", hint="give a local path or file:// address"
-        )
+        raise UnsupportedError(f"{text}: not on this machine", hint="give a local path or file:// address")
     return Path(unquote(parts.path))

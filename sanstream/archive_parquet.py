@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
-from sanstream.archive_objects import LocalObjects, Objects
+from sanstream.archive_objects import ObjectFile, Objects
 from sanstream.bank import Bank
 from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError
@@ -154,15 +154,13 @@ class ParquetReader:
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            self._file.close(force=True)
             self._file = None
 
     def _index(self) -> dict[tuple[str, str], list[tuple[int, int]]]:
         """Return row group and row of every block, by stream and segment."""
         if self._file is None:
-            if self._objects.size(self._key) != self._size:
-                raise CorruptError(f"{self._key}: {self._objects.size(self._key)} bytes, {self._size} expected")
-            self._file = pq.ParquetFile(self._source())
+            self._file = pq.ParquetFile(ObjectFile(self._objects, self._key, self._size))
             for group in range(self._file.num_row_groups):
                 rows = self._file.read_row_group(group, columns=_INDEX).to_pylist()
                 for row, values in enumerate(rows):
@@ -171,11 +169,6 @@ class ParquetReader:
                         raise CorruptError(f"{self._key}: block {values['block']} where {len(places)} is expected")
                     places.append((group, row))
         return self._places
-
-    def _source(self) -> Any:
-        if isinstance(self._objects, LocalObjects):
-            return self._objects.root / self._key
-        return pa.BufferReader(self._objects.read(self._key))
 
     def _payload(self, group: int, row: int) -> bytes:
         assert self._file is not None

@@ -14,6 +14,7 @@ from sanstream.archive_objects import Objects
 from sanstream.archive_pending import is_ahead, is_growing_key
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
+from sanstream.archive_store import RemoteObjects
 from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.bank import Bank, find_bank, read_bank
 from sanstream.decode import decode_block, read_figures
@@ -68,6 +69,8 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
     known = {CATALOG, "zarr.json"} if container != "parquet" else {CATALOG}
     live = objects.exists(LIVE)
     known.update({LIVE} if live else ())
+    # in an object store, what a daemon that was killed left stays: it may be another one's that lives
+    live = live or isinstance(objects, RemoteObjects)
     fixed = {"banks"}
     banks: dict[str, int] = {}
     for name in dict.fromkeys([*names, *here]):

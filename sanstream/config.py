@@ -44,7 +44,10 @@ def _key(kind: Kind, text: str, default: Any = MISSING, *, name: str = "", shown
 class ArchiveSettings:
     """``[archive]``: where samples end up, and for how long."""
 
-    url: str = _key(TEXT, "Folder of the archive; made when it is not there.")
+    url: str = _key(
+        TEXT,
+        "Folder of the archive, made when it is not there, or `s3://`, `gs://`, `az://`; these need a `state_dir`.",
+    )
     state_dir: Path = _key(
         PATH,
         "Folder for journal, ledger and reservoir, on a local disk and outside the archive; mode 0700.",

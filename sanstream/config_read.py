@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+from sanstream.archive_store import remote_scheme
 from sanstream.chunk import check_name
 from sanstream.config import (
     ArchiveSettings,
@@ -183,13 +184,18 @@ def _read_archive(table: dict[str, Any], place: str) -> ArchiveSettings:
     url = table.get("url")
     if not isinstance(url, str) or not url:
         raise InputError(f"{place}: no archive is named", hint='say where to: --to DIR, or [archive] url = "DIR"')
-    scheme, _, rest = url.partition("://")
-    if rest and scheme != "file":
-        raise InputError(
-            f"{place}: url: archives at {scheme}:// cannot grow yet",
-            hint="name a folder; copy what is sealed from there",
-        )
-    folder = Path(rest or url).expanduser()
+    try:
+        remote = remote_scheme(url)
+    except InputError as error:
+        raise InputError(f"{place}: url: {error.message}", hint=error.hint) from None
+    if remote:
+        if not table.get("state_dir"):
+            raise InputError(
+                f"{place}: state_dir is missing",
+                hint='name a folder on a local disk for journal and ledger: --state DIR, or state_dir = "DIR"',
+            )
+        return _read(ArchiveSettings, {**table, "url": url.rstrip("/")}, place)
+    folder = Path(url.removeprefix("file://")).expanduser()
     state = table.get("state_dir") or f"{folder}.state"
     settings = _read(ArchiveSettings, {**table, "url": str(folder), "state_dir": state}, place)
     own, other = Path(os.path.abspath(settings.state_dir)), Path(os.path.abspath(folder))

@@ -13,6 +13,7 @@ from sanstream import formats
 from sanstream.archive import Archive
 from sanstream.archive import open as open_archive
 from sanstream.archive_encode import Progress
+from sanstream.archive_objects import local_path
 from sanstream.archive_read import When
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_write import ArchiveWriter
@@ -164,7 +165,7 @@ def restore(
     """
     if format is not None and format not in formats.FORMATS:
         raise InputError(f"format {format!r} is unknown", hint=f"use {', '.join(formats.FORMATS)}")
-    folder = Path(to)
+    folder = local_path(to)
     before = {folder, *folder.rglob("*")} if folder.exists() else set()
     written: list[Path] = []
     try:

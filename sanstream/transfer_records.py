@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sanstream.archive import RecordingReader
 from sanstream.archive import open as open_archive
+from sanstream.archive_objects import local_path
 from sanstream.archive_read import When
 from sanstream.archive_records import SCHEMA
 from sanstream.errors import InputError
@@ -62,7 +62,7 @@ def export_records(
             count = _write(buffer, [held.recordings[n] for n in names], t0, t1)
             sys.stdout.buffer.write(buffer.getvalue())
             return count
-        target = Path(to)
+        target = local_path(to)
         if target.exists():
             raise InputError(f"{target} exists already", hint="choose another name")
         if not target.parent.is_dir():

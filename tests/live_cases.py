@@ -43,7 +43,8 @@ def samples(seconds: float, seed: int = 0) -> np.ndarray:
 def settings(folder: Path, **changes: object) -> Settings:
     quality = changes.pop("quality", {"default": "lossless"})
     limits = changes.pop("limits", LimitSettings())
-    archive = ArchiveSettings(str(folder / "live.san"), folder / "state", effort="fast", **changes)  # type: ignore[arg-type]
+    url = str(changes.pop("url", folder / "live.san"))
+    archive = ArchiveSettings(url, folder / "state", effort="fast", **changes)  # type: ignore[arg-type]
     return Settings(archive, quality, retrain=RetrainSettings(mode="off"), limits=limits)  # type: ignore[arg-type]
 
 

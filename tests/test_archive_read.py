@@ -251,7 +251,7 @@ def test_a_self_contained_array_needs_no_bank(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("what", "message"),
-    [("nowhere", "no such folder"), ("empty", "not an archive"), ("s3://bucket/a", "s3:// are not supported yet")],
+    [("nowhere", "no such folder"), ("empty", "not an archive"), ("ftp://host/a", "ftp:// are not supported")],
 )
 def test_what_is_no_archive_is_one_clear_line(tmp_path: Path, what: str, message: str) -> None:
     (tmp_path / "empty").mkdir()

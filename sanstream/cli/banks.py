@@ -98,9 +98,9 @@ def install(archive: str, folder: Path | None) -> None:
     Example:
       sanstream banks install 100.san
     """
-    from sanstream.bank_places import install_banks
+    from sanstream.archive_banks import install_from
 
-    for file in install_banks(archive, folder):
+    for file in install_from(archive, folder):
         click.echo(str(file))
 
 

@@ -21,7 +21,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.command(short_help="Archive live signals: the daemon.")
 @click.argument("urls", nargs=-1, metavar="[URL]...")
-@click.option("--to", metavar="DIR", help="Folder of the archive; made when it is not there.")
+@click.option("--to", metavar="ARCHIVE", help="Folder, made when it is not there, or s3://, gs://, az://.")
 @click.option("--config", type=click.Path(dir_okay=False), metavar="FILE", help="ingest.toml; options go before it.")
 @click.option("--state", metavar="DIR", help="Folder for journal and ledger, on a local disk; default: DIR.state.")
 @click.option(

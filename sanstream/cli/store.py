@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import click
 
@@ -92,7 +91,6 @@ def archive(
     "target",
     required=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
     help="Folder for the files; none is overwritten.",
 )
 @click.option("--recording", metavar="NAME", help="Only this recording; default: all.")
@@ -105,7 +103,7 @@ def archive(
 @click.option("--from", "start", metavar="T", help="First time: 2024-05-01T12:00:00+02:00, +90s or @7200.")
 @click.option("--until", metavar="T", help="Time to stop before.")
 def restore(
-    archive: str, target: Path, recording: str | None, format_: str | None, start: str | None, until: str | None
+    archive: str, target: str, recording: str | None, format_: str | None, start: str | None, until: str | None
 ) -> None:
     """Give recordings back, with headers, annotations, units, gaps and start time; file names go to stdout.
 

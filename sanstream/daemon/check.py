@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from sanstream.archive_objects import PARTIAL
+from sanstream.archive_store import RemoteObjects, Taken, remote_scheme
 from sanstream.config import FeedSettings, Settings, feed_options, secret
 from sanstream.config_effective import effective
 from sanstream.config_values import write_size
@@ -40,17 +42,36 @@ def check(settings: Settings) -> Iterator[Finding]:
 
     Nothing is raised; what is wrong is a finding. Folders that are not there are made.
     """
-    archive, state = Path(settings.archive.url), settings.archive.state_dir
+    state, remote = settings.archive.state_dir, remote_scheme(settings.archive.url) is not None
     yield from _folder("state folder", state, 0o700)
-    yield from _folder("archive", archive, 0o777)
     yield from _file_system("state folder", state, must_be_local=True)
-    yield from _file_system("archive", archive, must_be_local=False)
+    if remote:
+        yield from _tried("archive", partial(_try_store, settings.archive.url))
+    else:
+        archive = Path(settings.archive.url)
+        yield from _folder("archive", archive, 0o777)
+        yield from _file_system("archive", archive, must_be_local=False)
     yield from _space(settings)
     yield from _address(settings)
     if not settings.feeds:
         yield Finding(FAILED, "no feed is configured; give a URL or a [[feed]]")
     for feed in settings.feeds:
         yield from _tried(f"feed {feed.name}", partial(_connect, settings, feed))
+
+
+def _try_store(url: str) -> list[str]:
+    """Write, read and remove a trial object, and see that the store keeps two writers apart."""
+    objects, key = RemoteObjects(url), f"{PARTIAL}check-{secrets.token_hex(4)}"
+    version = objects.make(key, b"1")
+    try:
+        try:
+            objects.make(key, b"2")
+        except Taken:
+            objects.swap(key, b"3", version)
+            return ["written, replaced and removed; conditional writes hold"]
+        raise InputError(f"{objects.name}: the store overwrites where it was told not to", hint="use one that does not")
+    finally:
+        objects.remove([key])
 
 
 def _connect(settings: Settings, feed: FeedSettings) -> list[str]:
@@ -132,7 +153,10 @@ def _file_system(what: str, folder: Path, *, must_be_local: bool) -> Iterator[Fi
 
 
 def _space(settings: Settings) -> Iterator[Finding]:
-    for what, folder in (("state folder", settings.archive.state_dir), ("archive", Path(settings.archive.url))):
+    places = [("state folder", settings.archive.state_dir)]
+    if remote_scheme(settings.archive.url) is None:
+        places.append(("archive", Path(settings.archive.url)))
+    for what, folder in places:
         try:
             free = shutil.disk_usage(folder).free
         except OSError:

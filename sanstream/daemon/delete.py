@@ -9,6 +9,7 @@ from typing import Any
 
 from sanstream.archive_grow import ALL_EVENTS, GrowingArchive
 from sanstream.archive_objects import local_path
+from sanstream.archive_store import remote_scheme
 from sanstream.config import HttpSettings, RetrainSettings, Settings
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.engine import Engine
@@ -56,15 +57,15 @@ def delete(
     InputError
         When there is no such recording, or nothing lies within the times.
     """
-    root = local_path(archive)
-    state_dir = state_dir or _named_state(root)
+    remote = remote_scheme(archive) is not None
+    state_dir = state_dir or (None if remote else _named_state(local_path(archive)))
     if state_dir is not None and is_locked(state_dir):
         return ask(
             state_dir,
             {"what": "delete", "recording": recording, "from": start, "until": until, "dry_run": dry_run},
         )
     if state_dir is None or not read_version(state_dir):
-        grown = GrowingArchive(root)
+        grown = GrowingArchive(archive)
         return _from_archive(grown, recording, start, until, dry_run=dry_run)
     settings = _with_reservoir(remembered_settings(state_dir, archive))
     disk = Disk()
@@ -84,6 +85,7 @@ def delete_here(
     """Delete in an engine that nobody else drives meanwhile; as :func:`delete`."""
     whole = start is None and until is None
     state = engine.state
+    engine.sealer.settle()
     known = recording in state.recordings or bool(pending_events(state, recording))
     if known and not dry_run:
         _flush(engine, recording)
@@ -123,7 +125,7 @@ def _flush(engine: Engine, recording: str) -> None:
     while engine.commit():
         pass
     while any(s.recording.name == recording and lane.closed for s, lane in engine.state.lanes()):
-        if not engine.sealer.run(most=1 << 30):
+        if not engine.sealer.run(most=1 << 30) + engine.sealer.settle():
             break
 
 
@@ -162,7 +164,7 @@ def _from_archive(
         if missing_ok:
             return gone
         raise InputError(
-            f"{archive.root.name}: no recording {recording!r:.80}",
+            f"{archive.name}: no recording {recording!r:.80}",
             hint=f"it has {', '.join(archive.recordings()[:10]) or 'none'}",
         )
     begin = manifest.start_ns or 0
@@ -182,7 +184,7 @@ def _from_archive(
     whole = start is None and until is None
     if not chosen and not missing_ok and not whole:
         raise InputError(
-            f"{archive.root.name}: no whole segment of {recording!r:.80} lies within these times",
+            f"{archive.name}: no whole segment of {recording!r:.80} lies within these times",
             hint="segments end at 00:00 UTC; widen --from and --until, or leave them out",
         )
     if not dry_run and (chosen or whole):

@@ -18,11 +18,12 @@ from sanstream.daemon.aside import Aside
 from sanstream.daemon.blocks import BlockWriter
 from sanstream.daemon.compacting import Compactor
 from sanstream.daemon.counts import Counts
+from sanstream.daemon.home import instance_of
 from sanstream.daemon.inbox import Dropped, FeedLink
 from sanstream.daemon.intake import Intake
 from sanstream.daemon.keeping import free_journal
 from sanstream.daemon.lanes import Block, Lane
-from sanstream.daemon.opening import Opener
+from sanstream.daemon.opening import Opener, StoreDown
 from sanstream.daemon.retention import Keeper
 from sanstream.daemon.sealing import Sealer
 from sanstream.daemon.state import State
@@ -58,6 +59,8 @@ class Engine:
     ----------
     disk_full : bool
         Nothing is acknowledged until there is room.
+    store_down : bool
+        Whether that is because the archive's store does not say what it has of a new recording.
     n_journalled, n_committed : int
         How often the journal's and the ledger's stage of a turn came to its end.
 
@@ -82,21 +85,22 @@ class Engine:
         self.counts = Counts(self.telemetry)
         self.feeds: dict[str, FeedLink] = {}
         self.adapting = adapting or Adapting(None)
-        self.disk_full = False
+        self.disk_full = self.store_down = False
         self.n_journalled = self.n_committed = 0
         self._disk = disk or current_disk()
         folder = settings.archive.state_dir
         self.archive = GrowingArchive(
             settings.archive.url, container=settings.archive.container, state_dir=folder, clock=clock
         )
-        self.state = State(settings.archive.effort, (self.archive.root / "banks",))
+        self.state = State(settings.archive.effort, self.archive.bank_folders)
         self.ledger = Ledger(folder / "ledger.log", self._disk)
         self.state.replay(self.ledger.records())
         # before the journal is read: what only the journal has, the ledger must still be told
         self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.aside = Aside(folder / "aside", self._disk, settings.limits.poison_bytes, clock)
         self.journal = Journal(folder / "journal", self._disk)
-        opener = Opener(self.archive, settings.quality, settings.archive.effort)
+        instance = instance_of(folder) if self.archive.is_remote else ""
+        opener = Opener(self.archive, settings.quality, settings.archive.effort, instance)
         self.intake = Intake(
             self.state, self.journal, opener.lane, self.aside.conflict, self.counts,
             int(settings.limits.clock_tolerance_s * 1e9), clock, opener.recording,
@@ -148,9 +152,10 @@ class Engine:
             moved |= self.commit(wait=False)
             moved |= bool(self.sealer.run(most=SEALS))
             self._tend()
-            self.disk_full = False
-        except DiskFull:
+            self.disk_full = self.store_down = False
+        except DiskFull as error:
             moved, self.disk_full = False, True
+            self.store_down = isinstance(error, StoreDown)
             self._salvage()
         self._turned_ns = self.clock()
         return moved
@@ -269,7 +274,7 @@ class Engine:
             until = now - int(settings.keep_s * 1e9)
             self.aside.drop_before(until)
             self.adapting.retain(until)
-        return self.keeper.run(now, self.telemetry.retention_deleted_segments.inc)
+        return self.keeper.run(now, self.telemetry.retention_deleted_segments.inc, self.sealer.busy)
 
     # --- what happens on the way
 

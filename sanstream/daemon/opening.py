@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_store import StoreError
 from sanstream.config_quality import qualities_of
 from sanstream.daemon.coverage import Coverage
 from sanstream.daemon.lanes import Lane
 from sanstream.daemon.streams import RecordingState, StreamState, segment_name
+from sanstream.durable import DiskFull
 from sanstream.encode import segment_sizes
 from sanstream.encode_effort import effort_named
-from sanstream.errors import SanstreamError
+from sanstream.errors import InputError, SanstreamError
 from sanstream.signal import Channel
+
+
+class StoreDown(DiskFull):
+    """The object store cannot be asked what it has of a recording; as with a full disk, the feed waits."""
+
+    def __init__(self, error: StoreError) -> None:
+        InputError.__init__(self, error.message, hint="it is tried again by itself")
 
 
 class Opener:
@@ -24,19 +34,23 @@ class Opener:
     quality : mapping of str to str
         ``Settings.quality``.
     effort : str
+    instance : str
+        What the segments of this state folder are called apart by, where other daemons add to the archive.
     """
 
-    def __init__(self, archive: GrowingArchive, quality: Mapping[str, str], effort: str) -> None:
-        self._archive = archive
+    def __init__(self, archive: GrowingArchive, quality: Mapping[str, str], effort: str, instance: str = "") -> None:
+        self._archive, self._instance = archive, instance
         self._quality = quality
         self._effort = effort_named(effort)
 
     def recording(self, name: str) -> RecordingState | str | None:
         """Return a recording that the archive has from before the state folder; a free name when it is of files."""
-        if not (self._archive.root / name).exists():
-            return None
         try:
+            if not self._archive.has(name):
+                return None
             manifest = self._archive.manifest(name)
+        except StoreError as error:
+            raise StoreDown(error) from error
         except SanstreamError:
             return f"{name[:120]}.live"
         if manifest is None:
@@ -49,6 +63,9 @@ class Opener:
         qualities, _ = qualities_of(self._quality, channels)
         block = segment_sizes(stream.rate, qualities, self._effort)[1]
         lane = Lane(stream.key, kind, start, stream.rate, channels, qualities, block, flags=flags)
+        if self._instance:
+            lane.name = f"{start}-{self._instance}-{time.time_ns() // 1000:x}"
+            return lane
         taken = {other.name for other in stream.lanes}
         manifest = self._archive.manifest(stream.recording.name)
         if manifest is not None:

@@ -17,7 +17,8 @@ def causes(engine: Engine) -> list[str]:
     """Return why the daemon is not ready, one short line each; empty when it is."""
     out = [f"feed {name}: not connected" for name, link in engine.feeds.items() if not _is_up(link)]
     if engine.disk_full:
-        out.append("disk full: nothing is acknowledged")
+        what = "the archive's store cannot be reached" if engine.store_down else "disk full"
+        out.append(f"{what}: nothing is acknowledged")
     if engine.journal.size_bytes > engine.settings.limits.journal_bytes:
         out.append("journal at its limit: nothing is taken")
     if engine.sealer.refused:

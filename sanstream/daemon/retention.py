@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from sanstream.archive_grow import GrowingArchive
 from sanstream.archive_manifest import Manifest
+from sanstream.archive_store import StoreError
 from sanstream.config import ArchiveSettings
 from sanstream.daemon.sessions import ns_of
 from sanstream.daemon.state import State
@@ -111,10 +112,17 @@ class Keeper:
             total -= one.n_bytes
         return out
 
-    def run(self, now_ns: int, tell: Callable[[int], None]) -> int:
-        """Delete what has to go, one commit a recording; returns the segments deleted."""
+    def run(self, now_ns: int, tell: Callable[[int], None], busy: Container[str] = ()) -> int:
+        """Delete what has to go, one commit a recording, but for recordings that are busy; returns the segments."""
+        try:
+            return self._run(now_ns, tell, busy)
+        except StoreError:
+            return 0  # the next turn tries again
+
+    def _run(self, now_ns: int, tell: Callable[[int], None], busy: Container[str]) -> int:
         n = 0
-        for name, gone in list(self.expired(now_ns).items())[:_AT_ONCE]:
+        ready = [(name, gone) for name, gone in self.expired(now_ns).items() if name not in busy]
+        for name, gone in ready[:_AT_ONCE]:
             left = [h.start_ns for h in self._held[name] if h not in gone]
             until = min(left) if left else max(h.stop_ns for h in gone)
             self._remove(name, [(h.stream, h.segment) for h in gone], until)
@@ -122,7 +130,7 @@ class Keeper:
             n += len(gone)
         if self._settings.keep_s is not None:
             # events that came after the last sample: no segment takes them along
-            for name in [name for name, held in self._held.items() if not held][:_AT_ONCE]:
+            for name in [name for name, held in self._held.items() if not held and name not in busy][:_AT_ONCE]:
                 self._remove(name, [], now_ns - int(self._settings.keep_s * 1e9))
         return n
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from sanstream.archive_grow import GrowingArchive, GrownSegment, Growth
@@ -30,6 +30,8 @@ _AT_ONCE = 8
 """Recordings that share a record's fsync; with threads their own, too, are waited for together."""
 
 Lanes = Sequence[tuple[StreamState, Lane]]
+_ON_THE_WAY = 64
+"""Recordings at most that are on their way to an object store."""
 
 
 class Sealer:
@@ -45,7 +47,8 @@ class Sealer:
     note : callable
         Told of every manifest that is committed.
     threads : int
-        Recordings that are brought to the archive at a time.
+        Recordings that are brought to the archive at a time. What goes to an object store is not waited for: a later
+        turn records what has arrived.
     known : callable
         Returns a recording that the archive has already, or another name for one that cannot grow.
 
@@ -73,6 +76,7 @@ class Sealer:
         self._archive = archive
         self._clock = clock
         self._events_ns: dict[str, int] = {}
+        self._on_the_way: dict[str, tuple[Growth, list[tuple[StreamState, Lane, int]], Future[Manifest | None]]] = {}
         self.refused: dict[str, int] = {}
 
     def run(self, *, most: int, finish: bool = False) -> int:
@@ -96,6 +100,7 @@ class Sealer:
             When the ledger has no room.
         SyncError
         """
+        arrived = self._arrived()
         due: dict[str, list[tuple[StreamState, Lane]]] = defaultdict(list)
         for stream in list(self._state.grown):
             lanes = [(stream, lane) for lane in stream.lanes if _due_blocks(lane)]
@@ -113,6 +118,9 @@ class Sealer:
                     due[name] = []
         waits_s = 0 if finish else RETRY_S
         ready = [name for name in due if not 0 < self.refused.get(name, 0) - now <= waits_s * 10**9][:most]
+        if self._archive.is_remote and self._pool is not None:
+            self._send(self._pool, {name: due[name] for name in ready if name not in self._on_the_way})
+            return arrived + (self.settle() if finish else 0)
         return sum(
             self._seal({name: due[name] for name in ready[at : at + _AT_ONCE]}) for at in range(0, len(ready), _AT_ONCE)
         )
@@ -131,19 +139,44 @@ class Sealer:
         growths = [self._growth(self._state.recordings[name], lanes) for name, lanes in due.items()]
         done = 0
         for growth, manifest in zip(growths, self._committed(growths), strict=True):
-            if manifest is None:
-                # one recording's archive must not hold up the others: try it again later
-                self.refused[growth.recording] = self._clock() + RETRY_S * 10**9
-                continue
-            self._note(manifest)
-            self._record(growth, due[growth.recording])
-            self.refused.pop(growth.recording, None)
-            self._events_ns.pop(growth.recording, None)
-            done += 1
+            lanes = due[growth.recording]
+            counted = [(stream, lane, lane.n_sealed + _due_blocks(lane)) for stream, lane in lanes]
+            done += self._take_up(growth, counted, manifest)
         # a lost record is made good by sealing the same again; only deletion must not come before it
         self._ledger.sync()
         reach("seal.recorded")
         return done
+
+    def _send(self, pool: ThreadPoolExecutor, due: Mapping[str, Lanes]) -> None:
+        """Bring recordings on their way; after a failure one at a time tries whether the store is there again."""
+        for name, lanes in due.items():
+            if len(self._on_the_way) >= (1 if self.refused else _ON_THE_WAY):
+                return
+            growth = self._growth(self._state.recordings[name], lanes)
+            counted = [(stream, lane, lane.n_sealed + _due_blocks(lane)) for stream, lane in lanes]
+            self._on_the_way[name] = (growth, counted, pool.submit(self._commit, growth))
+
+    def _arrived(self) -> int:
+        """Record what has come to the archive; returns how many recordings."""
+        done = [name for name, (_, _, future) in self._on_the_way.items() if future.done()]
+        n = 0
+        for name in done:
+            growth, lanes, future = self._on_the_way.pop(name)
+            n += self._take_up(growth, lanes, future.result())
+        if done:
+            self._ledger.sync()
+            reach("seal.recorded")
+        return n
+
+    @property
+    def busy(self) -> Container[str]:
+        """Recordings that are on their way to an object store."""
+        return self._on_the_way.keys()
+
+    def settle(self) -> int:
+        """Wait for what is on its way; returns how many recordings came."""
+        wait([future for _, _, future in self._on_the_way.values()])
+        return self._arrived()
 
     def close(self) -> None:
         """End the threads."""
@@ -164,10 +197,23 @@ class Sealer:
         grown = tuple(self._grown(stream, lane) for stream, lane in lanes)
         return Growth(recording.name, recording.start_ns, segments=grown, events=events)
 
-    def _record(self, growth: Growth, lanes: Lanes) -> None:
-        """Let ledger and state know what the archive has now."""
-        for stream, lane in lanes:
-            n = lane.n_sealed + _due_blocks(lane)
+    def _take_up(
+        self, growth: Growth, lanes: Sequence[tuple[StreamState, Lane, int]], manifest: Manifest | None
+    ) -> bool:
+        """Record what a commit came to; tells whether the recording grew."""
+        if manifest is None:
+            # one recording's archive must not hold up the others: try it again later
+            self.refused[growth.recording] = self._clock() + RETRY_S * 10**9
+            return False
+        self._note(manifest)
+        self._record(growth, lanes)
+        self.refused.pop(growth.recording, None)
+        self._events_ns.pop(growth.recording, None)
+        return True
+
+    def _record(self, growth: Growth, lanes: Sequence[tuple[StreamState, Lane, int]]) -> None:
+        """Let ledger and state know what the archive has now: of each lane, so many blocks."""
+        for stream, lane, n in lanes:
             stop = n * lane.block_samples
             lane.anchors = [*_knots([a for a in lane.anchors if a[0] < stop], lane), *_from(lane.anchors, stop)]
             self._ledger.append("sealed", {**place_of_lane(stream, lane), "n_blocks": n})
