@@ -96,7 +96,8 @@ def compare(archive: Path, recording: str, expected: Numbers, sent: int, *, plac
         for stream in opened.recordings[recording].streams.values():
             for entry in stream.entry.segments:
                 x = stream.read_segment(entry, 0, entry.n_samples)
-                rows = np.flatnonzero((x != MISSING).any(axis=1))
+                codes = [MISSING if c.missing is None else c.missing for c in entry.channels]
+                rows = np.flatnonzero((x != codes).any(axis=1))
                 places.append(entry.start_sample + rows.astype(np.int64))
                 found.append(numbers(x[rows]))
     place, k = np.concatenate(places), np.concatenate(found)
