@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from sanstream.config import ArchiveSettings, HttpSettings, Settings
 from sanstream.config_read import load_settings
 from sanstream.daemon.http import Server
 from sanstream.daemon.judge import worst_first
+from sanstream.daemon.run import ingest
 from sanstream.daemon.state_files import save_json, save_status
 from sanstream.errors import InputError
 from sanstream.telemetry import Telemetry
@@ -270,12 +272,43 @@ def test_check_connects_writes_and_prints_what_is_in_force(
     ended = run("ingest", "nats://broker", "--to", live, "--check", "--listen", "127.0.0.1:0")
     assert (ended.code, ended.err) == (0, "")
     assert "ok: feed nats: max_ack_pending will be 4096" in ended.out
-    assert f"ok: archive: {live} was made, can be written and synced" in ended.out
+    assert f"ok: archive: {live} can be made, written and synced" in ended.out
     assert 'password_env = "SANSTREAM_PASSWORD"' in ended.out
     assert "# environment variable SANSTREAM_PASSWORD: set" in ended.out
     assert "s3cret" not in ended.out
-    assert list(live.iterdir()) == list((tmp_path / "live.state").iterdir()) == []
-    assert (tmp_path / "live.state").stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_makes_folders_for_their_owner_alone_and_leaves_only_those_that_were_there(
+    run: Run, feed: FakeFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    modes = {}
+
+    def look() -> list[str]:
+        modes.update({p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "there").rglob("*")})
+        return ["seen"]
+
+    monkeypatch.setattr(feed, "check", look, raising=False)
+    before = os.umask(0o022)
+    try:
+        live = tmp_path / "there" / "a" / "live"
+        assert run("ingest", "nats://broker", "--to", live, "--check", "--listen", "").code == 0
+    finally:
+        os.umask(before)
+    assert modes == {"a": 0o700, "live": 0o700, "live.state": 0o700}
+    assert [p.name for p in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_refused_start_leaves_nothing_of_its_own(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        for to in (tmp_path / "a" / "live", other):
+            with pytest.raises(InputError, match="cannot listen"):
+                ingest(load_settings(urls=["sim://ecg"], to=str(to), listen=listen))
+            assert list(tmp_path.rglob("*")) == [other]
 
 
 @pytest.mark.parametrize(
