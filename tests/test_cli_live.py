@@ -136,6 +136,20 @@ def test_one_that_listens_nowhere_is_seen_by_what_it_writes(run: Run, tmp_path: 
     assert run("status", "--state", tmp_path).code == 0
 
 
+def test_one_that_serves_only_metrics_is_seen_by_what_it_writes(serve: Serve, run: Run, tmp_path: Path) -> None:
+    server = serve(status(stream("bed-1")), listen="0.0.0.0:0", open_metrics=True)
+    config = tmp_path / "ingest.toml"
+    config.write_text(f'[archive]\nurl = "{tmp_path}/live"\nstate_dir = "{tmp_path}/state"\n')
+    for arguments in (("--config", config), ("--url", server.url)):
+        ended = run("status", *arguments)
+        assert ended.code == 2
+        assert "it serves only metrics; use --state DIR" in ended.err
+    save_status(tmp_path / "state", status(stream("bed-1")))
+    ended = run("status", "--config", config)
+    assert (ended.code, ended.err) == (0, "")
+    assert "bed-1" in ended.out
+
+
 def test_nobody_at_an_address_is_a_daemon_that_does_not_run(run: Run) -> None:
     ended = run("status", "--url", "http://127.0.0.1:9")
     assert (ended.code, ended.err) == (1, "")
@@ -147,6 +161,12 @@ def test_nobody_at_an_address_is_a_daemon_that_does_not_run(run: Run) -> None:
     [
         (("--state", "nowhere"), "nowhere is no state folder"),
         (("--url", "ftp://127.0.0.1"), "is no address"),
+        (("--url", "foo"), "'foo' is no address; write http://"),
+        (("--url", "127.0.0.1:9464"), "is no address"),
+        (("--url", "http://[::1"), "is no address"),
+        (("--url", "http://a:b"), "is no address"),
+        (("--url", "http://"), "is no address"),
+        (("--url", "http://a b"), "is no sanstream daemon"),
     ],
 )
 def test_a_wrong_address_is_a_usage_error(run: Run, arguments: tuple[str, ...], said: str) -> None:
