@@ -24,7 +24,7 @@ from sanstream.config import (
     keys_of,
 )
 from sanstream.config_listen import check_http
-from sanstream.config_quality import check_quality
+from sanstream.config_quality import check_key, check_quality
 from sanstream.config_values import MAPPING
 from sanstream.errors import InputError
 from sanstream.feeds import feed_class
@@ -210,6 +210,10 @@ def _read_archive(table: dict[str, Any], place: str) -> ArchiveSettings:
 def _read_quality(table: Mapping[str, Any], place: str) -> dict[str, str]:
     found = {"default": "lossless"}
     for key, text in table.items():
+        try:
+            check_key(key)
+        except InputError as error:
+            raise InputError(f"{place}: {error.message}", hint=error.hint) from None
         try:
             found[key] = check_quality(text)
         except InputError as error:

@@ -73,7 +73,8 @@ def _quality() -> str:
     return f"""## [quality]
 
 What every window and channel must keep. The key says for whom: `default`, a modality
-({", ".join(MODALITIES)}), or a channel's label, wildcards allowed.
+({", ".join(MODALITIES)}), or a channel's label, wildcards allowed. A label that looks like a misspelt
+one of these is refused; write it as `"[d]efualt"`.
 A label goes before a modality, a modality before the default, a later label before an earlier one.
 
 | key | default | allowed | |
