@@ -134,6 +134,8 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
         ('[archive]\nurl = "a"\nstate_dir = "a/state"', ["lie inside each other", "side by side"]),
         ('[archive]\nurl = "a"\nstate_dir = "nfs://x"', ["state_dir: 'nfs://x' is no folder"]),
         ("[archive]\n", ["[archive]: no archive is named", "--to DIR"]),
+        ("[archive]\nurl = 5", ["[archive]: url: 5 is no text", "in quotes"]),
+        ('[archive]\nurl = "a"\n[[feed]]\nurl = ["sim:"]', ["[[feed]] 1: url: ['sim:'] is no text"]),
         ('[archive]\nurl = "a"\n[quality]\necg = "prd=5"', ["[quality]: ecg", "use prdn=5"]),
         ('[archive]\nurl = "a"\n[quality]\necg = "bits=0.5"', ["needs a whole recording"]),
         ('[archive]\nurl = "a"\n[quality]\necg = 5', ["5 is no quality"]),
