@@ -39,6 +39,17 @@ def test_a_dry_run_counts_what_journal_and_ledger_hold(tmp_path: Path, seconds: 
     ward.stop()
 
 
+@pytest.mark.parametrize(("until", "says"), [("2020", "'2020' is not a time"), ("+1s", "no whole segment")])
+def test_a_deletion_that_is_refused_ends_no_segment(tmp_path: Path, until: str, says: str) -> None:
+    ward, x = Ward(tmp_path), samples(20)
+    feed_seconds(ward, x[: 10 * RATE])
+    with pytest.raises(InputError, match=says):
+        delete_here(ward.engine, "bed1", None, until, dry_run=False)
+    feed_seconds(ward, x[10 * RATE :], first=10 * RATE)
+    assert said(ward, dry_run=True) == {"segments": 1, "samples": 2 * len(x), "set_aside": 0}
+    ward.stop()
+
+
 def test_a_dry_run_counts_what_a_killed_daemon_left(tmp_path: Path) -> None:
     with Home(tmp_path / "state", Disk()) as home:
         ward = Ward(tmp_path, Clock())

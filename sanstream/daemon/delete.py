@@ -93,6 +93,8 @@ def delete_here(
     engine.sealer.settle()
     known = recording in state.recordings or bool(pending_events(state, recording))
     if known and not dry_run:
+        # what is refused ends no segment
+        _from_archive(engine.archive, recording, start, until, dry_run=True, missing_ok=whole, state=state)
         _flush(engine, recording)
     found = _from_archive(
         engine.archive, recording, start, until, dry_run=dry_run, missing_ok=known and whole, state=state
