@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from sanstream.errors import InputError, UnsupportedError
@@ -32,6 +33,26 @@ def check_quality(text: object) -> str:
             f"quality {text!r} needs a whole recording", hint="use prdn, rmse, max-error or lossless"
         )
     return text.strip()
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that looks like a misspelt ``default`` or modality; labels that are close to one are not refused.
+
+    Case tells ``Respiration``, a label, from ``respiration``. Names of three letters are close to too many labels.
+
+    Raises
+    ------
+    InputError
+    """
+    if key in (DEFAULT, *MODALITIES) or set(key) & set("*?["):
+        return
+    near = get_close_matches(key.casefold(), [DEFAULT], 1, 0.85)
+    near = near or [m for m in get_close_matches(key, MODALITIES, 1, 0.87) if len(m) > 3 and m not in key.casefold()]
+    if near:
+        raise InputError(
+            f"unknown key {key!r}",
+            hint=f'did you mean {near[0]!r}? for a channel of that label write "[{key[0]}]{key[1:]}"',
+        )
 
 
 def asked_for(quality: Mapping[str, str], channel: Channel) -> str:

@@ -24,7 +24,7 @@ from sanstream.config import (
     keys_of,
 )
 from sanstream.config_listen import check_http
-from sanstream.config_quality import check_quality
+from sanstream.config_quality import check_key, check_quality
 from sanstream.config_values import MAPPING
 from sanstream.errors import InputError
 from sanstream.feeds import feed_class
@@ -180,9 +180,15 @@ def _read(settings: type[T], table: Mapping[str, Any], place: str, *, others: bo
     return settings(**values, **({"options": rest} if others else {}))
 
 
+def _text(value: object, place: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{place}: {value!r:.80} is no text", hint="write it in quotes")
+    return value
+
+
 def _read_archive(table: dict[str, Any], place: str) -> ArchiveSettings:
-    url = table.get("url")
-    if not isinstance(url, str) or not url:
+    url = _text(table.get("url", ""), f"{place}: url")
+    if not url:
         raise InputError(f"{place}: no archive is named", hint='say where to: --to DIR, or [archive] url = "DIR"')
     try:
         remote = remote_scheme(url)
@@ -211,6 +217,10 @@ def _read_quality(table: Mapping[str, Any], place: str) -> dict[str, str]:
     found = {"default": "lossless"}
     for key, text in table.items():
         try:
+            check_key(key)
+        except InputError as error:
+            raise InputError(f"{place}: {error.message}", hint=error.hint) from None
+        try:
             found[key] = check_quality(text)
         except InputError as error:
             raise InputError(f"{place}: {key}: {error.message}", hint=error.hint) from None
@@ -238,7 +248,7 @@ def _read_feeds(tables: Sequence[dict[str, Any]], source: str) -> tuple[FeedSett
     feeds: dict[str, FeedSettings] = {}
     for number, table in enumerate(tables, start=1):
         place = f"{source}: [[feed]] {number}"
-        if not isinstance(table.get("url"), str) or not table["url"]:
+        if not _text(table.get("url", ""), f"{place}: url"):
             raise InputError(f"{place}: url is missing", hint='say where from: url = "mqtt://broker:1883"')
         _check_url(table["url"], place)
         name = table.get("name") or _free_name(table["url"], feeds)

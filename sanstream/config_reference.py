@@ -73,7 +73,8 @@ def _quality() -> str:
     return f"""## [quality]
 
 What every window and channel must keep. The key says for whom: `default`, a modality
-({", ".join(MODALITIES)}), or a channel's label, wildcards allowed.
+({", ".join(MODALITIES)}), or a channel's label, wildcards allowed. A label that looks like a misspelt
+one of these is refused; write it as `"[d]efualt"`.
 A label goes before a modality, a modality before the default, a later label before an earlier one.
 
 | key | default | allowed | |
@@ -88,6 +89,12 @@ def _identity() -> str:
 | key | default | allowed | |
 |---|---|---|---|
 | `map` | `{}` | table of texts | What any source calls itself to the recording's name; never printed. |
+
+For `mllp:` a key may be, the first that fits: a patient's PID-3 whole (`MRN1^^^HOSP`) or its first component (`MRN1`),
+the place PV1-3 whole or its first three components (`ICU^1^BED2`), the device in OBX-18 or PRT-10 (first component), or
+the sender in MSH-3 (first component), where it is one bed. A message with neither a key here nor a device is refused
+(`AE`): beds behind one gateway must not end in one recording. A device's recording goes on when its bed has another
+patient; where it must not, map patients.
 """
 
 

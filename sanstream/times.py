@@ -56,9 +56,9 @@ def parse_time(text: str, start_ns: int | None = None, timezone: str = "unknown"
     Parameters
     ----------
     text : str
-        ``"+90s"``, ``"+1h30m"``, ``"@7200"`` or ``"2024-05-01T12:00:00.25+02:00"``. A plain number of
-        seconds from the start is accepted as well. A wall clock without offset is accepted only when
-        the recording's time zone is unknown, since then it means the recording's own clock.
+        ``"+90s"``, ``"+1h30m"``, ``"@7200"`` or ``"2024-05-01T12:00:00.25+02:00"``. A number without
+        unit is refused: it may be meant as seconds, a sample or a year. A wall clock without offset is
+        accepted only when the recording's time zone is unknown, since then it means the recording's own clock.
     start_ns : int or None
         The recording's start, nanoseconds since 1970-01-01 of the wall clock in ``timezone``.
     timezone : str
@@ -76,8 +76,6 @@ def parse_time(text: str, start_ns: int | None = None, timezone: str = "unknown"
     word = text.strip()
     if word.startswith("@"):
         return Time(sample=_sample(word[1:], text))
-    if re.fullmatch(r"\+?[0-9]+(\.[0-9]*)?", word):
-        return Time(seconds=Fraction(word.removeprefix("+")))
     if word.startswith("+"):
         return Time(seconds=_elapsed(word[1:], text))
     return Time(seconds=_iso(word, start_ns, timezone))

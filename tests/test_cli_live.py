@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from sanstream.config import ArchiveSettings, HttpSettings, Settings
 from sanstream.config_read import load_settings
 from sanstream.daemon.http import Server
 from sanstream.daemon.judge import worst_first
+from sanstream.daemon.run import ingest
 from sanstream.daemon.state_files import save_json, save_status
 from sanstream.errors import InputError
 from sanstream.telemetry import Telemetry
@@ -134,6 +136,20 @@ def test_one_that_listens_nowhere_is_seen_by_what_it_writes(run: Run, tmp_path: 
     assert run("status", "--state", tmp_path).code == 0
 
 
+def test_one_that_serves_only_metrics_is_seen_by_what_it_writes(serve: Serve, run: Run, tmp_path: Path) -> None:
+    server = serve(status(stream("bed-1")), listen="0.0.0.0:0", open_metrics=True)
+    config = tmp_path / "ingest.toml"
+    config.write_text(f'[archive]\nurl = "{tmp_path}/live"\nstate_dir = "{tmp_path}/state"\n')
+    for arguments in (("--config", config), ("--url", server.url)):
+        ended = run("status", *arguments)
+        assert ended.code == 2
+        assert "it serves only metrics; use --state DIR" in ended.err
+    save_status(tmp_path / "state", status(stream("bed-1")))
+    ended = run("status", "--config", config)
+    assert (ended.code, ended.err) == (0, "")
+    assert "bed-1" in ended.out
+
+
 def test_nobody_at_an_address_is_a_daemon_that_does_not_run(run: Run) -> None:
     ended = run("status", "--url", "http://127.0.0.1:9")
     assert (ended.code, ended.err) == (1, "")
@@ -145,6 +161,12 @@ def test_nobody_at_an_address_is_a_daemon_that_does_not_run(run: Run) -> None:
     [
         (("--state", "nowhere"), "nowhere is no state folder"),
         (("--url", "ftp://127.0.0.1"), "is no address"),
+        (("--url", "foo"), "'foo' is no address; write http://"),
+        (("--url", "127.0.0.1:9464"), "is no address"),
+        (("--url", "http://[::1"), "is no address"),
+        (("--url", "http://a:b"), "is no address"),
+        (("--url", "http://"), "is no address"),
+        (("--url", "http://a b"), "is no sanstream daemon"),
     ],
 )
 def test_a_wrong_address_is_a_usage_error(run: Run, arguments: tuple[str, ...], said: str) -> None:
@@ -270,12 +292,43 @@ def test_check_connects_writes_and_prints_what_is_in_force(
     ended = run("ingest", "nats://broker", "--to", live, "--check", "--listen", "127.0.0.1:0")
     assert (ended.code, ended.err) == (0, "")
     assert "ok: feed nats: max_ack_pending will be 4096" in ended.out
-    assert f"ok: archive: {live} was made, can be written and synced" in ended.out
+    assert f"ok: archive: {live} can be made, written and synced" in ended.out
     assert 'password_env = "SANSTREAM_PASSWORD"' in ended.out
     assert "# environment variable SANSTREAM_PASSWORD: set" in ended.out
     assert "s3cret" not in ended.out
-    assert list(live.iterdir()) == list((tmp_path / "live.state").iterdir()) == []
-    assert (tmp_path / "live.state").stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_makes_folders_for_their_owner_alone_and_leaves_only_those_that_were_there(
+    run: Run, feed: FakeFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    modes = {}
+
+    def look() -> list[str]:
+        modes.update({p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "there").rglob("*")})
+        return ["seen"]
+
+    monkeypatch.setattr(feed, "check", look, raising=False)
+    before = os.umask(0o022)
+    try:
+        live = tmp_path / "there" / "a" / "live"
+        assert run("ingest", "nats://broker", "--to", live, "--check", "--listen", "").code == 0
+    finally:
+        os.umask(before)
+    assert modes == {"a": 0o700, "live": 0o700, "live.state": 0o700}
+    assert [p.name for p in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_refused_start_leaves_nothing_of_its_own(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        for to in (tmp_path / "a" / "live", other):
+            with pytest.raises(InputError, match="cannot listen"):
+                ingest(load_settings(urls=["sim://ecg"], to=str(to), listen=listen))
+            assert list(tmp_path.rglob("*")) == [other]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from sanstream.config import ArchiveSettings, Settings, feed_options, keys_of
 from sanstream.config_effective import effective
-from sanstream.config_quality import check_quality, qualities_of
+from sanstream.config_quality import asked_for, check_quality, qualities_of
 from sanstream.config_read import load_settings, read_settings
 from sanstream.config_values import read_duration, read_size, write_duration, write_size
 from sanstream.errors import InputError
@@ -134,9 +134,18 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
         ('[archive]\nurl = "a"\nstate_dir = "a/state"', ["lie inside each other", "side by side"]),
         ('[archive]\nurl = "a"\nstate_dir = "nfs://x"', ["state_dir: 'nfs://x' is no folder"]),
         ("[archive]\n", ["[archive]: no archive is named", "--to DIR"]),
+        ("[archive]\nurl = 5", ["[archive]: url: 5 is no text", "in quotes"]),
+        ('[archive]\nurl = "a"\n[[feed]]\nurl = ["sim:"]', ["[[feed]] 1: url: ['sim:'] is no text"]),
         ('[archive]\nurl = "a"\n[quality]\necg = "prd=5"', ["[quality]: ecg", "use prdn=5"]),
         ('[archive]\nurl = "a"\n[quality]\necg = "bits=0.5"', ["needs a whole recording"]),
         ('[archive]\nurl = "a"\n[quality]\necg = 5', ["5 is no quality"]),
+        (
+            '[archive]\nurl = "a"\n[quality]\ndefualt = "prdn=5"',
+            ["[quality]: unknown key 'defualt'", "did you mean 'default'?", '"[d]efualt"'],
+        ),
+        ('[archive]\nurl = "a"\n[quality]\nDefault = "prdn=5"', ["did you mean 'default'?"]),
+        ('[archive]\nurl = "a"\n[quality]\npresure = "prdn=5"', ["did you mean 'pressure'?"]),
+        ('[archive]\nurl = "a"\n[quality]\nrespirtion = "prdn=5"', ["did you mean 'respiration'?"]),
         ('[archive]\nurl = "a"\n[feed]\nurl = "sim://"', ["[[feed]]", "two brackets"]),
         ('[archive]\nurl = "a"\n[[feed]]\nname = "x"', ["[[feed]] 1: url is missing"]),
         ('[archive]\nurl = "a"\n[[feed]]\nurl = "sim://"\nname = "a b"', ["[[feed]] 1: name 'a b' is no name"]),
@@ -244,6 +253,21 @@ def test_a_label_goes_before_a_modality_and_that_before_the_default() -> None:
     found, misfits = qualities_of(asked, channels)
     assert [str(q) for q in found] == ["rmse=10uV", "max-error=2adu", "prdn=5", "prdn=5"]
     assert misfits == ()
+
+
+@pytest.mark.parametrize(
+    "label",
+    "ecg1 II ECG EEG ecog eeg-C3 egg fault defib ether expiration inspiration respiratory Respiration Resp Pressure "
+    "pressure2 trig Trigger trigger_in mother".split(),
+)
+def test_an_honest_label_is_a_key(label: str) -> None:
+    settings = read_settings({"archive": {"url": "a"}, "quality": {label: "prdn=5"}}, "x.toml")
+    assert asked_for(settings.quality, Channel(label)) == "prdn=5"
+
+
+def test_a_label_that_looks_misspelt_can_be_written_as_a_pattern() -> None:
+    settings = read_settings({"archive": {"url": "a"}, "quality": {"[d]efualt": "prdn=5"}}, "x.toml")
+    assert [asked_for(settings.quality, Channel(k)) for k in ("defualt", "II")] == ["prdn=5", "lossless"]
 
 
 def test_a_quality_in_a_unit_that_a_channel_lacks_makes_it_lossless_and_says_so() -> None:

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live_cases import Ward
 
 import sanstream
 from sanstream.daemon.logs import EVERY_S, FIELDS, Lines, Rarely, set_up_logs
+from sanstream.daemon.tell import Teller
 
 ROOT = Path(sanstream.__file__).parent
 LOG = logging.getLogger("sanstream.test")
@@ -50,6 +52,29 @@ def test_json_lines_hold_the_same_and_only_known_fields(json_lines: io.StringIO)
     found = json.loads(json_lines.getvalue())
     assert found.pop("time").endswith("Z")
     assert found == {"level": "warning", "message": "queue is full", "feed": "icu-a"}
+
+
+def test_a_feed_is_said_to_be_down_only_when_it_stays_so(lines: io.StringIO, tmp_path: Path) -> None:
+    ward, teller = Ward(tmp_path), Teller()
+    state = ward.engine.feeds["bed"].state
+
+    def told(*, connected: bool, after_s: float) -> list[str]:
+        lines.truncate(0)
+        state.connected = connected
+        ward.clock.pass_s(after_s)
+        teller.look(ward.engine)
+        return [line.split("Z ")[1].split(";")[0] for line in lines.getvalue().strip("\0").splitlines()]
+
+    try:
+        assert told(connected=False, after_s=0) == told(connected=False, after_s=9) == []
+        assert told(connected=True, after_s=0.5) == ["info feed connected feed=bed"]
+        assert told(connected=False, after_s=60) == []
+        assert told(connected=False, after_s=10) == ["warning feed not connected"]
+        assert told(connected=False, after_s=60) == []
+        assert told(connected=True, after_s=1) == ["info feed connected feed=bed"]
+        assert told(connected=True, after_s=60) == []
+    finally:
+        ward.engine.close()
 
 
 def test_urls_and_other_libraries_words_are_not_logged(lines: io.StringIO) -> None:

@@ -22,6 +22,7 @@ from sanstream.chunk import Chunk, Delivery, Event
 from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions, make_feed
 from sanstream.feeds.hl7_message import redacted, reply
+from sanstream.feeds.hl7_owner import HANDOVER_S, Owners
 from sanstream.feeds.hl7_waves import observed
 from sanstream.publish import PublishOptions, publish
 from sanstream.publish_mllp import MllpPublisher
@@ -30,9 +31,15 @@ from sanstream.simulate import simulate_ecg
 START = 1714564800 * 10**9
 
 
-def message(*segments: str, control: str = "1", app: str = "MON^1^L") -> bytes:
-    head = f"MSH|^~\\&|{app}|ICU|||20240501120000||ORU^R01^ORU_R01|{control}|P|2.6"
-    return ("\r".join([head, "PID|1||SECRET42^^^H^MR||Muster^Max", *segments]) + "\r").encode()
+def message(*segments: str, control: str = "1", patient: str = "SECRET42^^^H^MR", place: str = "") -> bytes:
+    head = f"MSH|^~\\&|MON^1^L|ICU|||20240501120000||ORU^R01^ORU_R01|{control}|P|2.6"
+    own = [f"PID|1||{patient}||Muster^Max"] * bool(patient) + [f"PV1|1|I|{place}"] * bool(place)
+    return ("\r".join([head, *own, *segments]) + "\r").encode()
+
+
+def bare(device: str = "") -> list[str]:
+    """Return a waveform whose OBX-18 is not the usual one."""
+    return [s.replace("BED7^^ABC^EUI-64", device) for s in pcd("1^2^3", RES)]
 
 
 def pcd(
@@ -148,7 +155,7 @@ def test_decimals_are_physical_and_come_back(listening: Any) -> None:
 
 
 def test_chapter_7_channels_multiplexed_and_in_blocks(listening: Any) -> None:
-    served = listening()
+    served = listening(identity={"MON": "bed"})
     head = (
         "OBR|1|||EKG|||20240501120000",
         "OBX|1|TS|0&TIM^EKG^L|1|20240501120001",
@@ -211,8 +218,67 @@ def test_a_patient_is_only_looked_up_and_never_set_aside(listening: Any) -> None
     assert redacted(b"NK1|SECRET42\nZZZ|SECRET42\rno segment SECRET42") == b"NK1|\rZZZ|"
 
 
-def test_alarms_are_events(listening: Any) -> None:
+@pytest.mark.parametrize(
+    ("key", "of"),
+    [
+        ("MRN-D^^^HOSP", {"patient": "MRN-D^^^HOSP"}),
+        ("MRN-D", {"patient": "OTHER^^^X~MRN-D^^^HOSP"}),
+        ("ICU^1^BEDE", {"place": "ICU^1^BEDE"}),
+        ("ICU^1^BEDE", {"place": "ICU^1^BEDE^HOSP^^N"}),
+        ("MON", {}),
+    ],
+)
+def test_a_bed_is_named_by_any_field_that_the_map_has(listening: Any, key: str, of: dict[str, str]) -> None:
+    served = listening(identity={key: "bed-d"})
+    assert served.ask(message(*bare(), **of)) == "AA"
+    assert served.chunks[0].recording == "bed-d"
+
+
+def test_a_message_that_names_no_bed_is_refused(listening: Any) -> None:
+    served = listening(identity={"MRN-A": "bed-a", "ICU": "ward"})
+    for k, patient in enumerate(("MRN-A^^^H", "MRN-B^^^H", "MRN-C^^^H", "")):
+        place = f"ICU^1^BED{k}"
+        assert served.ask(message(*bare(), patient=patient, place=place)) == ("AA" if k == 0 else "AE")
+    assert {c.recording for c in served.chunks} == {"bed-a"}
+    assert served.feed.state.n_warnings == {"no_device": 3}
+    for one in served.deliveries:
+        assert not any(word in repr(one) + repr(one.poison) for word in ("MRN-", "BED2"))
+
+
+def test_a_universal_device_id_is_a_name(listening: Any) -> None:
     served = listening()
+    assert served.ask(message(*bare("^^00AB^EUI-64"))) == "AA"
+    assert served.chunks[0].recording == "00AB"
+
+
+def test_another_patient_of_a_device_in_use_is_refused() -> None:
+    now = [0.0]
+    counted: list[str] = []
+    owners = Owners(FeedOptions("hl7", "mllp:"), counted.append, lambda: now[0])
+
+    def goes_to(patient: str, place: str) -> str:
+        now[0] += 1
+        return owners.recording(observed(message(*bare("GW"), patient=patient, place=place)))
+
+    assert goes_to("MRN-A", "ICU^1^1") == goes_to("MRN-A", "ICU^1^2") == goes_to("", "ICU^1^2") == "GW"
+    for patient, place in (("MRN-B", "ICU^1^2"), ("", "ICU^1^3")):
+        with pytest.raises(InputError, match="another patient or place") as caught:
+            goes_to(patient, place)
+        assert place not in str(caught.value)
+    assert counted == ["other_patient"] * 2
+    assert not any(word in repr(owners._owners) for word in ("MRN-", "ICU^"))
+    now[0] += HANDOVER_S
+    assert goes_to("MRN-B", "ICU^1^2") == "GW"
+
+
+def test_a_message_of_several_patients_is_refused(listening: Any) -> None:
+    served = listening()
+    assert served.ask(message(*pcd("1^2^3", RES), "PID|2||OTHER", *pcd("4^5^6", RES))) == "AE"
+    assert served.chunks == []
+
+
+def test_alarms_are_events(listening: Any) -> None:
+    served = listening(identity={"SECRET42": "bed"})
     alarm = message("OBR|1", "OBX|1|ST|196670^MDC_EVT_LO^MDC|1.1.1.1|HR low \\T\\ falling").replace(b"^R01", b"^R40")
     assert served.ask(alarm) == "AA"
     (event,) = served.items

@@ -96,9 +96,10 @@ def _check(settings: Settings) -> int:
     click.echo(report(settings))
     colours = {FAILED: "red", WARNING: "yellow"}
     states = []
-    for finding in check(settings):
-        states.append(finding.state)
-        click.echo(click.style(finding.state, fg=colours.get(finding.state, "green")) + f": {finding.text}")
+    with _private():
+        for finding in check(settings):
+            states.append(finding.state)
+            click.echo(click.style(finding.state, fg=colours.get(finding.state, "green")) + f": {finding.text}")
     failed = states.count(FAILED)
     if failed:
         click.echo(f"error: {failed} of {len(states)} checks failed; see above", err=True)

@@ -82,20 +82,21 @@ class Aside:
         self.close()
         removed = 0
         for path in self._paths():
-
-            def stays(record: Record) -> bool:
-                at = record.head.get("arrival_ns", record.head.get("time_ns", 0))
-                if (from_ns is not None and at < from_ns) or (until_ns is not None and at >= until_ns):
-                    return True
-                if record.kind == "poison":
-                    return recording.encode() not in record.body()
-                return bool(record.head.get("recording") != recording)
-
             try:
-                removed += self._keep(path, stays)
+                removed += self._keep(path, lambda record: not _is_of(record, recording, from_ns, until_ns))
             except CorruptError:
                 self._disk.remove(path)  # nobody can say what it holds
         return removed
+
+    def count(self, recording: str, from_ns: int | None = None, until_ns: int | None = None) -> int:
+        """Return how many messages :meth:`forget` would remove."""
+        if self._file is not None:
+            self._file.flush()
+        n = 0
+        for path in self._paths():
+            with suppress(CorruptError):
+                n += sum(_is_of(record, recording, from_ns, until_ns) for record in read_ledger(path))
+        return n
 
     def drop_before(self, time_ns: int) -> int:
         """Remove what was set aside before a time, to within :data:`SLACK_S`; returns how many messages.
@@ -166,3 +167,13 @@ class Aside:
 
     def _paths(self) -> list[Path]:
         return sorted(p for p in self._folder.glob("*.log") if p.name[:8].isdecimal())
+
+
+def _is_of(record: Record, recording: str, from_ns: int | None, until_ns: int | None) -> bool:
+    """Tell whether a message is of a recording, or names it, and arrived in a stretch of time."""
+    at = record.head.get("arrival_ns", record.head.get("time_ns", 0))
+    if (from_ns is not None and at < from_ns) or (until_ns is not None and at >= until_ns):
+        return False
+    if record.kind == "poison":
+        return recording.encode() in record.body()
+    return bool(record.head.get("recording") == recording)

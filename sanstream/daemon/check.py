@@ -15,6 +15,7 @@ from sanstream.archive_store import RemoteObjects, Taken, remote_scheme
 from sanstream.config import FeedSettings, Settings, feed_options, secret
 from sanstream.config_effective import effective
 from sanstream.config_values import write_size
+from sanstream.daemon.fresh import Fresh
 from sanstream.daemon.http import bind
 from sanstream.errors import InputError, SanstreamError
 from sanstream.feeds import make_feed
@@ -40,16 +41,24 @@ class Finding:
 def check(settings: Settings) -> Iterator[Finding]:
     """Connect to every feed, write and sync trial files, look at file systems, space and address.
 
-    Nothing is raised; what is wrong is a finding. Folders that are not there are made.
+    Nothing is raised; what is wrong is a finding. Folders that are not there are made, and removed at the end.
     """
+    fresh = Fresh(settings)
+    try:
+        yield from _findings(settings)
+    finally:
+        fresh.remove_empty()
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
     state, remote = settings.archive.state_dir, remote_scheme(settings.archive.url) is not None
-    yield from _folder("state folder", state, 0o700)
+    yield from _folder("state folder", state, private=True)
     yield from _file_system("state folder", state, must_be_local=True)
     if remote:
         yield from _tried("archive", partial(_try_store, settings.archive.url))
     else:
         archive = Path(settings.archive.url)
-        yield from _folder("archive", archive, 0o777)
+        yield from _folder("archive", archive)
         yield from _file_system("archive", archive, must_be_local=False)
     yield from _space(settings)
     yield from _address(settings)
@@ -101,10 +110,10 @@ def _tried(what: str, run: Callable[[], list[str]]) -> Iterator[Finding]:
         yield Finding(FAILED, f"{what}: {type(error).__name__}: {error}")
 
 
-def _folder(what: str, folder: Path, mode: int) -> Iterator[Finding]:
+def _folder(what: str, folder: Path, *, private: bool = False) -> Iterator[Finding]:
     def run() -> list[str]:
         made = not folder.exists()
-        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         trial = folder / f".check-{secrets.token_hex(4)}"
         handle = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -113,10 +122,10 @@ def _folder(what: str, folder: Path, mode: int) -> Iterator[Finding]:
         finally:
             os.close(handle)
             trial.unlink()
-        return [f"{folder} {'was made, ' if made else ''}can be written and synced"]
+        return [f"{folder} can be {'made, ' if made else ''}written and synced"]
 
     yield from _tried(what, run)
-    if mode == 0o700 and folder.is_dir() and folder.stat().st_mode & 0o077:
+    if private and folder.is_dir() and folder.stat().st_mode & 0o077:
         yield Finding(WARNING, f"{what}: {folder} can be read by others; chmod 700 {folder}")
 
 
@@ -170,9 +179,6 @@ def _space(settings: Settings) -> Iterator[Finding]:
             else f"; {'[limits] journal allows' if needed != _LEAST_FREE else 'advised:'} {write_size(needed)}"
         )
         yield Finding(OK if enough else WARNING, text + more)
-    umask = os.umask(0o077)
-    os.umask(umask)
-    yield Finding(OK, f"umask is {umask:03o}; the daemon writes with 077")
 
 
 def _address(settings: Settings) -> Iterator[Finding]:

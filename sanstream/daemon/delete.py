@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from sanstream.archive_grow import ALL_EVENTS, GrowingArchive
+from sanstream.archive_manifest import Manifest
 from sanstream.archive_objects import local_path
 from sanstream.archive_store import remote_scheme
 from sanstream.config import HttpSettings, RetrainSettings, Settings
@@ -19,6 +22,7 @@ from sanstream.daemon.pins import forget_pins
 from sanstream.daemon.requests import ask
 from sanstream.daemon.sealing import pending_events
 from sanstream.daemon.sessions import ns_of
+from sanstream.daemon.state import State
 from sanstream.daemon.state_files import forget_in_status
 from sanstream.durable import Disk
 from sanstream.errors import InputError
@@ -50,7 +54,8 @@ def delete(
     Returns
     -------
     dict of str to int
-        Segments, samples (all channels), coded bytes, events parts, raw windows and set-aside messages.
+        Segments, samples (all channels), coded bytes and, of a daemon's state, set-aside messages. With ``dry_run``
+        coded bytes are those of what is coded so far; everything else is what the deletion would say now.
 
     Raises
     ------
@@ -88,14 +93,18 @@ def delete_here(
     engine.sealer.settle()
     known = recording in state.recordings or bool(pending_events(state, recording))
     if known and not dry_run:
+        # what is refused ends no segment
+        _from_archive(engine.archive, recording, start, until, dry_run=True, missing_ok=whole, state=state)
         _flush(engine, recording)
     found = _from_archive(
-        engine.archive, recording, start, until, dry_run=dry_run, missing_ok=known and (whole or dry_run)
+        engine.archive, recording, start, until, dry_run=dry_run, missing_ok=known and whole, state=state
     )
-    if not known or dry_run:
+    if not known:
         return found
-    # the ledger forgets it last: until then a deletion that was cut off can be asked for again
     first, last = _span(engine.state.recordings.get(recording), start, until)
+    if dry_run:
+        return {**found, "set_aside": engine.aside.count(recording, first, last)}
+    # the ledger forgets it last: until then a deletion that was cut off can be asked for again
     found["set_aside"] = engine.aside.forget(recording, first, last)
     engine.adapting.forget(recording, first, last)
     if whole:
@@ -154,33 +163,47 @@ def _offset_ns(text: str, start_ns: int) -> int:
     return parse_time(text, start_ns, "utc").to_sample(_NANOSECONDS)
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """A segment as far as a deletion looks at it; times from the recording's start."""
+
+    first_ns: int
+    stop_ns: int
+    samples: int
+    coded_bytes: int
+
+
 def _from_archive(
     archive: GrowingArchive, recording: str, start: str | None, until: str | None, *, dry_run: bool,
-    missing_ok: bool = False,
+    missing_ok: bool = False, state: State | None = None,
 ) -> dict[str, Any]:  # fmt: skip
+    """Remove what lies in the archive; ``state`` is of a daemon whose open segments a dry run counts, too."""
     manifest = archive.manifest(recording)
     gone: dict[str, Any] = {"segments": 0, "samples": 0, "coded_bytes": 0}
-    if manifest is None:
+    held = state.recordings.get(recording) if state is not None else None
+    if manifest is None and not (held is not None and dry_run):
         if missing_ok:
             return gone
+        names = {*archive.recordings(), *(state.recordings if state is not None else ())}
         raise InputError(
             f"{archive.name}: no recording {recording!r:.80}",
-            hint=f"it has {', '.join(archive.recordings()[:10]) or 'none'}",
+            hint=f"it has {', '.join(sorted(names)[:10]) or 'none'}",
         )
-    begin = manifest.start_ns or 0
+    begin = (held.start_ns if held is not None else 0) if manifest is None else manifest.start_ns or 0
     low = None if start is None else _offset_ns(start, begin)
     high = None if until is None else _offset_ns(until, begin)
+    pieces = {} if manifest is None else _sealed(manifest)
+    if dry_run and state is not None:
+        pieces |= _growing(state, recording, pieces)
     chosen, left = [], []
-    for stream in manifest.streams:
-        for entry in stream.segments:
-            first, stop = ns_of(entry.start_sample, stream.rate), ns_of(entry.stop_sample, stream.rate)
-            if (low is None or first >= low) and (high is None or stop <= high):
-                chosen.append((stream.name, entry.name))
-                gone["segments"] += 1
-                gone["samples"] += entry.n_samples * len(entry.channels)
-                gone["coded_bytes"] += entry.coded_bytes
-            else:
-                left.append(begin + first)
+    for key, piece in pieces.items():
+        if (low is None or piece.first_ns >= low) and (high is None or piece.stop_ns <= high):
+            chosen.append(key)
+            gone["segments"] += 1
+            gone["samples"] += piece.samples
+            gone["coded_bytes"] += piece.coded_bytes
+        else:
+            left.append(begin + piece.first_ns)
     whole = start is None and until is None
     if not chosen and not missing_ok and not whole:
         raise InputError(
@@ -190,6 +213,37 @@ def _from_archive(
     if not dry_run and (chosen or whole):
         archive.remove(recording, chosen, events_until_ns=min(left) if left else ALL_EVENTS)
     return gone
+
+
+def _sealed(manifest: Manifest) -> dict[tuple[str, str], _Piece]:
+    """Return the archive's segments by stream and name."""
+    return {
+        (stream.name, entry.name): _Piece(
+            ns_of(entry.start_sample, stream.rate),
+            ns_of(entry.stop_sample, stream.rate),
+            entry.n_samples * len(entry.channels),
+            entry.coded_bytes,
+        )
+        for stream in manifest.streams
+        for entry in stream.segments
+    }
+
+
+def _growing(state: State, recording: str, sealed: Mapping[tuple[str, str], _Piece]) -> dict[tuple[str, str], _Piece]:
+    """Return the segments that are not in the archive whole, as they would be if they ended now."""
+    found = {}
+    for number, (stream, lane) in enumerate(state.lanes()):
+        if stream.recording.name != recording or lane.end <= lane.start:
+            continue
+        key = stream.name, lane.name or f"\0{number}"  # what has no name yet is nowhere else
+        coded = sum(place.length for place, _ in lane.places)
+        found[key] = _Piece(
+            ns_of(lane.start, lane.rate),
+            ns_of(lane.end, lane.rate),
+            (lane.end - lane.start) * len(lane.channels),
+            coded + (sealed[key].coded_bytes if key in sealed else 0),
+        )
+    return found
 
 
 def _named_state(root: Path) -> Path | None:

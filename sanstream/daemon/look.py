@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sanstream.config import LISTEN
 from sanstream.daemon.state_files import ADDRESS, STATUS, is_running, read_json
@@ -91,15 +92,24 @@ def look(*, state_dir: Path | None = None, url: str | None = None) -> Looked:
     about = read_json(state_dir / ADDRESS)
     if about is not None and is_running(about.get("pid")):
         address = Address(str(about.get("url")), str(about.get("token_env", "")), str(about.get("tls_cert", "")))
-        found = ask(address)
+        try:
+            found = ask(address)
+        except NotServed:
+            if read_json(state_dir / STATUS) is None:
+                raise
+            about = found = None
         if found is not None:
             return Looked(found, True)
     last = read_json(state_dir / STATUS)
     if last is None:
         return Looked({}, False)
     age_s = max(0.0, time.time() - (state_dir / STATUS).stat().st_mtime)
-    # one that listens nowhere still writes down how it is
+    # one that listens nowhere, or serves only metrics, still writes down how it is
     return Looked(last, about is None and is_running(last.get("pid")) and age_s < 60, age_s)
+
+
+class NotServed(InputError):
+    """A daemon that serves its status to nobody."""
 
 
 def ask(address: Address) -> dict[str, Any] | None:
@@ -108,8 +118,9 @@ def ask(address: Address) -> dict[str, Any] | None:
     Raises
     ------
     InputError
-        When somebody answers who wants another token, or is no daemon.
+        When the address is none, or somebody answers there who wants another token, or is no daemon.
     """
+    _check(address.url)
     request = urllib.request.Request(address.url.rstrip("/") + "/streams")
     token = os.environ.get(address.token_env, "") if address.token_env else ""
     if token:
@@ -119,6 +130,11 @@ def ask(address: Address) -> dict[str, Any] | None:
             found = json.loads(answer.read(MAX_BYTES))
     except urllib.error.HTTPError as error:
         error.close()
+        if error.code == 403:
+            raise NotServed(
+                f"{address.url} answers 403: it serves only metrics",
+                hint="use --state DIR on its machine, or give it [http] token_env and TLS",
+            ) from None
         hint = f"export {address.token_env or TOKEN_ENV}=..." if error.code == 401 else "look into its log"
         raise InputError(f"{address.url} answers {error.code} {error.reason}", hint=hint) from None
     except urllib.error.URLError as error:
@@ -141,9 +157,17 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         """Refuse."""
 
 
+def _check(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise InputError(f"{url!r:.80} is no address", hint="write http://127.0.0.1:9464 or http://[::1]:9464")
+
+
 def _opener(address: Address) -> urllib.request.OpenerDirector:
-    if not address.url.startswith(("http://", "https://")):
-        raise InputError(f"{address.url!r} is no address", hint="write http://127.0.0.1:9464")
     context = ssl.create_default_context(cafile=address.tls_cert or None)
     if address.tls_cert:
         # exactly the daemon's own certificate is trusted, whatever name it was made for

@@ -16,6 +16,7 @@ from types import FrameType
 from sanstream.config import FeedSettings, Settings, feed_options
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.engine import Engine
+from sanstream.daemon.fresh import Fresh
 from sanstream.daemon.home import Home, remembered_settings
 from sanstream.daemon.http import Server
 from sanstream.daemon.inbox import FeedLink, Inbox
@@ -127,13 +128,15 @@ def ingest(settings: Settings, *, wake: threading.Event | None = None) -> int:
     disk = Disk()
     notifier = Notifier()
     feeds = [(f, make_feed(feed_options(settings, f))) for f in settings.feeds]
-    with Home(settings.archive.state_dir, disk) as home:
+    fresh = Fresh(settings)
+    with Home(settings.archive.state_dir, disk) as home, fresh.unless_refused():
         home.remember(settings)
         with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 16))) as pool:
             engine = Engine(settings, disk=disk, pool=pool, adapting=Adapting.for_settings(settings, disk))
             # beside the loop, which needs none of it: the first block is whole only after some seconds
             pool.submit(warm_up, settings.archive.effort)
             server = Server(settings, engine, engine.telemetry)
+            fresh.kept = True
             signals.install()
             try:
                 stop = threading.Event()

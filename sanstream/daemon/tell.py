@@ -9,24 +9,31 @@ from sanstream.daemon.engine import Engine
 _LOG = logging.getLogger("sanstream.daemon")
 
 
+PATIENCE_S = 10
+"""A feed that is not connected is told of after so long; at every start, connecting takes a while."""
+
+
 class Teller:
     """Writes a line when something has changed since the last look."""
 
     def __init__(self) -> None:
-        self._up: dict[str, bool] = {}
+        self._down_ns: dict[str, int] = {}
+        self._told: set[str] = set()
         self._warned: dict[tuple[str, str], int] = {}
         self._full = False
 
     def look(self, engine: Engine) -> None:
         """Compare the engine with what it was."""
         for name, link in engine.feeds.items():
-            up = link.state.connected or link.inbox.ended
-            if up != self._up.get(name, True):
-                if up:
+            if link.state.connected or link.inbox.ended:
+                if self._down_ns.pop(name, None) is not None:
                     _LOG.info("feed connected", extra={"feed": name})
-                else:
+                self._told.discard(name)
+            elif name not in self._told:
+                now = engine.clock()
+                if abs(now - self._down_ns.setdefault(name, now)) >= PATIENCE_S * 10**9:
                     _LOG.warning("feed not connected; sanstream status says why", extra={"feed": name})
-            self._up[name] = up
+                    self._told.add(name)
             for word, n in list(link.state.n_warnings.items()):
                 if n > self._warned.get((name, word), 0):
                     self._warned[name, word] = n

@@ -28,9 +28,10 @@ def settings_of(options: FeedOptions, table: Table) -> dict[str, Any]:
     Raises
     ------
     InputError
-        On a key that the feed does not know, or a value of the wrong type.
+        On a key that the feed does not know or that stands twice, or a value of the wrong type.
     """
     out = {key: default for key, (_, default, _) in table.items()}
+    seen: set[str] = set()
     for key, text in parse_qsl(query_of(options.url), keep_blank_values=True, max_num_fields=64):
         if key not in table:
             near = get_close_matches(key, table, 1)
@@ -38,6 +39,9 @@ def settings_of(options: FeedOptions, table: Table) -> dict[str, Any]:
                 f"feed {options.name!r}: unknown key {key!r:.40} in its URL",
                 hint=f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(table) or 'none'}",
             )
+        if key in seen:
+            raise InputError(f"feed {options.name!r}: {key} stands twice in its URL", hint=f"write {key}=... once")
+        seen.add(key)
         out[key] = _typed(options.name, key, text, table[key][0])
     out |= options.options
     for key, value in out.items():

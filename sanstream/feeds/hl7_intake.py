@@ -15,13 +15,13 @@ from itertools import groupby
 
 import numpy as np
 
-from sanstream.chunk import Chunk, Event, check_name, safe_name, stream_name
+from sanstream.chunk import Chunk, Event, safe_name, stream_name
 from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions, FeedState
-from sanstream.feeds.address import recording_of
 from sanstream.feeds.descriptors import with_missing
 from sanstream.feeds.floats import FloatLattice
-from sanstream.feeds.hl7_waves import Observed, Wave, observed
+from sanstream.feeds.hl7_owner import Owners
+from sanstream.feeds.hl7_waves import Wave, observed
 from sanstream.formats.labels import kind_of, unique_labels
 from sanstream.signal import Channel, IntSamples
 
@@ -56,6 +56,7 @@ class Hl7Intake:
 
     def __init__(self, options: FeedOptions, state: FeedState, zone: timedelta) -> None:
         self._options, self._state, self._zone = options, state, zone
+        self._beds = Owners(options, self._warn)
         self._run = uuid.uuid4().hex[:12]
         self._streams: OrderedDict[tuple[str, str], _Stream] = OrderedDict()
         self._owners: dict[tuple[str, Fraction], frozenset[str]] = {}
@@ -76,7 +77,10 @@ class Hl7Intake:
             self._warn("resent")
             return self._sent[key][0]
         told = observed(data, self._zone)
-        recording = self._recording(told)
+        if not told.waves and not told.notes:
+            self._warn("no_waveform")
+            return ()
+        recording = self._beds.recording(told)
         arrival_ns = time.time_ns()
         items: list[Chunk | Event] = [
             self._chunk(recording, list(waves), arrival_ns) for _, waves in groupby(told.waves, key=_together)
@@ -89,8 +93,6 @@ class Hl7Intake:
                 self._n_events += 1
             when = arrival_ns if note.time_ns is None else note.time_ns
             items.append(Event(recording, session, number, when, note.kind, note.text, note.duration_ns))
-        if not items:
-            self._warn("no_waveform")
         self._remember(key, tuple(items), len(data))
         return tuple(items)
 
@@ -100,10 +102,6 @@ class Hl7Intake:
         self._sent_bytes += n_bytes
         while self._sent_bytes > _RESENT_BYTES:
             self._sent_bytes -= self._sent.popitem(last=False)[1][1]
-
-    def _recording(self, told: Observed) -> str:
-        mapped = self._options.identity.get(told.patient) if told.patient else None
-        return recording_of(self._options, told.device) if mapped is None else check_name("recording", mapped)
 
     def _warn(self, word: str) -> None:
         self._state.n_warnings[word] = self._state.n_warnings.get(word, 0) + 1

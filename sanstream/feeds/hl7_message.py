@@ -1,6 +1,6 @@
 """HL7 v2 messages read: segments, times, units, and what may be kept of a message that cannot be read.
 
-Only ``MSH``, ``PID`` (the identifier, to look it up), ``OBR``, ``OBX`` and ``PRT`` are looked at.
+Only ``MSH``, ``PID`` and ``PV1`` (one field each, to look it up), ``OBR``, ``OBX`` and ``PRT`` are looked at.
 """
 
 from __future__ import annotations
@@ -93,6 +93,14 @@ def part(segment: Any, field: int, component: int = 1, subcomponent: int = 1) ->
             return ""
         return str(value).strip()
     except (LookupError, TypeError):
+        return ""
+
+
+def whole(segment: Any, field: int) -> str:
+    """Return a field as it was sent, without empty components at its end."""
+    try:
+        return str(segment[field]).strip().rstrip("^&~")
+    except LookupError:
         return ""
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sanstream.chunk import MAX_CHUNK_VALUES
 from sanstream.errors import InputError
-from sanstream.feeds.hl7_message import parsed, part, rows, time_ns, unit_of
+from sanstream.feeds.hl7_message import parsed, part, rows, time_ns, unit_of, whole
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(?:[eE][+-]?\d{1,2})?")
 _LABEL = re.compile(r"^MDC_(?:ECG_ELEC_POTL_|ECG_LEAD_|ECG_|PRESS_BLD_ART_|PULS_OXIM_|PRESS_BLD_)?")
@@ -74,16 +74,20 @@ class Observed:
     control_id : str
         MSH-10.
     device : str
-        Who measured.
-    patient : str
-        PID-3, to be looked up and forgotten.
+        Who measured; empty when nobody is named.
+    sender : str
+        MSH-3.
+    patient, place : str
+        PID-3 and PV1-3 as they stand, to be looked up and forgotten.
     waves : tuple of Wave
     notes : tuple of Note
     """
 
     control_id: str
     device: str
+    sender: str
     patient: str = field(repr=False)
+    place: str = field(repr=False)
     waves: tuple[Wave, ...] = ()
     notes: tuple[Note, ...] = ()
 
@@ -118,26 +122,35 @@ def observed(data: bytes, zone: timedelta = timedelta(0)) -> Observed:
     if part(head, 9, 1) != "ORU":
         raise InputError("message is no ORU", hint="send unsolicited observations, ORU^R01^ORU_R01")
     kind = "alarm" if part(head, 9, 2) == "R40" else "annotation"
-    group, device, patient = _Group(time_ns(part(head, 7), zone)), "", ""
+    group, device = _Group(time_ns(part(head, 7), zone)), ""
+    told: dict[str, str] = {}
     waves: list[Wave] = []
     notes: list[Note] = []
     for segment in message:
         name = str(segment[0])
-        if name == "PID":
-            patient = part(segment, 3)
+        if name in ("PID", "PV1"):
+            own = whole(segment, 3)
+            if own and told.setdefault(name, own) != own:
+                raise InputError("message of several patients or places", hint="send a message for each bed")
         elif name == "OBR":
             waves += _finished(group, message.unescape)
             group = _Group(time_ns(part(segment, 7), zone) or group.begin)
         elif name == "PRT":
-            device = device or part(segment, 10)
+            device = device or _named(segment, 10)
         elif name == "OBX":
-            device = device or part(segment, 18)
+            device = device or _named(segment, 18)
             note = _observation(segment, group, kind, zone)
             notes += [replace(note, text=str(message.unescape(note.text)))] if note else []
     waves += _finished(group, message.unescape)
     if len(waves) > _MOST_WAVES:
         raise InputError(f"message of {len(waves)} waveforms, at most {_MOST_WAVES}")
-    return Observed(part(head, 10), device or part(head, 3) or "mllp", patient, tuple(waves), tuple(notes))
+    patient, place = told.get("PID", ""), told.get("PV1", "")
+    return Observed(part(head, 10), device, part(head, 3), patient, place, tuple(waves), tuple(notes))
+
+
+def _named(segment: Any, field: int) -> str:
+    """Return a device's identifier, else its universal one (EUI-64)."""
+    return part(segment, field) or part(segment, field, 3)
 
 
 def _observation(segment: Any, group: _Group, kind: str, zone: timedelta) -> Note | None:

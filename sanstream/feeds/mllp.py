@@ -18,8 +18,10 @@ What is understood, in ``ORU`` messages:
 Neighbouring waveforms of one rate, length and time are one stream. An empty component is a missing sample.
 Numerics and everything else in a message are acknowledged and not kept (counted ``no_waveform`` when nothing is left).
 
-The recording is named after the device: OBX-18, else PRT-10, else MSH-3. The patient's identifier (PID-3) is only
-looked up in ``[identity] map``: when it is there, the recording gets that name; otherwise it is forgotten at once.
+The recording is named by ``[identity] map``, looked up by PID-3, PV1-3, device and MSH-3 in this order; else after the
+device: OBX-18, else PRT-10. A message that neither names gets ``AE`` (counted ``no_device``), and so does one of
+several patients, or of another patient or place than its recording's messages of the last ten seconds
+(``other_patient``). Patient and place are only looked up and compared, and never written down.
 """
 
 from __future__ import annotations

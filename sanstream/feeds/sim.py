@@ -78,7 +78,10 @@ class Simulation:
 
     def __init__(self, options: FeedOptions) -> None:
         got = settings_of(options, SimFeed.OPTIONS)
-        host = urlsplit(options.url).netloc
+        parts = urlsplit(options.url)
+        host, rest = parts.netloc, parts.path.removeprefix("/") or parts.fragment
+        if rest:
+            raise InputError(f"sim: {rest!r:.40} in its URL", hint="write sim://ecg?streams=20")
         self.modality = host or got["modality"]
         self.rate = parse_rate(got["rate"])
         self.streams, self.leads, self.seed = got["streams"], got["leads"], got["seed"]
