@@ -15,6 +15,7 @@ from typing import Any
 from sanstream.archive_commit import explained
 from sanstream.archive_grow_folder import GrowingFolder, Moved, Place
 from sanstream.archive_grow_heal import open_folder, stray_keys
+from sanstream.archive_grow_held import HeldManifests
 from sanstream.archive_grow_parts import Changes, add_events, add_segment, drop_events, drop_segments
 from sanstream.archive_grow_remote import open_remote
 from sanstream.archive_manifest import MANIFEST, Manifest, SegmentEntry
@@ -23,9 +24,6 @@ from sanstream.archive_store import remote_scheme
 from sanstream.bank import Bank
 from sanstream.chunk import Event, check_name
 from sanstream.errors import CorruptError, InputError, UnsupportedError
-
-_HELD_OBJECTS = 50_000
-"""Objects that the manifests kept in memory may name: some 20 MiB."""
 
 ALL_EVENTS = (1 << 63) - 1
 """A time that no event reaches."""
@@ -144,9 +142,8 @@ class GrowingArchive:
             self._folder = GrowingFolder(root)
         self.name = self._folder.name
         self._clock = clock
-        self._lock, self._listing = threading.Lock(), threading.Lock()
-        self._held: dict[str, Manifest] = {}
-        self._n_objects = 0
+        self._listing = threading.Lock()
+        self._held = HeldManifests()
         self._healed: set[str] = set()
         # what a killed process renamed last may be seen, but not on the disk yet
         self._folder.settle()
@@ -178,7 +175,7 @@ class GrowingArchive:
         CorruptError
             When the manifest has changed.
         """
-        held = self._let_go(recording)
+        held = self._held.pop(recording)
         if held is None:
             data = self._folder.read_manifest(recording)
             if data is None:
@@ -189,7 +186,7 @@ class GrowingArchive:
                     f"{self.where}: recording {recording!r} was archived from files and cannot grow",
                     hint="give the feed's recording another name",
                 )
-        self._hold(held)
+        self._held.put(held)
         return held
 
     def recordings(self) -> list[str]:
@@ -215,7 +212,7 @@ class GrowingArchive:
                 with self._unless_moved(growth.recording):
                     return self._commit(growth)
             except Moved:
-                self._let_go(growth.recording)
+                self._held.pop(growth.recording)
 
     def _commit(self, growth: Growth) -> Manifest:
         before = self.manifest(growth.recording)
@@ -261,7 +258,7 @@ class GrowingArchive:
                 with self._unless_moved(recording):
                     return self._remove(recording, segments, events_until_ns)
             except Moved:
-                self._let_go(recording)
+                self._held.pop(recording)
 
     def _remove(
         self, recording: str, segments: Sequence[tuple[str, str]], events_until_ns: int | None
@@ -306,7 +303,7 @@ class GrowingArchive:
         now = changes.manifest
         if now != before:
             self._folder.put_manifest(now.name, now.to_bytes(), new=before is None)
-            self._hold(now)
+            self._held.put(now)
             self._folder.remove(f"{now.name}/{key}" for key in changes.let_go())
         if now.name not in self._listed:
             self._list(lambda names: [*names, now.name] if now.name not in names else names)
@@ -321,7 +318,7 @@ class GrowingArchive:
     def _forget(self, manifest: Manifest) -> None:
         """Unlist a recording, then drop its manifest, then everything else."""
         recording = manifest.name
-        self._let_go(recording)
+        self._held.pop(recording)
         self._listed.discard(recording)
         self._list(lambda names: [n for n in names if n != recording])
         self._folder.remove([f"{recording}/{MANIFEST}"])
@@ -338,22 +335,6 @@ class GrowingArchive:
             strays = stray_keys(self._folder.keys(recording), manifest)
             self._folder.remove(f"{recording}/{key}" for key in strays)
         self._healed.add(recording)
-
-    def _hold(self, manifest: Manifest) -> None:
-        self._let_go(manifest.name)
-        with self._lock:
-            self._held[manifest.name] = manifest
-            self._n_objects += len(manifest.objects)
-            while self._n_objects > _HELD_OBJECTS and len(self._held) > 1:
-                oldest = self._held.pop(next(iter(self._held)))
-                self._n_objects -= len(oldest.objects)
-
-    def _let_go(self, recording: str) -> Manifest | None:
-        with self._lock:
-            held = self._held.pop(recording, None)
-            if held is not None:
-                self._n_objects -= len(held.objects)
-            return held
 
 
 def _new(growth: Growth) -> Manifest:
