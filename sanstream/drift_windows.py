@@ -194,6 +194,8 @@ def look_at(windows: npt.NDArray[np.int32], channel: Channel, rate: Fraction) ->
     bins = np.median(x[:, : x.shape[1] // fifth * fifth].reshape(len(x), -1, fifth), axis=2)
     # most of such bins lie between beats, whatever their shape; under movement none does
     sway = np.percentile(np.abs(np.diff(bins, axis=1)), 20, axis=1) if bins.shape[1] > 2 else np.zeros(len(x))
+    tempo = _tempo(windows, rate)
+    sway = np.minimum(sway, _unlike_before(x, tempo, float(rate) / max(1, round(float(rate) / _LOOK_HZ)), fifth))
     steady = x[:, : levels.shape[1] * second].reshape(len(x), levels.shape[1], -1) - levels[:, :, None]
     low, high = np.percentile(steady.reshape(len(x), -1), [0.5, 99.5], axis=1)
     reach = high - low
@@ -204,7 +206,37 @@ def look_at(windows: npt.NDArray[np.int32], channel: Channel, rate: Fraction) ->
         & ((flat <= _MOST_FLAT) | (reach >= 64))
         & (noise <= _NOISY * reach)
     )
-    return Sight(np.asarray(usable), np.asarray(noise), np.asarray(sway), np.asarray(reach), _tempo(windows, rate))
+    return Sight(np.asarray(usable), np.asarray(noise), np.asarray(sway), np.asarray(reach), tempo)
+
+
+def _unlike_before(x: FloatArray, tempo: FloatArray, rate_hz: float, width: int) -> FloatArray:
+    """Give the lower quintile of how far a signal, smoothed, is from itself one event before.
+
+    Between broad beats that come fast there is no quiet stretch, but they repeat; movement does not.
+
+    Parameters
+    ----------
+    x : ndarray, shape (B, n)
+    tempo : ndarray, shape (B,)
+        Events per second; 0 for unknown.
+    rate_hz : float
+        Of ``x``.
+    width : int
+        Samples that are averaged.
+
+    Returns
+    -------
+    ndarray, shape (B,)
+        Infinite where nothing repeats.
+    """
+    sums = np.cumsum(np.pad(x, ((0, 0), (1, 0))), axis=1)
+    level = (sums[:, width:] - sums[:, :-width]) / width
+    out = np.full(len(x), np.inf)
+    for row, events in enumerate(tempo):
+        lag = round(rate_hz / events) if events > 0 else 0
+        if 0 < lag < level.shape[1] // 2:
+            out[row] = np.percentile(np.abs(level[row, lag:] - level[row, :-lag]), 20)
+    return out
 
 
 def _tempo(windows: npt.NDArray[np.int32], rate: Fraction) -> FloatArray:

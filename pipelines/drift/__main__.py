@@ -98,7 +98,7 @@ def main() -> None:
     if options.short:
         options.seeds, options.hours, options.changes = 2, 0.75, 1
     kinds, at = (KINDS[:1], 40) if options.short else (KINDS, 90)
-    changes = [100 + s for s in range(options.changes)]
+    changes = [300 + s for s in range(options.changes)]
     asked: list[tuple[str, tuple[Any, ...]]] = [("stable", (s, int(60 * options.hours))) for s in range(options.seeds)]
     asked += [("base", (s, at)) for s in changes]
     asked += [(what, how) for s in changes for k in kinds for what, how in _of_change(s, k, at)]
