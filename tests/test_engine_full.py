@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import pytest
 from durable_cases import TinyDisk
 from live_cases import RATE, Ward, chunk, feed_seconds, samples
 
 import sanstream
+from sanstream import durable
 from sanstream.archive_grow import Growth
+from sanstream.chunk import Delivery
 from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.daemon.keeping import free_journal
+from sanstream.durable import Disk, handles, patiently
 from sanstream.errors import InputError
 from sanstream.feeds import FeedState
 
@@ -78,3 +87,66 @@ def test_a_block_that_a_full_disk_turned_away_may_grow_before_it_is_committed(tm
     ward.stop()
     got = ward.read()
     assert np.array_equal(got[80 * RATE : 100 * RATE], x[80 * RATE : 100 * RATE])
+
+
+@contextmanager
+def no_handles() -> Iterator[None]:
+    """Let this process open nothing more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open("/dev/null", os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_lack_of_file_handles_is_waited_for(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path), samples(4)
+    ward.give(chunk(x[:RATE]))
+    ward.turn()
+    ward.inbox.put(Delivery((), 3, lambda: ward.acknowledged.append("poison"), b"odd", "it cannot be read"))
+    ward.give(chunk(x[RATE:], RATE), tag="after")
+    with no_handles():
+        ward.turn(2)
+        assert ward.engine.disk_full
+        assert ward.engine.causes() == ["too many open files: nothing is acknowledged"]
+        assert "poison" not in ward.acknowledged
+    ward.turn()
+    assert not ward.engine.causes()
+    assert ward.acknowledged[1:] == ["poison", "after"]
+    assert [r.body() for r in ward.engine.aside.records()] == [b"odd"]
+    ward.stop()
+    assert np.array_equal(ward.read(), x)
+
+
+def test_a_journal_that_cannot_open_its_next_file_goes_on_with_this_one(tmp_path: Path) -> None:
+    ward, x = Ward(tmp_path), samples(3)
+    ward.give(chunk(x[:RATE]))
+    ward.turn()
+    ward.engine.journal._file_bytes = 1
+    ward.give(chunk(x[RATE:], RATE), tag="after")
+    with no_handles():
+        ward.turn(2)
+        assert ward.engine.no_handles
+    ward.turn()
+    assert ward.acknowledged[1:] == ["after"]
+    ward.stop()
+    assert np.array_equal(ward.read(), x)
+
+
+def test_what_cannot_stop_half_way_waits_for_a_file_handle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [OSError(errno.EMFILE, "too many"), OSError(errno.ENFILE, "too many")]
+
+    def act() -> int:
+        if answers:
+            raise answers.pop()
+        return 7
+
+    assert patiently(act) == 7
+    monkeypatch.setattr(durable, "HANDLES_S", 0.1)
+    with no_handles(), pytest.raises(OSError, match="open files"):
+        Disk().sync_folder(tmp_path, "test")
+    with pytest.raises(InputError, match="state: cannot be opened, too many files are open"), handles("state"):
+        raise OSError(errno.EMFILE, "too many")

@@ -17,13 +17,19 @@ def causes(engine: Engine) -> list[str]:
     """Return why the daemon is not ready, one short line each; empty when it is."""
     out = [f"feed {name}: not connected" for name, link in engine.feeds.items() if not _is_up(link)]
     if engine.disk_full:
-        what = "the archive's store cannot be reached" if engine.store_down else "disk full"
-        out.append(f"{what}: nothing is acknowledged")
+        out.append(f"{waits_for(engine)}: nothing is acknowledged")
     if engine.journal.size_bytes > engine.settings.limits.journal_bytes:
         out.append("journal at its limit: nothing is taken")
     if engine.sealer.refused:
         out.append(f"archive: {len(engine.sealer.refused)} recordings cannot be written")
     return out
+
+
+def waits_for(engine: Engine) -> str:
+    """Name the passing trouble that lets nothing be acknowledged."""
+    if engine.no_handles:
+        return "too many open files"
+    return "the archive's store cannot be reached" if engine.store_down else "disk full"
 
 
 def status(engine: Engine, began_ns: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -199,7 +200,8 @@ def _turn_until_told(engine: Engine, signals: _Signals, notifier: Notifier, wake
         if now - shown >= _SHOW_S:
             shown = now
             set_gauges(engine)
-            answer_requests(engine)
+            with suppress(OSError):  # no room or no file handle for an answer: whoever asks does not wait for ever
+                answer_requests(engine)
             teller.look(engine)
         if now - saved >= _SAVE_S:
             saved = now
@@ -257,8 +259,8 @@ def _insist(act: Callable[[], None]) -> None:
     while True:
         try:
             act()
-        except DiskFull:
-            _LOG.warning("disk full: waiting for room to finish")
+        except DiskFull as error:
+            _LOG.warning("%s: waiting to finish", error.message)
             time.sleep(1)
         else:
             return

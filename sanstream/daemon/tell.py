@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from sanstream.daemon.engine import Engine
+from sanstream.daemon.report import waits_for
 
 _LOG = logging.getLogger("sanstream.daemon")
 
@@ -32,7 +33,7 @@ class Teller:
                     self._warned[name, word] = n
                     _LOG.warning("feed warns", extra={"feed": name, "cause": word, "count": n})
         if engine.disk_full:
-            _LOG.warning("disk full: nothing is acknowledged until there is room")
+            _LOG.warning("%s: nothing is acknowledged until that has passed", waits_for(engine))
         elif self._full:
-            _LOG.info("the disk has room again")
+            _LOG.info("messages are acknowledged again")
         self._full = engine.disk_full
