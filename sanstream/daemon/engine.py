@@ -211,7 +211,7 @@ class Engine:
     def _accept(self, delivery: Delivery, link: FeedLink) -> None:
         if delivery.poison is not None:
             self.aside.poison(link.name, delivery.poison, delivery.reason)
-            self.counts.child("poison", link.name).inc()
+            self.counts.poison(link.name, delivery.reason)
         self.intake.accept(delivery, link.name)
 
     def _is_behind(self) -> bool:

@@ -39,7 +39,7 @@ class Counters(Protocol):
     def duplicate(self, feed: str) -> None:
         """Count a chunk, or a part, that came before."""
 
-    def conflict(self, feed: str) -> None:
+    def conflict(self, feed: str, reason: str) -> None:
         """Count a chunk that contradicts what came before, or has no place."""
 
     def late(self, feed: str, n: int) -> None:
@@ -201,7 +201,7 @@ class Intake:
     def _refuse(self, chunk: Chunk, reason: str, feed: str, stream: StreamState | None = None) -> None:
         """Set a chunk aside; durable with the next sync, before its message is acknowledged."""
         self.set_aside(chunk, reason)
-        self.counters.conflict(feed)
+        self.counters.conflict(feed, reason)
         if stream is not None:
             stream.figures["conflicts"] = stream.figures.get("conflicts", 0) + 1
 

@@ -85,6 +85,7 @@ def _feed_lag(engine: Engine, name: str, now: int) -> float:
 
 
 def _feed(engine: Engine, link: FeedLink, now: int) -> dict[str, Any]:
+    refused = dict(engine.counts.refused.get(link.name, {}))
     return {
         "name": link.name,
         "scheme": link.scheme,
@@ -93,6 +94,8 @@ def _feed(engine: Engine, link: FeedLink, now: int) -> dict[str, Any]:
         "queue_depth": len(link.inbox),
         "queue_s": link.inbox.seconds,
         "dropped": link.n_dropped,
+        "refused": sum(refused.values()),
+        "refused_for": refused,
         "lag_s": _feed_lag(engine, link.name, now),
         "warnings": dict(link.state.n_warnings),
     }
