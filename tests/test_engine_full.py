@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from durable_cases import TinyDisk
 from live_cases import RATE, Ward, chunk, feed_seconds, samples
+from prometheus_client import generate_latest
 
 import sanstream
 from sanstream import durable
@@ -21,7 +23,10 @@ from sanstream.archive_grow import Growth
 from sanstream.chunk import Delivery
 from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.daemon.keeping import free_journal
-from sanstream.durable import Disk, handles, patiently
+from sanstream.daemon.report import set_gauges
+from sanstream.daemon.run import _finish, _left
+from sanstream.daemon.tell import Teller
+from sanstream.durable import Disk, DiskFull, handles, patiently
 from sanstream.errors import InputError
 from sanstream.feeds import FeedState
 
@@ -87,6 +92,39 @@ def test_a_block_that_a_full_disk_turned_away_may_grow_before_it_is_committed(tm
     ward.stop()
     got = ward.read()
     assert np.array_equal(got[80 * RATE : 100 * RATE], x[80 * RATE : 100 * RATE])
+
+
+def test_a_full_archive_disk_is_named_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward, x, teller = Ward(tmp_path), samples(20), Teller()
+    assert ward.engine.status()["archive_free_bytes"] > 0
+    with caplog.at_level("INFO", "sanstream.daemon"):
+        feed_seconds(ward, x)
+        with monkeypatch.context() as full:
+            full.setattr(ward.engine.archive, "_commit", refuse_for_want_of_room)
+            ward.engine.drain()
+            cause = "archive: 1 recordings cannot be written, no space left on its disk"
+            assert ward.engine.causes() == ward.engine.status()["causes"] == [cause]
+            for _ in range(3):
+                teller.look(ward.engine)
+            _finish(ward.engine, [], threading.Event())
+            assert _left(ward.engine) == 1
+    told = [r.getMessage().partition(";")[0] for r in caplog.records]
+    last = "not drained: 1 recordings cannot be written to the archive, no space left on its disk"
+    # the second time by the draining's own look
+    assert told == [cause, "draining: every segment is ended and brought to the archive", cause, last]
+    ward = Ward(tmp_path, ward.clock)
+    set_gauges(ward.engine)
+    ward.stop()
+    assert np.array_equal(ward.read(), x)
+    text = generate_latest(ward.engine.telemetry.registry).decode()
+    assert 'sanstream_disk_free_bytes{place="archive"}' in text
+    assert 'sanstream_disk_free_bytes{place="state"}' in text
+
+
+def refuse_for_want_of_room(growth: Growth) -> NoReturn:
+    raise DiskFull("bed1")
 
 
 @contextmanager

@@ -237,14 +237,19 @@ def _finish(engine: Engine, threads: list[_FeedThread], stop: threading.Event) -
         thread.join()
     _insist(engine.drain)
     engine.close()
-    _LOG.info("drained")
+    if not engine.sealer.refused:
+        _LOG.info("drained")
 
 
 def _left(engine: Engine) -> int:
     """Return the exit code: what the archive did not take is safe in the state folder, but it is not there yet."""
     count = len(engine.sealer.refused)
     if count:
-        _LOG.error("%d recordings cannot be written to the archive; sanstream recover finishes them later", count)
+        _LOG.error(
+            "not drained: %d recordings cannot be written to the archive, %s; sanstream recover finishes them later",
+            count,
+            engine.sealer.trouble,
+        )
     return FAILED if count else 0
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from sanstream.daemon.engine import Engine
-from sanstream.daemon.report import waits_for
+from sanstream.daemon.report import refused_by_archive, waits_for
 
 _LOG = logging.getLogger("sanstream.daemon")
 
@@ -31,7 +31,7 @@ class Teller:
         self._refused: dict[str, tuple[float, Counter[str]]] = {}
         self._up: dict[str, bool] = {}
         self._warned: dict[tuple[str, str], int] = {}
-        self._full = False
+        self._full = self._refusing = False
 
     def look(self, engine: Engine) -> None:
         """Compare the engine with what it was."""
@@ -53,6 +53,12 @@ class Teller:
         elif self._full:
             _LOG.info("messages are acknowledged again")
         self._full = engine.disk_full
+        refusing = bool(engine.sealer.refused)
+        if refusing and not self._refusing:
+            _LOG.warning("%s; they wait in the state folder and are tried again", refused_by_archive(engine))
+        elif self._refusing and not refusing:
+            _LOG.info("the archive takes all recordings again")
+        self._refusing = refusing
 
     def _look_at_refused(self, feed: str, refused: Counter[str]) -> None:
         now = self._clock()
