@@ -5,22 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 import pytest
 from durable_cases import TinyDisk
-from live_cases import RATE, Ward, chunk, feed_seconds, samples
+from live_cases import CHANNELS, RATE, Ward, chunk, feed_seconds, samples
 from prometheus_client import generate_latest
+from servers import wait_for
 
 import sanstream
 from sanstream import durable
 from sanstream.archive_grow import Growth
 from sanstream.chunk import Delivery
+from sanstream.daemon import sights
 from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.daemon.keeping import free_journal
 from sanstream.daemon.report import set_gauges
@@ -188,3 +192,16 @@ def test_what_cannot_stop_half_way_waits_for_a_file_handle(tmp_path: Path, monke
         Disk().sync_folder(tmp_path, "test")
     with pytest.raises(InputError, match="state: cannot be opened, too many files are open"), handles("state"):
         raise OSError(errno.EMFILE, "too many")
+
+
+def test_the_watch_over_drift_begins_again_after_a_lack_of_file_handles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sights, "look", lambda glance: glance)
+    watch = sights.Sights()
+    glance = sights.Glance(("bed1", "250hz"), 0, samples(1), CHANNELS, Fraction(RATE), 2500, (), (), 0, 1.0)
+    with monkeypatch.context() as broken:
+        broken.setitem(sys.modules, "river.drift", None)  # its import fails
+        watch.put(glance)
+        wait_for(lambda: watch._thread is None)
+    watch.put(glance)
+    wait_for(lambda: len(watch._done) == 2)
+    watch.close()
