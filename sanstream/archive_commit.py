@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sanstream import durable
 from sanstream.archive_objects import PARTIAL
-from sanstream.durable import DiskFull, SyncError, current_disk
+from sanstream.durable import DiskFull, NoHandles, SyncError, current_disk
 from sanstream.errors import InputError, SanstreamError
 
 POINTS = ("partial_made", "object_written", "recording_written", "before_rename", "renamed", "before_catalog")
@@ -171,6 +171,8 @@ def explained(target: str | Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in durable.FULL:
             raise DiskFull(Path(target).name) from error
+        if error.errno in durable.NO_HANDLES:
+            raise NoHandles(Path(target).name) from error
         raise InputError(f"{target}: cannot write ({error.strerror or error})") from error
 
 
@@ -180,6 +182,8 @@ def all_or_nothing(target: str | Path) -> Iterator[None]:
     try:
         with explained(target):
             yield
+    except NoHandles:
+        raise
     except DiskFull as error:
         raise InputError(
             f"{target}: no space left while writing; nothing was kept", hint="free some space or choose another disk"

@@ -13,7 +13,7 @@ from typing import Protocol
 from sanstream.archive_commit import locked, replace_object, sync_folder, write_object
 from sanstream.archive_manifest import CATALOG, MANIFEST, catalog_bytes, read_catalog
 from sanstream.archive_objects import PARTIAL
-from sanstream.durable import current_disk, reach
+from sanstream.durable import current_disk, patiently, reach
 from sanstream.errors import InputError
 
 _PATIENCE_S = 30.0
@@ -150,7 +150,7 @@ class GrowingFolder:
     def read_manifest(self, recording: str) -> bytes | None:
         """Return a recording's manifest; None where it has none."""
         path = self.root / recording / MANIFEST
-        return path.read_bytes() if path.is_file() else None
+        return patiently(path.read_bytes) if path.is_file() else None
 
     def put_manifest(self, recording: str, data: bytes, *, new: bool) -> None:
         """Replace a recording's manifest; no other daemon writes to a local archive."""

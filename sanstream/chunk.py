@@ -14,6 +14,8 @@ from sanstream.signal import Channel, IntSamples
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+=~-]{0,127}")
 _RESERVED = frozenset({"banks", "annotations", "c", "zarr.json", "catalog.json", "manifest.json", "live.json"})
+MIN_RATE, MAX_RATE = Fraction(1, 3600), 10**6
+"""Hz; a slower rate is a wrong unit, and every few samples of it would be a day."""
 MAX_CHUNK_VALUES = 1 << 22
 """Samples times channels of one chunk: 16 MiB, twice what the wire allows."""
 
@@ -40,6 +42,22 @@ def safe_name(text: str) -> str:
     if not name or not _NAME.fullmatch(name) or name in _RESERVED:
         name = f"_{name}"[:128]
     return name
+
+
+def check_rate(rate: Fraction) -> Fraction:
+    """Return a rate that a feed may have; a :class:`Chunk` of an old journal may be slower.
+
+    Raises
+    ------
+    InputError
+        When it is slower than a sample an hour, or above 1 MHz.
+    """
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise InputError(
+            f"rate is {float(rate):.6g} Hz, allowed are 1/3600 to 1 000 000 Hz",
+            hint="is it a period, or in another unit? Give samples per second",
+        )
+    return rate
 
 
 def stream_name(rate: Fraction) -> str:

@@ -54,10 +54,15 @@ class ArchiveSettings:
         shown="the archive's folder with `.state` appended",
     )
     keep_s: float | None = _key(
-        duration("1h", "36500d", absent=FOREVER), "Whole segments older than this are deleted.", None, name="keep"
+        duration("1h", "36500d", absent=FOREVER),
+        "Whole segments older than this are deleted; the open day stays.",
+        None,
+        name="keep",
     )
     max_bytes: int | None = _key(
-        size("1MiB", "1048576TiB", absent=UNLIMITED), "The oldest segments go while the archive is larger.", None
+        size("1MiB", "1048576TiB", absent=UNLIMITED),
+        "The oldest whole segments go while the archive is larger; the open day may exceed it.",
+        None,
     )
     keep_by: str = _key(
         choice("commit", "signal"),

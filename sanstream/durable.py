@@ -11,15 +11,17 @@ import os
 import secrets
 import shutil
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from sanstream.errors import InputError, SanstreamError
 
 Data = bytes | bytearray | memoryview
+T = TypeVar("T")
 
 POINTS = (
     *("journal.created", "journal.append", "journal.synced", "journal.removed"),
@@ -36,6 +38,10 @@ watcher: Callable[[str], None] | None = None
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the operating system says when there is no more space."""
+NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
+"""What it says when too many files are open."""
+HANDLES_S = 60.0
+"""So long is waited for a file handle where the work cannot stop half way."""
 _reached: Counter[str] = Counter()
 
 
@@ -58,6 +64,14 @@ class DiskFull(InputError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name}: no space left on its disk", hint="free some space or enlarge the quota")
+
+
+class NoHandles(DiskFull):
+    """Too many files are open; as with a full disk nothing has changed, and a later try may succeed."""
+
+    def __init__(self, name: str) -> None:
+        hint = "raise ulimit -n or LimitNOFILE; it is tried again by itself"
+        InputError.__init__(self, f"{name}: cannot be opened, too many files are open", hint=hint)
 
 
 class OpenFile:
@@ -103,11 +117,13 @@ class Disk:
         except OSError as error:
             if error.errno in FULL:
                 raise DiskFull(path.name) from error
+            if error.errno in NO_HANDLES:
+                raise NoHandles(path.name) from error
             raise
 
     def open_log(self, path: Path) -> OpenFile:
         """Open a file for appending and reading."""
-        return OpenFile(path, os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC))
+        return _opened(path, os.O_RDWR | os.O_APPEND)
 
     def append(self, file: OpenFile, data: Data) -> None:
         """Write all of the data at the file's end; a part of it may be there after an error.
@@ -153,7 +169,7 @@ class Disk:
 
     def sync_path(self, path: Path, site: str) -> None:
         """Bring a closed file, which another library wrote, to the disk."""
-        file = OpenFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        file = _opened(path, os.O_RDONLY)
         try:
             self.sync(file, site)
         finally:
@@ -166,7 +182,7 @@ class Disk:
         ------
         SyncError
         """
-        file = OpenFile(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        file = _opened(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self.sync(file, site)
         finally:
@@ -266,11 +282,35 @@ def reach(point: str) -> None:
 def usable(folder: Path) -> Iterator[None]:
     """Turn what the operating system refuses about a folder of state into one clear line."""
     try:
-        yield
+        with handles(folder.name):
+            yield
     except OSError as error:
         reason = error.strerror or str(error)
         hint = "give a folder on a local disk that this user may write to"
         raise InputError(f"{folder}: cannot be used ({reason})", hint=hint) from error
+
+
+def patiently(act: Callable[[], T]) -> T:
+    """Do something that opens a file, for :data:`HANDLES_S` again while too many are open."""
+    until = time.monotonic() + HANDLES_S
+    while True:
+        try:
+            return act()
+        except OSError as error:
+            if error.errno not in NO_HANDLES or time.monotonic() >= until:
+                raise
+        time.sleep(0.05)
+
+
+@contextmanager
+def handles(name: str) -> Iterator[None]:
+    """Turn a lack of file handles into :class:`NoHandles`; for work that may be done again."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_HANDLES:
+            raise NoHandles(name) from error
+        raise
 
 
 def parse_fault(text: str) -> tuple[str, int] | None:
@@ -287,6 +327,10 @@ def parse_fault(text: str) -> tuple[str, int] | None:
     if point not in POINTS or not (count == "" or (count.isdecimal() and int(count) > 0)):
         raise InputError(f"SANSTREAM_FAULT is {text!r:.80}", hint=f"use POINT or POINT:N; points: {', '.join(POINTS)}")
     return point, int(count or 1)
+
+
+def _opened(path: Path, flags: int) -> OpenFile:
+    return OpenFile(path, patiently(lambda: os.open(path, flags | os.O_CLOEXEC)))
 
 
 def _refuse(error: OSError, name: str, what: str) -> NoReturn:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 
 class SanstreamError(Exception):
     """Anything that sanstream reports to a caller.
@@ -38,3 +41,21 @@ class BankError(SanstreamError):
 
 class BoundError(SanstreamError):
     """A decoded window is worse than the quality it was stored under (exit code 1)."""
+
+
+class RestoreError(SanstreamError):
+    """Some recordings could not be written; all others were (exit code 1).
+
+    Parameters
+    ----------
+    failures : mapping of str to SanstreamError
+        Recordings that left no file, and why.
+    written : sequence of Path
+        Files of the others.
+    """
+
+    def __init__(self, failures: Mapping[str, SanstreamError], written: Sequence[Path]) -> None:
+        why = "; ".join(f"{name}: {error}" for name, error in failures.items())
+        super().__init__(f"{len(failures)} recordings were not restored: {why}")
+        self.failures = dict(failures)
+        self.written = list(written)

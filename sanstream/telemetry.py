@@ -16,6 +16,7 @@ MAX_FEEDS = 64
 WORDS = {
     "modality": frozenset(MODALITIES),
     "bank": frozenset({"shipped", "adapted"}),
+    "place": frozenset({"state", "archive"}),
     "series": frozenset({"phi", "bits"}),
     "outcome": frozenset({"adopted", "rejected", "shadow", "failed", "timed_out", "cancelled"}),
     "cause": frozenset(
@@ -139,7 +140,7 @@ class Telemetry:
     streams = _gauge("Streams being archived.")
     journal_bytes = _gauge("Size of the raw journal.")
     ledger_bytes = _gauge("Size of the ledger.")
-    disk_free_bytes = _gauge("Free space where the state folder is.")
+    disk_free_bytes = _gauge("Free space where the state folder and a local archive are.", "place")
     disk_full = _gauge("1 while nothing is acknowledged because a disk is full.")
     ratio = _gauge("Bytes of samples before coding per byte of coded blocks.", "modality")
 

@@ -18,7 +18,7 @@ from sanstream.archive_read import When
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_write import ArchiveWriter
 from sanstream.bank_places import choose_bank
-from sanstream.errors import InputError
+from sanstream.errors import InputError, RestoreError, SanstreamError
 from sanstream.quality import tightened
 from sanstream.transfer_deidentify import deidentify as without_identity
 
@@ -137,7 +137,7 @@ def restore(
     t0: When = None,
     t1: When = None,
 ) -> list[Path]:
-    """Write recordings of an archive back as files.
+    """Write recordings of an archive back as files; one that cannot be written leaves none and holds up no other.
 
     Parameters
     ----------
@@ -158,8 +158,10 @@ def restore(
 
     Raises
     ------
+    RestoreError
+        When some of several recordings could not be written; it names them, and the files of all others.
     InputError
-        On an unknown recording or format, a time that is not there, or a full disk.
+        On an unknown recording or format; for a single recording also on a time that is not there, or a full disk.
     CorruptError
         When the archive has changed.
     """
@@ -168,14 +170,23 @@ def restore(
     folder = local_path(to)
     before = {folder, *folder.rglob("*")} if folder.exists() else set()
     written: list[Path] = []
+    failures: dict[str, SanstreamError] = {}
     try:
         with open_archive(archive) as held:
-            for name in _choose(held, recording, archive):
-                written += _restore_one(held.recordings[name], folder, format, t0, t1)
+            names = _choose(held, recording, archive)
+            for name in names:
+                try:
+                    written += _restore_one(held.recordings[name], folder, format, t0, t1)
+                except SanstreamError as error:
+                    if len(names) == 1:
+                        raise
+                    failures[name] = error
     except BaseException:
         for path in [p for p in written if p not in before]:
             path.unlink(missing_ok=True)
         raise
+    if failures:
+        raise RestoreError(failures, written)
     return written
 
 

@@ -11,7 +11,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from sanstream.chunk import MAX_CHUNK_VALUES, Chunk, Event, stream_name
+from sanstream.chunk import MAX_CHUNK_VALUES, Chunk, Event, check_rate, stream_name
 from sanstream.errors import InputError, UnsupportedError
 from sanstream.signal import Channel
 from sanstream.wire_channels import Descriptors, descriptor_of, digest_of
@@ -191,7 +191,7 @@ def _samples(
     row = dtype.itemsize * len(channels)
     if not len(body) or len(body) % row or len(body) // dtype.itemsize > MAX_CHUNK_VALUES:
         raise InputError(f"{len(body)} bytes of samples are no whole rows of {len(channels)} channels")
-    rate = Fraction(above, below)
+    rate = check_rate(Fraction(above, below))
     values = np.frombuffer(body, dtype).reshape(-1, len(channels))
     device_ns = time_ns if flags & _DEVICE else None
     place = (names[0], names[1] or stream_name(rate), names[2], number)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sanstream.chunk import Chunk, Event, stream_name
+from sanstream.chunk import Chunk, Event, check_rate, stream_name
 from sanstream.errors import InputError, UnsupportedError
 from sanstream.signal import Channel
 from sanstream.wire import VERSION, Floats, checked_floats, checked_time
@@ -113,7 +113,7 @@ def _rate(value: object) -> Fraction:
         rate = Fraction(0)
     if not 0 < rate <= 10**6 or max(rate.numerator, rate.denominator) >= 1 << 32:
         raise InputError("JSON message: rate is not a number, decimal or fraction of 32 bits")
-    return rate
+    return check_rate(rate)
 
 
 def _samples(data: Mapping[str, Any], descriptors: Descriptors, arrival_ns: int) -> Chunk | Floats:

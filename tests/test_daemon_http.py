@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import ssl
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from fake_engine import FakeEngine
 from servers import program
 
 from sanstream.config import ArchiveSettings, HttpSettings, Settings
+from sanstream.daemon import http_limits
 from sanstream.daemon.http import Server
 from sanstream.daemon.http_guard import host_of
 from sanstream.daemon.state_files import is_running, read_json, save_json
@@ -133,6 +136,51 @@ def test_the_host_is_found_in_the_header() -> None:
         "",
         "",
     ]
+
+
+def connect(server: Server, text: bytes) -> socket.socket:
+    parts = urlsplit(server.url)
+    assert parts.hostname
+    assert parts.port
+    made = socket.create_connection((parts.hostname, parts.port), timeout=10)
+    made.sendall(text)
+    return made
+
+
+def is_open(line: socket.socket) -> bool:
+    line.setblocking(False)
+    try:
+        return line.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def test_half_open_connections_are_few_and_end(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_S", 1.5)
+    server = start()
+    lines = [connect(server, b"GET / HTTP/1.1\r\nHost: l") for _ in range(100)]
+    time.sleep(0.5)
+    assert sum(map(is_open, lines)) == http_limits.MAX_CONNECTIONS
+    time.sleep(1.5)
+    assert not any(map(is_open, lines))
+    assert ask(server, "/healthz").code == 200
+    for line in lines:
+        line.close()
+
+
+@pytest.mark.parametrize("more", [b"", b"GET / HT"])
+def test_an_idle_connection_ends(start: Start, monkeypatch: pytest.MonkeyPatch, more: bytes) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_S", 0.5)
+    with closing(connect(start(), b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")) as line:
+        answer = b""
+        while not answer.endswith(b"ok\n"):
+            answer += line.recv(4096)
+        line.sendall(more)
+        assert is_open(line)
+        time.sleep(1)
+        assert not is_open(line)
 
 
 def test_only_reading_is_allowed(start: Start) -> None:

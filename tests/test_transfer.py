@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from archive_cases import CONTAINERS, LEADS, assert_same, events, patient, tiny,
 
 import sanstream
 from sanstream import archive_commit, formats
-from sanstream.errors import BankError, CorruptError, InputError
+from sanstream.cli.exits import run
+from sanstream.errors import BankError, CorruptError, InputError, RestoreError
 from sanstream.signal import Channel, Recording, Segment, Stream
 from sanstream.transfer import archive, convert, restore
 from sanstream.transfer_deidentify import deidentify
@@ -112,6 +114,25 @@ def test_what_is_not_in_the_archive_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(CorruptError):
         restore(path, to=tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_one_recording_that_cannot_be_written_holds_up_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = replace(tiny("odd"), start_ns=-1071946063593245952094)
+    path = write(tmp_path / "a", [odd, tiny("t"), tiny("gone"), tiny("u")])
+    (path / "gone/10hz/0/c/0/0").write_bytes(b"")
+    with pytest.raises(RestoreError, match="2 recordings were not restored: odd: the recording's start") as caught:
+        restore(path, to=tmp_path / "out", format="wfdb")
+    files = sorted(p for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert {p.stem for p in files} == {"t", "u"}
+    assert {p.resolve() for p in caught.value.written} == {p.resolve() for p in files}
+    assert isinstance(caught.value.failures["gone"], CorruptError)
+    assert run(["restore", str(path), "--to", str(tmp_path / "cli"), "--format", "wfdb"]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == len(files)
+    assert [line.split(":")[:2] for line in err.splitlines()] == [["error", " odd"], ["error", " gone"]]
+    assert run(["restore", str(path), "--to", str(tmp_path / "cli"), "--recording", "odd", "--format", "edf"]) == 2
 
 
 def test_converting_there_and_back_gives_the_same_bytes(tmp_path: Path) -> None:

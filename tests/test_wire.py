@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_cases import DESCRIPTOR, FIRST, FOLDER, JSON, NAME, ROWS, cases, head, int16, seal
+from wire_cases import DESCRIPTOR, FIRST, FOLDER, JSON, NAME, ROWS, cases, described, head, int16, seal
 
 from sanstream.chunk import Chunk, Event
 from sanstream.errors import InputError, UnsupportedError
@@ -24,7 +24,7 @@ from sanstream.wire_channels import Descriptors, UnknownDescriptor, descriptor_o
 from sanstream.wire_json import MAX_JSON_BYTES, encode_json
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-FROZEN = "034a01d1691667dcd708661d7e0e1f116a99d87ba700cf3674b9486b8305ba27"
+FROZEN = "97d599609bf296a228cadcc483ecab28d8ae4b9993081b7664dfd2d8d5f30692"
 CHANNELS = (Channel("II", "mV", 200.0, missing=-32768), Channel("V5", "mV", 200.0, header={"position": 1}))
 
 
@@ -316,6 +316,25 @@ def test_every_channel_of_a_feed_has_a_missing_code() -> None:
     (delivery,) = box.take(FIRST, nothing)
     assert isinstance(delivery.items[0], Chunk)
     assert all(c.missing is not None for c in delivery.items[0].channels)
+
+
+def test_clause_5_1_a_channel_that_leaves_no_missing_code_is_refused() -> None:
+    box, _, _ = intake()
+    wide = {"label": "II", "digital_min": -(2**31), "digital_max": 2**31 - 1}
+    (delivery,) = box.take(described((250, 1), [wide]), nothing)
+    assert delivery.poison
+    assert "uses all 32 bits" in delivery.reason
+    (delivery,) = box.take(described((250, 1), [wide | {"missing": 0}]), nothing)
+    assert not delivery.poison
+
+
+def test_clause_7_1_null_is_kept_as_missing_by_the_code_that_the_daemon_gives() -> None:
+    box, _, _ = intake()
+    (delivery,) = box.take(json.dumps(JSON | {"samples": [[1, None], [2, 3]]}).encode(), nothing)
+    (taken,) = delivery.items
+    assert isinstance(taken, Chunk)
+    assert taken.channels[1].missing == -32769
+    assert taken.samples.tolist() == [[1, -32769], [2, 3]]
 
 
 @pytest.mark.parametrize("resolution", ["auto", "0.5mmHg"])

@@ -107,12 +107,24 @@ def restore(
 ) -> None:
     """Give recordings back, with headers, annotations, units, gaps and start time; file names go to stdout.
 
+    Of several recordings, those that cannot be written are named on stderr, and the exit code is 1.
+
     \b
     Example:
       sanstream restore 100.san --to restored
       sanstream restore 100.san --to minute --from +10m --until +11m --format edf
     """
+    from sanstream.errors import RestoreError
     from sanstream.transfer import restore as run
 
-    for file in run(archive, to=target, recording=recording, format=format_, t0=start, t1=until):
+    failures = {}
+    try:
+        files = run(archive, to=target, recording=recording, format=format_, t0=start, t1=until)
+    except RestoreError as error:
+        files, failures = error.written, error.failures
+    for file in files:
         click.echo(str(file))
+    for name, why in failures.items():
+        click.echo(f"error: {name}: {' '.join(str(why).split())}", err=True)
+    if failures:
+        raise click.exceptions.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from sanstream.archive_reached import ReachedWindow
 from sanstream.chunk import Chunk
 from sanstream.daemon.lanes import Block, Lane
+from sanstream.daemon.refusals import word_of
 from sanstream.daemon.streams import StreamState
 from sanstream.quality import LOSSLESS
 from sanstream.telemetry import Telemetry
@@ -21,11 +23,17 @@ class Counts:
     Parameters
     ----------
     telemetry : Telemetry
+
+    Attributes
+    ----------
+    refused : dict of str to Counter
+        Per feed, how many messages and chunks were set aside, by :func:`~sanstream.daemon.refusals.word_of` the reason.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.telemetry = telemetry
         self.child = cache(self._child)
+        self.refused: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def _child(self, metric: str, *labels: str) -> Any:
         return getattr(self.telemetry, metric).labels(*labels)
@@ -38,9 +46,15 @@ class Counts:
         """Count a chunk, or a part of one, that came before."""
         self.child("duplicates", feed).inc()
 
-    def conflict(self, feed: str) -> None:
+    def conflict(self, feed: str, reason: str) -> None:
         """Count a chunk that contradicts what came before, or has no place."""
         self.child("conflicts", feed).inc()
+        self.refused[feed][word_of(reason)] += 1
+
+    def poison(self, feed: str, reason: str) -> None:
+        """Count a message that could not be read."""
+        self.child("poison", feed).inc()
+        self.refused[feed][word_of(reason)] += 1
 
     def late(self, feed: str, n: int) -> None:
         """Count samples that came after their block."""

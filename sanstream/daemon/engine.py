@@ -28,7 +28,7 @@ from sanstream.daemon.retention import Keeper
 from sanstream.daemon.sealing import Sealer
 from sanstream.daemon.state import State
 from sanstream.daemon.streams import StreamState
-from sanstream.durable import Disk, DiskFull, current_disk, reach
+from sanstream.durable import Disk, DiskFull, NoHandles, current_disk, handles, reach
 from sanstream.journal import Journal, read_journal
 from sanstream.ledger import Ledger
 from sanstream.telemetry import Telemetry
@@ -59,8 +59,9 @@ class Engine:
     ----------
     disk_full : bool
         Nothing is acknowledged until there is room.
-    store_down : bool
-        Whether that is because the archive's store does not say what it has of a new recording.
+    store_down, no_handles : bool
+        Whether that is because the archive's store does not say what it has of a new recording, or because too many
+        files are open.
     n_journalled, n_committed : int
         How often the journal's and the ledger's stage of a turn came to its end.
 
@@ -85,7 +86,7 @@ class Engine:
         self.counts = Counts(self.telemetry)
         self.feeds: dict[str, FeedLink] = {}
         self.adapting = adapting or Adapting(None)
-        self.disk_full = self.store_down = False
+        self.disk_full = self.store_down = self.no_handles = False
         self.n_journalled = self.n_committed = 0
         self._disk = disk or current_disk()
         folder = settings.archive.state_dir
@@ -151,11 +152,12 @@ class Engine:
             self.acknowledge()
             moved |= self.commit(wait=False)
             moved |= bool(self.sealer.run(most=SEALS))
-            self._tend()
-            self.disk_full = self.store_down = False
+            with handles("state folder"):
+                self._tend()
+            self.disk_full = self.store_down = self.no_handles = False
         except DiskFull as error:
             moved, self.disk_full = False, True
-            self.store_down = isinstance(error, StoreDown)
+            self.store_down, self.no_handles = isinstance(error, StoreDown), isinstance(error, NoHandles)
             self._salvage()
         self._turned_ns = self.clock()
         return moved
@@ -197,16 +199,20 @@ class Engine:
             moved |= bool(deliveries)
             for i, delivery in enumerate(deliveries):
                 try:
-                    if delivery.poison is not None:
-                        self.aside.poison(link.name, delivery.poison, delivery.reason)
-                        self.counts.child("poison", link.name).inc()
-                    self.intake.accept(delivery, link.name)
+                    with handles("state folder"):
+                        self._accept(delivery, link)
                 except DiskFull:
                     link.inbox.give_back(deliveries[i:])
                     raise
                 self.counts.child("received_bytes", link.name).inc(delivery.n_bytes)
                 self._unacknowledged.append((delivery, link.name))
         return moved
+
+    def _accept(self, delivery: Delivery, link: FeedLink) -> None:
+        if delivery.poison is not None:
+            self.aside.poison(link.name, delivery.poison, delivery.reason)
+            self.counts.poison(link.name, delivery.reason)
+        self.intake.accept(delivery, link.name)
 
     def _is_behind(self) -> bool:
         """Tell whether so much waits for the encoder that no more should be taken."""

@@ -19,11 +19,11 @@ from sanstream import __version__
 from sanstream.config import HttpSettings, Settings, secret
 from sanstream.config_listen import check_http, only_metrics, split_address
 from sanstream.daemon.http_guard import METRICS, Rules, guarded
+from sanstream.daemon.http_limits import MAX_CONNECTIONS, Listening, PatientProtocol
 from sanstream.daemon.state_files import ADDRESS, finite, save_json
 from sanstream.errors import InputError
 from sanstream.telemetry import Telemetry
 
-MAX_CONNECTIONS = 64
 _START_S = 10.0
 _PAGE = """sanstream {version}
 
@@ -84,7 +84,7 @@ def bind(listen: str) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        made = socket.socket(family, kind, protocol)
+        made = Listening(family, kind, protocol)
         try:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind(address)
@@ -182,7 +182,7 @@ def _uvicorn_config(app: Any, http: HttpSettings) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         loop="asyncio",
-        http="h11",
+        http=PatientProtocol,
         ws="none",
         proxy_headers=False,
         server_header=False,

@@ -10,10 +10,18 @@ from typing import Any, Protocol
 
 from sanstream.chunk import Chunk, Delivery, Event, stream_name
 from sanstream.daemon.lanes import Lane
-from sanstream.daemon.placing import Misplaced, locate, origin_of, settle
+from sanstream.daemon.placing import Misplaced, check_sane, locate, origin_of, settle
 from sanstream.daemon.sessions import Piece, Session
 from sanstream.daemon.state import State
-from sanstream.daemon.streams import RecordingState, StreamState, is_in_range, range_of_all, take
+from sanstream.daemon.streams import (
+    BEGUN_S,
+    MAX_BEGUN,
+    RecordingState,
+    StreamState,
+    is_in_range,
+    range_of_all,
+    take,
+)
 from sanstream.journal import Journal
 from sanstream.journal_records import ChunkEntry, Definition, EventEntry
 from sanstream.modality import modality_of_all
@@ -31,7 +39,7 @@ class Counters(Protocol):
     def duplicate(self, feed: str) -> None:
         """Count a chunk, or a part, that came before."""
 
-    def conflict(self, feed: str) -> None:
+    def conflict(self, feed: str, reason: str) -> None:
         """Count a chunk that contradicts what came before, or has no place."""
 
     def late(self, feed: str, n: int) -> None:
@@ -134,6 +142,11 @@ class Intake:
         take(stream, definition, chunk, file, self.open_lane, self.clock())
 
     def _accept_chunk(self, chunk: Chunk, feed: str) -> None:
+        try:
+            check_sane(chunk)
+        except Misplaced as reason:
+            self._refuse(chunk, str(reason), feed)
+            return
         name = self._name_of(chunk, feed)
         if name != chunk.recording:
             chunk = replace(chunk, recording=name)
@@ -148,8 +161,7 @@ class Intake:
             if equal is None:
                 equal = stream.digest_says(session, chunk)
             if equal is False:
-                self.counters.conflict(feed)
-                self.set_aside(chunk, "it contradicts what came before")
+                self._refuse(chunk, "it contradicts what came before", feed, stream)
             else:
                 self.counters.duplicate(feed)
         for low, high in parts:
@@ -160,14 +172,18 @@ class Intake:
         try:
             found = locate(stream, chunk, self.tolerance_ns)
         except Misplaced as reason:
-            self.counters.conflict(feed)
-            self.set_aside(chunk, str(reason))
+            self._refuse(chunk, str(reason), feed, stream)
             return
         definition = self._define(stream, chunk, found.piece.base, found.piece.flag)
+        first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
+        if stream.is_braked(self.clock()) and not stream.goes_on(definition, found.piece, first, stop):
+            why = f"its stream has begun {MAX_BEGUN} segments within {BEGUN_S} s, and it would begin another"
+            self._refuse(chunk, why, feed, stream)
+            return
         file = self.journal.append_chunk(definition, chunk)
         settle(stream, chunk, found)
         self.state.touched[stream] = None
-        late = take(stream, definition, chunk, file, self.open_lane, self.clock())
+        late = take(stream, definition, chunk, file, self._begin, self.clock())
         if found.is_anchor and chunk.device_ns is not None and stream.main is not None:
             place = found.piece.base + chunk.first_sample - stream.main.start
             if place >= 0:
@@ -175,6 +191,19 @@ class Intake:
         if late:
             self.counters.late(feed, late)
         self.counters.received(feed, stream.modality, chunk)
+
+    def _begin(
+        self, stream: StreamState, kind: str, start: int, channels: tuple[Channel, ...], flags: list[str]
+    ) -> Lane:
+        stream.begun.append(self.clock())
+        return self.open_lane(stream, kind, start, channels, flags)
+
+    def _refuse(self, chunk: Chunk, reason: str, feed: str, stream: StreamState | None = None) -> None:
+        """Set a chunk aside; durable with the next sync, before its message is acknowledged."""
+        self.set_aside(chunk, reason)
+        self.counters.conflict(feed, reason)
+        if stream is not None:
+            stream.figures["conflicts"] = stream.figures.get("conflicts", 0) + 1
 
     def _stream_of(self, chunk: Chunk, feed: str, start_ns: int | None = None, name: str | None = None) -> StreamState:
         """Return the chunk's stream; one whose rate differs from its namesake's has the rate in its name."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sanstream.chunk import Chunk
+from sanstream.chunk import Chunk, check_rate
 from sanstream.daemon.sessions import CLOCK_STEP, Piece, Session, ns_of, read_clock, samples_of, start_of
 from sanstream.daemon.streams import StreamState, digest
+from sanstream.errors import InputError
 
 MAX_SESSIONS = 1000
 """Of a stream; the oldest is forgotten, and what it sends again would be taken for new."""
@@ -16,6 +17,8 @@ _SHARED_PAST_S = 86_400
 bring what a killed daemon had not acknowledged long after what follows it."""
 _SLACK_S = 60
 """Else messages that come in another order may be so much older than the first."""
+_YEARS_NS = -2_208_988_800 * 10**9, 7_258_118_400 * 10**9
+"""1900 and 2200: what comes from further away comes from a wrong clock or rate."""
 
 
 class Misplaced(Exception):
@@ -26,6 +29,27 @@ def origin_of(chunk: Chunk) -> int:
     """Return the start of a new recording whose first chunk this is, nanoseconds since 1970."""
     past = chunk.first_sample if chunk.first_sample <= _SHARED_PAST_S * chunk.rate else int(_SLACK_S * chunk.rate)
     return start_of(chunk) - ns_of(past, chunk.rate)
+
+
+def check_sane(chunk: Chunk) -> None:
+    """Refuse a chunk whose rate or time nobody means.
+
+    Raises
+    ------
+    Misplaced
+    """
+    try:
+        check_rate(chunk.rate)
+    except InputError as error:
+        raise Misplaced(error.message) from None
+    begin = start_of(chunk)
+    _check_years(begin, begin + ns_of(chunk.n_samples, chunk.rate))
+    _check_years(origin_of(chunk), begin)
+
+
+def _check_years(begin_ns: int, end_ns: int) -> None:
+    if not _YEARS_NS[0] <= begin_ns <= end_ns <= _YEARS_NS[1]:
+        raise Misplaced("its time lies outside the years 1900 to 2199")
 
 
 @dataclass(frozen=True)
@@ -64,7 +88,7 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> Located:
     Raises
     ------
     Misplaced
-        When the place is impossibly far ahead.
+        When the place is impossibly far ahead, or in no year that anybody means.
     """
     first, n = chunk.first_sample, chunk.n_samples
     session = stream.sessions.get(chunk.session)
@@ -87,6 +111,8 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> Located:
         # before the recording began, long after now, or where others' samples stand: its clock is wrong, or was
         far = (stream.end - place) * 10**9 > tolerance_ns * stream.rate
         piece = Piece(first, stream.end - first, CLOCK_STEP if far or known else "")
+    place = piece.base + first
+    _check_years(stream.time_ns(place), stream.time_ns(place + n))
     return Located(session, piece, reading.is_anchor)
 
 

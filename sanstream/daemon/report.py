@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sanstream import __version__
@@ -17,13 +18,32 @@ def causes(engine: Engine) -> list[str]:
     """Return why the daemon is not ready, one short line each; empty when it is."""
     out = [f"feed {name}: not connected" for name, link in engine.feeds.items() if not _is_up(link)]
     if engine.disk_full:
-        what = "the archive's store cannot be reached" if engine.store_down else "disk full"
-        out.append(f"{what}: nothing is acknowledged")
+        out.append(f"{waits_for(engine)}: nothing is acknowledged")
     if engine.journal.size_bytes > engine.settings.limits.journal_bytes:
         out.append("journal at its limit: nothing is taken")
     if engine.sealer.refused:
-        out.append(f"archive: {len(engine.sealer.refused)} recordings cannot be written")
+        out.append(refused_by_archive(engine))
     return out
+
+
+def refused_by_archive(engine: Engine) -> str:
+    """Say how many recordings the archive does not take now, and why."""
+    return f"archive: {len(engine.sealer.refused)} recordings cannot be written, {engine.sealer.trouble}"
+
+
+def free_bytes(folder: Path | None) -> int | None:
+    """Return the free space of a folder's disk; None where it cannot be told."""
+    try:
+        return None if folder is None else shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def waits_for(engine: Engine) -> str:
+    """Name the passing trouble that lets nothing be acknowledged."""
+    if engine.no_handles:
+        return "too many open files"
+    return "the archive's store cannot be reached" if engine.store_down else "disk full"
 
 
 def status(engine: Engine, began_ns: int) -> dict[str, Any]:
@@ -38,7 +58,8 @@ def status(engine: Engine, began_ns: int) -> dict[str, Any]:
         "streams": streams,
         "journal_bytes": engine.journal.size_bytes,
         "ledger_bytes": engine.ledger.size_bytes,
-        "disk_free_bytes": shutil.disk_usage(folder).free,
+        "disk_free_bytes": free_bytes(folder),
+        "archive_free_bytes": free_bytes(_archive_folder(engine)),
         "disk_full": engine.disk_full,
         "causes": causes(engine),
     }
@@ -55,7 +76,10 @@ def set_gauges(engine: Engine) -> None:
     telemetry.streams.set(len(engine.state.streams))
     telemetry.journal_bytes.set(engine.journal.size_bytes)
     telemetry.ledger_bytes.set(engine.ledger.size_bytes)
-    telemetry.disk_free_bytes.set(shutil.disk_usage(engine.settings.archive.state_dir).free)
+    for place, folder in (("state", engine.settings.archive.state_dir), ("archive", _archive_folder(engine))):
+        free = free_bytes(folder)
+        if free is not None:
+            engine.counts.child("disk_free_bytes", place).set(free)
     telemetry.disk_full.set(engine.disk_full)
     sums: dict[str, tuple[float, float]] = {}
     for stream in engine.state.streams.values():
@@ -65,6 +89,10 @@ def set_gauges(engine: Engine) -> None:
     for modality, (raw, stored) in sums.items():
         if stored:
             engine.counts.child("ratio", modality).set(raw / stored)
+
+
+def _archive_folder(engine: Engine) -> Path | None:
+    return None if engine.archive.is_remote else engine.archive.root
 
 
 def _is_up(link: FeedLink) -> bool:
@@ -79,6 +107,7 @@ def _feed_lag(engine: Engine, name: str, now: int) -> float:
 
 
 def _feed(engine: Engine, link: FeedLink, now: int) -> dict[str, Any]:
+    refused = dict(engine.counts.refused.get(link.name, {}))
     return {
         "name": link.name,
         "scheme": link.scheme,
@@ -87,6 +116,8 @@ def _feed(engine: Engine, link: FeedLink, now: int) -> dict[str, Any]:
         "queue_depth": len(link.inbox),
         "queue_s": link.inbox.seconds,
         "dropped": link.n_dropped,
+        "refused": sum(refused.values()),
+        "refused_for": refused,
         "lag_s": _feed_lag(engine, link.name, now),
         "warnings": dict(link.state.n_warnings),
     }

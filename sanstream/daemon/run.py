@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -202,7 +203,8 @@ def _turn_until_told(engine: Engine, signals: _Signals, notifier: Notifier, wake
         if now - shown >= _SHOW_S:
             shown = now
             set_gauges(engine)
-            answer_requests(engine)
+            with suppress(OSError):  # no room or no file handle for an answer: whoever asks does not wait for ever
+                answer_requests(engine)
             teller.look(engine)
         if now - saved >= _SAVE_S:
             saved = now
@@ -238,14 +240,19 @@ def _finish(engine: Engine, threads: list[_FeedThread], stop: threading.Event) -
         thread.join()
     _insist(engine.drain)
     engine.close()
-    _LOG.info("drained")
+    if not engine.sealer.refused:
+        _LOG.info("drained")
 
 
 def _left(engine: Engine) -> int:
     """Return the exit code: what the archive did not take is safe in the state folder, but it is not there yet."""
     count = len(engine.sealer.refused)
     if count:
-        _LOG.error("%d recordings cannot be written to the archive; sanstream recover finishes them later", count)
+        _LOG.error(
+            "not drained: %d recordings cannot be written to the archive, %s; sanstream recover finishes them later",
+            count,
+            engine.sealer.trouble,
+        )
     return FAILED if count else 0
 
 
@@ -260,8 +267,8 @@ def _insist(act: Callable[[], None]) -> None:
     while True:
         try:
             act()
-        except DiskFull:
-            _LOG.warning("disk full: waiting for room to finish")
+        except DiskFull as error:
+            _LOG.warning("%s: waiting to finish", error.message)
             time.sleep(1)
         else:
             return

@@ -136,8 +136,11 @@ class Sights:
             self._thread.join()
 
     def _run(self) -> None:
-        import river.drift  # noqa: F401 (takes seconds: here it stops nobody, at the first full watch it would)
-
+        try:
+            import river.drift  # noqa: F401 (takes seconds: here it stops nobody, at the first full watch it would)
+        except (OSError, ImportError):  # too many open files: the next block's thread tries again
+            self._thread = None
+            return
         while True:
             with self._change:
                 while not self._waiting and not self._closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,12 +15,14 @@ import numpy as np
 from sanstream.chunk import Chunk
 from sanstream.daemon.coverage import Coverage
 from sanstream.daemon.lanes import GAP_S, LATE, MAIN, Lane
-from sanstream.daemon.sessions import Session, ns_of
+from sanstream.daemon.sessions import Piece, Session, ns_of
 from sanstream.daemon.waiting import Waiting
 from sanstream.signal import Channel
 
 DAY_NS = 86_400 * 10**9
 MAX_LATE_LANES = 4
+MAX_BEGUN, BEGUN_S = 100, 3600
+"""Segments of a stream that may begin within so long; each makes manifest and ledger longer, for all."""
 
 OpenLane = Callable[["StreamState", str, int, tuple[Channel, ...], list[str]], Lane]
 """Opens a lane: stream, kind, start, channels, flags."""
@@ -60,6 +63,8 @@ class StreamState:
         Places of samples in the ledger or the archive.
     flying : Coverage or None
         Places of samples that are being encoded.
+    begun : deque of int
+        When its latest segments began, on the engine's clock.
     """
 
     recording: RecordingState
@@ -77,6 +82,7 @@ class StreamState:
     changed: set[str] = field(default_factory=set)
     figures: dict[str, float] = field(default_factory=dict)
     flying: Coverage | None = None
+    begun: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_BEGUN))
 
     @property
     def key(self) -> tuple[str, str]:
@@ -113,6 +119,19 @@ class StreamState:
         return self.unclaimed(start, stop) == [(start, stop)] and not any(
             lane.holds(max(start, lane.open_start), stop) for lane in self.lanes if stop > lane.open_start
         )
+
+    def is_braked(self, now_ns: int) -> bool:
+        """Tell whether no further segment may begin now: too many did."""
+        return len(self.begun) == MAX_BEGUN and 0 <= now_ns - self.begun[0] < BEGUN_S * 10**9
+
+    def goes_on(self, definition: Any, piece: Piece, first: int, stop: int) -> bool:
+        """Tell whether session samples ``first`` to ``stop`` surely begin no segment."""
+        main, at = self.main, piece.base + first
+        if main is None or at < main.open_start or (main.limit is not None and piece.base + stop > main.limit):
+            return False
+        if definition.channels != main.channels or _leaves_gap(main, at):
+            return False
+        return not (piece.flag and at >= main.end and main.start < piece.base + piece.first)
 
     def is_waiting_as(self, chunk: Chunk, session: str) -> bool | None:
         """Tell whether a chunk equals what waits of the same session; None when nothing of it waits."""

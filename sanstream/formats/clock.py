@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 
+from sanstream.errors import UnsupportedError
+
 EPOCH = datetime.datetime(1970, 1, 1)
 """Zero of all starts, in whatever time zone the source has."""
 
@@ -18,3 +20,20 @@ def representable(ns: int) -> int | None:
     year is left for the recording itself.
     """
     return ns if -_LAST_NS <= ns <= _LAST_NS else None
+
+
+def moment_of(seconds: int) -> datetime.datetime:
+    """Return the wall clock at so many seconds since 1970.
+
+    Raises
+    ------
+    UnsupportedError
+        Beyond the years 1 to 9999.
+    """
+    try:
+        return EPOCH + datetime.timedelta(seconds=seconds)
+    except OverflowError:
+        raise UnsupportedError(
+            "the recording's start lies outside the years 1 to 9999, which the format cannot write",
+            hint="restore it as npy",
+        ) from None

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from sanstream.errors import InputError, UnsupportedError
-from sanstream.formats.clock import EPOCH
+from sanstream.formats.clock import EPOCH, moment_of
 from sanstream.formats.labels import exact_number
 
 MAIN = (
@@ -213,7 +213,7 @@ def to_ns(moment: datetime.datetime) -> int:
 def from_ns(ns: int) -> tuple[str, str, str, Fraction]:
     """Return startdate, starttime, EDF+ startdate and the fraction of a second left over."""
     seconds, rest = divmod(ns, 10**9)
-    moment = EPOCH + datetime.timedelta(seconds=seconds)
+    moment = moment_of(seconds)
     date = f"{moment:%d.%m.%y}" if 1985 <= moment.year <= 2084 else f"{moment:%d.%m}.yy"
     plus = f"{moment.day:02d}-{_MONTHS[moment.month - 1]}-{moment.year:04d}"
     return date, f"{moment:%H.%M.%S}", plus, Fraction(rest, 10**9)

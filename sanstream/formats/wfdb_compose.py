@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sanstream.errors import InputError, UnsupportedError
-from sanstream.formats.clock import EPOCH
+from sanstream.formats.clock import moment_of
 from sanstream.formats.grid import common_rate, position
 from sanstream.formats.labels import rate_text, safe_name
 from sanstream.formats.wfdb_header import comments
@@ -26,7 +25,7 @@ def _start_text(recording: Recording) -> str:
     if recording.start_ns is None:
         return ""
     seconds, ns = divmod(recording.start_ns, 10**9)
-    moment = EPOCH + datetime.timedelta(seconds=seconds)
+    moment = moment_of(seconds)
     # wfdb's own reader refuses more than six decimals, which a daemon's start has
     fraction = f".{ns // 1000:06d}".rstrip("0").rstrip(".")
     return f" {moment:%H:%M:%S}{fraction} {moment.day:02d}/{moment.month:02d}/{moment.year:04d}"
