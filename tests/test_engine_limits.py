@@ -76,23 +76,35 @@ def test_a_stream_that_begins_too_many_segments_is_braked_and_others_go_on(tmp_p
     assert ward.acknowledged[:n] == list(range(n))
     (stream,) = (s for s in ward.engine.state.streams.values() if s.recording.name == "bed1")
     row = next(s for s in ward.engine.status()["streams"] if s["recording"] == "bed1")
-    assert row["conflicts"] == n - MAX_BEGUN == len(reasons(ward))
-    assert set(reasons(ward)) == {"its stream has begun 100 segments within 3600 s, and it would begin another"}
+    assert row["conflicts"] == n - MAX_BEGUN - 1 == len(reasons(ward))
+    assert set(reasons(ward)) == {"its stream began 100 segments within 3600 s after ones of less than 60 s each"}
     # what goes on where the stream is begins none, and is taken
     session = stream.sessions["s1"]
     after = session.received.end
-    ward.give(chunk(x[10:20], after, at_s=60.0 * (MAX_BEGUN - 1) + 10 / RATE))
+    ward.give(chunk(x[10:20], after, at_s=60.0 * MAX_BEGUN + 10 / RATE))
     ward.turn()
-    assert len(reasons(ward)) == n - MAX_BEGUN
+    assert len(reasons(ward)) == n - MAX_BEGUN - 1
     ward.clock.pass_s(BEGUN_S + 1)
     ward.give(chunk(x[20:30], after + 10, at_s=2 * BEGUN_S + 60.0 * n))
     ward.turn()
-    assert len(reasons(ward)) == n - MAX_BEGUN
+    assert len(reasons(ward)) == n - MAX_BEGUN - 1
     ward.stop()
     manifest = ward.engine.archive.manifest("bed1")
     assert manifest is not None
-    assert len(manifest.streams[0].segments) == MAX_BEGUN + 1
+    assert len(manifest.streams[0].segments) == MAX_BEGUN + 2
     assert np.array_equal(ward.read("bed2"), x)
+
+
+def test_segments_that_are_long_are_never_braked(tmp_path: Path) -> None:
+    ward, x, n = Ward(tmp_path), np.tile(ONE, (2, 1))[:280], 2 * MAX_BEGUN
+    for k in range(n):  # half a year of two nights a day, uploaded at once
+        ward.give(chunk(x, 280 * k, at_s=43200.0 * k - 43200 * n, rate=4))
+        ward.turn()
+    assert not reasons(ward)
+    ward.stop()
+    manifest = ward.engine.archive.manifest("bed1")
+    assert manifest is not None
+    assert len(manifest.streams[0].segments) >= n
 
 
 def test_two_publishers_under_one_name_do_not_make_segments_without_end(tmp_path: Path) -> None:
@@ -107,6 +119,6 @@ def test_two_publishers_under_one_name_do_not_make_segments_without_end(tmp_path
     manifest = ward.engine.archive.manifest("bed1")
     assert manifest is not None
     entries = manifest.streams[0].segments
-    assert len(entries) <= MAX_BEGUN
+    assert len(entries) <= MAX_BEGUN + 1
     held = sum(e.n_samples for e in entries)
     assert held == (2 * n - len(reasons(ward))) * 25

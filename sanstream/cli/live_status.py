@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sanstream.daemon.look import Looked
 
 _COLOURS: tuple[Mapping[str, Any], ...] = ({}, {"fg": "yellow"}, {"fg": "red", "bold": True})
-_FEEDS = "feed scheme connected queue queue-s dropped lag-s error".split()
+_FEEDS = "feed scheme connected queue queue-s dropped refused lag-s error".split()
 _STREAMS = (
     "recording stream feed modality Hz ch age-s lag-s gaps lacking late conflicts bit/sample phi bank drift".split()
 )
@@ -90,7 +90,7 @@ def _print(looked: Looked, wrong: list[str], top: int | None) -> None:
 
 def _feed_row(feed: Mapping[str, Any]) -> list[object]:
     figures = [
-        number(_number(feed, key), digits) for key, digits in (("queue_depth", 0), ("queue_s", 1), ("dropped", 0))
+        number(_number(feed, key), digits) for key, digits in (("queue_depth", 0), ("queue_s", 1), ("dropped", 0), ("refused", 0))
     ]
     head = [_plain(feed.get("name")), _plain(feed.get("scheme")), "yes" if feed.get("connected") else "no"]
     return [*head, *figures, number(_number(feed, "lag_s"), 1), _plain(feed.get("error") or "")]

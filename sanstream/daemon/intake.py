@@ -9,13 +9,14 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from sanstream.chunk import Chunk, Delivery, Event, stream_name
-from sanstream.daemon.lanes import Lane
+from sanstream.daemon.lanes import MAIN, Lane
 from sanstream.daemon.placing import Misplaced, check_sane, locate, origin_of, settle
 from sanstream.daemon.sessions import Piece, Session
 from sanstream.daemon.state import State
 from sanstream.daemon.streams import (
     BEGUN_S,
     MAX_BEGUN,
+    SHORT_S,
     RecordingState,
     StreamState,
     is_in_range,
@@ -177,7 +178,7 @@ class Intake:
         definition = self._define(stream, chunk, found.piece.base, found.piece.flag)
         first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
         if stream.is_braked(self.clock()) and not stream.goes_on(definition, found.piece, first, stop):
-            why = f"its stream has begun {MAX_BEGUN} segments within {BEGUN_S} s, and it would begin another"
+            why = f"its stream began {MAX_BEGUN} segments within {BEGUN_S} s after ones of less than {SHORT_S} s each"
             self._refuse(chunk, why, feed, stream)
             return
         file = self.journal.append_chunk(definition, chunk)
@@ -195,7 +196,10 @@ class Intake:
     def _begin(
         self, stream: StreamState, kind: str, start: int, channels: tuple[Channel, ...], flags: list[str]
     ) -> Lane:
-        stream.begun.append(self.clock())
+        # days, gaps and channels that change make long segments, however fast they are replayed
+        last = stream.main if kind == MAIN else next((o for o in reversed(stream.others) if o.kind == kind), None)
+        if last is not None and last.end - last.start < SHORT_S * stream.rate:
+            stream.begun.append(self.clock())
         return self.open_lane(stream, kind, start, channels, flags)
 
     def _refuse(self, chunk: Chunk, reason: str, feed: str, stream: StreamState | None = None) -> None:

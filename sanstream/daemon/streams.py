@@ -21,8 +21,8 @@ from sanstream.signal import Channel
 
 DAY_NS = 86_400 * 10**9
 MAX_LATE_LANES = 4
-MAX_BEGUN, BEGUN_S = 100, 3600
-"""Segments of a stream that may begin within so long; each makes manifest and ledger longer, for all."""
+MAX_BEGUN, BEGUN_S, SHORT_S = 100, 3600, 60
+"""Segments of a stream that may begin within so long after ones so short; each makes manifest and ledger longer."""
 
 OpenLane = Callable[["StreamState", str, int, tuple[Channel, ...], list[str]], Lane]
 """Opens a lane: stream, kind, start, channels, flags."""
@@ -64,7 +64,7 @@ class StreamState:
     flying : Coverage or None
         Places of samples that are being encoded.
     begun : deque of int
-        When its latest segments began, on the engine's clock.
+        When its latest segments that follow a short one began, on the engine's clock.
     """
 
     recording: RecordingState
