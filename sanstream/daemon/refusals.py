@@ -1,8 +1,13 @@
-"""Why messages were refused, as fixed words: a reason itself may quote what somebody sent."""
+"""Why something was refused, in fixed words: a reason itself may name somebody, or quote what was sent."""
 
 from __future__ import annotations
 
 import re
+
+from sanstream.archive_store import StoreError
+from sanstream.daemon.opening import StoreDown
+from sanstream.durable import DiskFull, NoHandles
+from sanstream.errors import InputError
 
 OTHER = "other"
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -30,3 +35,14 @@ def word_of(reason: str) -> str:
     """Return the word for a reason; never a part of a message."""
     plain = _QUOTED.sub("", reason).lower()
     return next((word for found, word in _WORDS if found in plain), OTHER)
+
+
+def cause_of(error: InputError) -> str:
+    """Say why a disk or an archive did not take something."""
+    if isinstance(error, NoHandles):
+        return "too many open files"
+    if isinstance(error, StoreError | StoreDown):
+        return "its store cannot be reached"
+    if isinstance(error, DiskFull):
+        return "no space left on its disk"
+    return "its folder cannot be written to, or holds something else under that name"

@@ -28,7 +28,7 @@ def causes(engine: Engine) -> list[str]:
 
 def refused_by_archive(engine: Engine) -> str:
     """Say how many recordings the archive does not take now, and why."""
-    return f"archive: {len(engine.sealer.refused)} recordings cannot be written, {engine.sealer.trouble}"
+    return f"archive: {len(engine.sealer.refused)} recordings cannot be written, {engine.sealer.cause}"
 
 
 def free_bytes(folder: Path | None) -> int | None:

@@ -22,6 +22,7 @@ from sanstream.daemon.home import Home, remembered_settings
 from sanstream.daemon.http import Server
 from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.daemon.notify import COMMIT, JOURNAL, Notifier, Watchdog
+from sanstream.daemon.refusals import cause_of
 from sanstream.daemon.report import set_gauges
 from sanstream.daemon.requests import answer_requests
 from sanstream.daemon.state_files import save_status
@@ -251,7 +252,7 @@ def _left(engine: Engine) -> int:
         _LOG.error(
             "not drained: %d recordings cannot be written to the archive, %s; sanstream recover finishes them later",
             count,
-            engine.sealer.trouble,
+            engine.sealer.cause,
         )
     return FAILED if count else 0
 
@@ -268,7 +269,8 @@ def _insist(act: Callable[[], None]) -> None:
         try:
             act()
         except DiskFull as error:
-            _LOG.warning("%s: waiting to finish", error.message)
+            cause = cause_of(error)
+            _LOG.warning("waiting to finish: %s", cause)
             time.sleep(1)
         else:
             return

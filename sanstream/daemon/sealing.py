@@ -10,14 +10,14 @@ from dataclasses import replace
 from sanstream.archive_grow import GrowingArchive, GrownSegment, Growth
 from sanstream.archive_manifest import Manifest
 from sanstream.archive_reached import Reached
-from sanstream.archive_store import StoreError
 from sanstream.chunk import Event
 from sanstream.daemon.lanes import Lane
+from sanstream.daemon.refusals import cause_of
 from sanstream.daemon.rows import opening_entry, place_of_lane, recording_row
 from sanstream.daemon.sessions import ns_of
 from sanstream.daemon.state import State, forget_sealed
 from sanstream.daemon.streams import RecordingState, StreamState
-from sanstream.durable import DiskFull, NoHandles, reach
+from sanstream.durable import reach
 from sanstream.errors import InputError
 from sanstream.ledger import Ledger
 from sanstream.shard import shard_samples
@@ -57,7 +57,7 @@ class Sealer:
     ----------
     refused : dict of str to int
         Recordings that the archive did not take, and when they are tried again; nothing of them is lost meanwhile.
-    trouble : str
+    cause : str
         Why the last of them was not taken; no name stands in it.
     """
 
@@ -81,7 +81,7 @@ class Sealer:
         self._events_ns: dict[str, int] = {}
         self._on_the_way: dict[str, tuple[Growth, list[tuple[StreamState, Lane, int]], Future[Manifest | None]]] = {}
         self.refused: dict[str, int] = {}
-        self.trouble = ""
+        self.cause = ""
 
     def run(self, *, most: int, finish: bool = False) -> int:
         """Seal what is due.
@@ -194,7 +194,7 @@ class Sealer:
         try:
             return self._archive.commit(growth)
         except InputError as error:
-            self.trouble = _trouble(error)
+            self.cause = cause_of(error)
             return None
 
     def _growth(self, recording: RecordingState, lanes: Lanes) -> Growth:
@@ -247,17 +247,6 @@ class Sealer:
         )
         blocks = tuple(self._ledger.read_body(place) for place, _ in chosen)
         return GrownSegment(stream.name, stream.rate, entry, plan.bank, lane.n_sealed, blocks)
-
-
-def _trouble(error: InputError) -> str:
-    """Say in fixed words why the archive did not take a recording: the error's own may name it."""
-    if isinstance(error, NoHandles):
-        return "too many open files"
-    if isinstance(error, DiskFull):
-        return "no space left on its disk"
-    if isinstance(error, StoreError):
-        return "its store cannot be reached"
-    return "its folder cannot be written to, or holds something else under that name"
 
 
 def pending_events(state: State, recording: str) -> tuple[Event, ...]:

@@ -54,13 +54,15 @@ class Teller:
                     _LOG.warning("feed warns", extra={"feed": name, "cause": word, "count": n})
             self._look_at_refused(name, engine.counts.refused[name])
         if engine.disk_full:
-            _LOG.warning("%s: nothing is acknowledged until that has passed", waits_for(engine))
+            cause = waits_for(engine)
+            _LOG.warning("%s: nothing is acknowledged until that has passed", cause)
         elif self._full:
             _LOG.info("messages are acknowledged again")
         self._full = engine.disk_full
         refusing = bool(engine.sealer.refused)
         if refusing and not self._refusing:
-            _LOG.warning("%s; they wait in the state folder and are tried again", refused_by_archive(engine))
+            cause = refused_by_archive(engine)
+            _LOG.warning("%s; they wait in the state folder and are tried again", cause)
         elif self._refusing and not refusing:
             _LOG.info("the archive takes all recordings again")
         self._refusing = refusing
