@@ -90,7 +90,8 @@ def _print(looked: Looked, wrong: list[str], top: int | None) -> None:
 
 def _feed_row(feed: Mapping[str, Any]) -> list[object]:
     figures = [
-        number(_number(feed, key), digits) for key, digits in (("queue_depth", 0), ("queue_s", 1), ("dropped", 0), ("refused", 0))
+        number(_number(feed, key), digits)
+        for key, digits in (("queue_depth", 0), ("queue_s", 1), ("dropped", 0), ("refused", 0))
     ]
     head = [_plain(feed.get("name")), _plain(feed.get("scheme")), "yes" if feed.get("connected") else "no"]
     return [*head, *figures, number(_number(feed, "lag_s"), 1), _plain(feed.get("error") or "")]
