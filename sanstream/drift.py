@@ -1,14 +1,15 @@
-"""The watch over one stream: phi per channel and bits per sample, windows that can be judged only."""
+"""The watch over one stream: phi per channel, their heights, bits per sample; only windows that can be judged."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sanstream.drift_series import BITS, DELTA, PHI, Series, Shift
+from sanstream.drift_series import BITS, DELTA, HEIGHTS, PHI, Series, Shift
 
 _LOUDER = 2.0
 """Fast noise this many times its usual level makes a window unfit to be judged."""
@@ -56,7 +57,7 @@ class Alarm:
     window : int
         Number of the window, counted from the watch's first, at which that became certain.
     figure : str
-        ``"phi 0"``, ``"phi 1"`` (per watched channel) or ``"bits"``.
+        ``"phi 0"``, ``"phi 1"`` (per watched channel), ``"heights"`` or ``"bits"``.
     shift : Shift
     """
 
@@ -94,6 +95,9 @@ class _Eye:
 class DriftWatch:
     """Says when a stream's signal has changed for good.
 
+    Besides phi and bits, the octaves between the heights of two channels are watched: electrodes that were moved or
+    swapped may leave every beat its shape.
+
     A window that cannot be judged (lead off, flat, at the rails, missing, or far noisier than usual) is not looked
     at, so an alarm always rests on windows from before and after.
 
@@ -108,6 +112,7 @@ class DriftWatch:
     def __init__(self, n_channels: int, *, delta: float = DELTA) -> None:
         self._eyes = [_Eye(Series(PHI, delta)) for _ in range(n_channels)]
         self._bits = Series(BITS, delta)
+        self._heights = Series(HEIGHTS, delta)
         self._clear = True
         self._beside: list[tuple[float, float, float, float]] = []
         self.n_windows = 0
@@ -137,6 +142,10 @@ class DriftWatch:
             shift = eye.series.update(look.phi, look.beside) if admitted[c] else None
             if shift is not None and alarm is None:
                 alarm = Alarm(self.n_windows, f"phi {c}", shift)
+        if len(looks) == 2 and all(admitted) and min(look.reach for look in looks) > 0:
+            shift = self._heights.update(math.log2(looks[0].reach / looks[1].reach))
+            if shift is not None and alarm is None:
+                alarm = Alarm(self.n_windows, "heights", shift)
         if alarm is not None:
             self.restart()
         return alarm
@@ -162,6 +171,7 @@ class DriftWatch:
         for eye in self._eyes:
             eye.series.restart()
         self._bits.restart()
+        self._heights.restart()
 
     def state(self) -> dict[str, Any]:
         """Return what must be kept, as JSON values."""
@@ -172,6 +182,7 @@ class DriftWatch:
         return {
             "eyes": eyes,
             "bits": self._bits.state(),
+            "heights": self._heights.state(),
             "n_windows": self.n_windows,
             "n_admitted": self.n_admitted,
             "clear": self._clear,
@@ -183,6 +194,8 @@ class DriftWatch:
         out = cls(0, delta=delta)
         out._eyes = [_Eye(Series.from_state(e["series"], PHI, delta), e["usual"]) for e in data["eyes"]]
         out._bits = Series.from_state(data["bits"], BITS, delta)
+        if "heights" in data:
+            out._heights = Series.from_state(data["heights"], HEIGHTS, delta)
         out.n_windows, out.n_admitted = int(data["n_windows"]), int(data["n_admitted"])
         out._clear = bool(data["clear"])
         return out

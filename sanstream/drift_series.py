@@ -41,6 +41,14 @@ def _excused_bits(level: float, old: Beside, new: Beside) -> float:
     return float(1.5 * (noise + reach) + level * min(0.2, tempo))
 
 
+def _excused_heights(level: float, old: Beside, new: Beside) -> float:
+    """How many octaves postures may move the heights of two leads against each other.
+
+    The axis turns by up to 15 degrees (Riekkinen and Rautaharju, Circulation 53:40-44, 1976): up to half an octave.
+    """
+    return 0.7
+
+
 def _ratio(new: Beside, old: Beside) -> Beside:
     return np.maximum(new, 1e-9) / np.maximum(old, 1e-9)
 
@@ -85,6 +93,7 @@ class Practice:
 
 
 PHI = Practice()
+HEIGHTS = Practice(_excused_heights, share=0.0)
 BITS = Practice(_excused_bits, confirm=5, before=40, sigmas=3.0, share=0.15, patience=6, least=1, limit=30.0)
 
 

@@ -20,6 +20,10 @@ from sanstream.signal import TRIGGER, Channel
 
 CHANNEL = Channel("MLII", "mV", 200.0, 1024, 0, 2047, -32768, 11)
 RATE = Fraction(250)
+HEIGHTS = {
+    "electrodes swapped": ((236.0, 148.0), (148.0, 235.0)),
+    "electrode moved": ((259.0, 225.0), (148.0, 248.0)),
+}
 
 
 def alarm_index(watch: DriftWatch, windows: list[tuple[Look, ...]]) -> int | None:
@@ -163,6 +167,32 @@ def test_another_shape_alarms_at_this_window(seed: int, kind: str, index: int) -
     watch = DriftWatch(2)
     assert alarm_index(watch, looks(found, found.samples(600, 1200), by)) is None
     assert alarm_index(watch, looks(found, found.samples(1800, 300), by)) == index
+
+
+@pytest.mark.parametrize("kind", ["electrodes swapped", "electrode moved"])
+def test_electrodes_that_leave_beats_their_shape_alarm_by_their_heights(kind: str) -> None:
+    watch, (before, after) = DriftWatch(2), HEIGHTS[kind]
+    rng = np.random.default_rng(1)
+
+    def windows(heights: tuple[float, float], n: int) -> list[tuple[Look, ...]]:
+        sway = 2 ** (0.1 * np.sin(np.arange(n) / 30))  # breath and posture turn the axis a little
+        drawn = zip(rng.normal(0.41, 0.02, (n, 2)).tolist(), rng.normal(1, 0.03, (n, 2)), sway, strict=True)
+        return [
+            tuple(
+                Look(phi, True, 2.0, 1.5, h * float(g) * (float(turn) if c else 1.0))
+                for c, (phi, h, g) in enumerate(zip(phis, heights, gains, strict=True))
+            )
+            for phis, gains, turn in drawn
+        ]
+
+    assert alarm_index(watch, windows(before, 400)) is None
+    changed_windows, found = windows(after, 40), None
+    for i, window in enumerate(changed_windows):
+        found = watch.update(window)
+        if found is not None:
+            assert (found.figure, i < 30) == ("heights", True)
+            return
+    pytest.fail("no alarm")
 
 
 def test_a_change_while_the_leads_are_off_alarms_when_they_are_back() -> None:
