@@ -210,7 +210,7 @@ def look_at(windows: npt.NDArray[np.int32], channel: Channel, rate: Fraction) ->
 
 
 def _unlike_before(x: FloatArray, tempo: FloatArray, rate_hz: float, width: int) -> FloatArray:
-    """Give the lower quintile of how far a signal, smoothed, is from itself one event before.
+    """Give the median of how far a signal, smoothed, is from itself one event before.
 
     Between broad beats that come fast there is no quiet stretch, but they repeat; movement does not.
 
@@ -235,7 +235,7 @@ def _unlike_before(x: FloatArray, tempo: FloatArray, rate_hz: float, width: int)
     for row, events in enumerate(tempo):
         lag = round(rate_hz / events) if events > 0 else 0
         if 0 < lag < level.shape[1] // 2:
-            out[row] = np.percentile(np.abs(level[row, lag:] - level[row, :-lag]), 20)
+            out[row] = np.median(np.abs(level[row, lag:] - level[row, :-lag]))
     return out
 
 
