@@ -255,10 +255,8 @@ def verify(url: str | os.PathLike[str], *, deep: bool = False) -> list[Problem]:
     """
     if remote_scheme(os.fspath(url)):
         objects = RemoteObjects(os.fspath(url))
-        found = [] if objects.exists(CATALOG) else list(objects.keys())
-        if found and any(k.count("/") == 1 and k.endswith(MANIFEST) for k in found):
-            return find_problems(objects, deep=deep)
-        _catalog_data(objects)
+        if not any(key.count("/") == 1 and key.endswith(f"/{MANIFEST}") for key in objects.keys()):  # noqa: SIM118
+            _catalog_data(objects)
         return find_problems(objects, deep=deep)
     return find_problems(LocalObjects(_folder(url)), deep=deep)
 

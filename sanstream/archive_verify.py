@@ -18,7 +18,7 @@ from sanstream.archive_store import RemoteObjects
 from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.bank import Bank, find_bank, read_bank
 from sanstream.decode import decode_block, read_figures
-from sanstream.errors import BankError, SanstreamError, UnsupportedError
+from sanstream.errors import BankError, CorruptError, SanstreamError, UnsupportedError
 
 # the figures of blocks stand on a log scale, rounded up; those of the manifest have four digits
 _ROUNDING = 1.001
@@ -145,11 +145,14 @@ def _banks(objects: Objects, banks: dict[str, int]) -> Iterator[Problem]:
 
 
 def _object(objects: Objects, key: str, size: int, digest: str) -> Iterator[Problem]:
-    if not objects.exists(key):
+    try:
+        data = objects.read(key)
+    except CorruptError:
         yield Problem(key, "is missing")
-    elif objects.size(key) != size:
-        yield Problem(key, f"has {objects.size(key)} bytes, {size} were written")
-    elif hashlib.sha256(objects.read(key)).hexdigest() != digest:
+        return
+    if len(data) != size:
+        yield Problem(key, f"has {len(data)} bytes, {size} were written")
+    elif hashlib.sha256(data).hexdigest() != digest:
         yield Problem(key, "has changed (SHA-256 differs)")
 
 
