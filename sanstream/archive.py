@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from sanstream.archive_draft_remote import unlisted
 from sanstream.archive_encode import Progress
 from sanstream.archive_info import describe
 from sanstream.archive_live_place import read_place
@@ -255,7 +256,7 @@ def verify(url: str | os.PathLike[str], *, deep: bool = False) -> list[Problem]:
     """
     if remote_scheme(os.fspath(url)):
         objects = RemoteObjects(os.fspath(url))
-        if not any(key.count("/") == 1 and key.endswith(f"/{MANIFEST}") for key in objects.keys()):  # noqa: SIM118
+        if not objects.exists(CATALOG) and not unlisted(objects, objects.folders()[0], []):
             _catalog_data(objects)
         return find_problems(objects, deep=deep)
     return find_problems(LocalObjects(_folder(url)), deep=deep)

@@ -13,27 +13,7 @@ from sanstream.bank_places import install_banks
 
 
 def install_from(url: str | os.PathLike[str], folder: Path | None = None) -> list[Path]:
-    """Copy the banks that an archive carries to where every reader finds them.
-
-    Parameters
-    ----------
-    url : str or path
-        An archive, or one ``.sanbank`` file.
-    folder : Path, optional
-        As for :func:`~sanstream.bank_places.install_banks`.
-
-    Returns
-    -------
-    list of Path
-        The files that are now there.
-
-    Raises
-    ------
-    InputError
-        When the source holds no bank.
-    CorruptError
-        When a bank is not what its name says.
-    """
+    """Do what :func:`~sanstream.bank_places.install_banks` does, for an archive in an object store too."""
     text = os.fspath(url)
     if not remote_scheme(text):
         return install_banks(local_path(url), folder)

@@ -154,22 +154,21 @@ class RemoteDraft:
             raise InputError(f"{self._objects}: is not empty", hint="add to it with --append")
 
     def _check(self, container: str | None, *, taken_over: bool) -> str:
-        present = list(self._objects.keys())
-        whole = [k.partition("/")[0] for k in present if k.count("/") == 1 and k.endswith(f"/{MANIFEST}")]
+        folders, keys = self._objects.folders()
         if not self._append:
-            if present and (whole or not taken_over):
+            if (folders or keys) and (unlisted(self._objects, folders, []) or not taken_over):
                 raise InputError(f"{self._objects}: is not empty", hint="choose another name")
-            self._objects.remove(present)  # of the writer that is no more
+            self._objects.remove(self._objects.keys())  # of the writer that is no more
             return container or "zarr"
         own, listed = read_catalog(self._objects.read(CATALOG), f"{self._objects.name}: {CATALOG}")
         check_container(self._objects, own, container)
-        missing = [n for n in whole if n not in listed]
+        missing = unlisted(self._objects, folders, listed)
         if missing:
             list_recordings(self._objects, own, missing)
         self.present = [*listed, *missing]
         if taken_over:
-            kept = {*self.present, "banks"}
-            self._objects.remove(k for k in present if "/" in k and k.partition("/")[0] not in kept)
+            for name in {*folders} - {*self.present, "banks"}:
+                self._objects.remove(self._objects.keys(name))
         return own
 
 
@@ -257,6 +256,11 @@ class Claim:
             f"{self._objects}: another process is writing to it{seen}",
             hint=f"try again when it is done; one that was killed is passed over {STALE_S / 60:.0f} minutes later",
         )
+
+
+def unlisted(objects: RemoteObjects, folders: list[str], listed: list[str]) -> list[str]:
+    """Return the recordings that a writer committed but did not list before it was killed."""
+    return [n for n in folders if n not in {*listed, "banks"} and objects.exists(f"{n}/{MANIFEST}")]
 
 
 def list_recordings(objects: RemoteObjects, container: str, names: list[str]) -> None:

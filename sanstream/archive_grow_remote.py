@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from sanstream.archive_draft_remote import list_recordings
+from sanstream.archive_draft_remote import list_recordings, unlisted
 from sanstream.archive_grow_folder import Moved
 from sanstream.archive_manifest import CATALOG, MANIFEST, catalog_bytes, read_catalog
 from sanstream.archive_store import RemoteObjects, Taken
@@ -148,10 +148,10 @@ def open_remote(url: str) -> RemotePlace:
         data: bytes | None = objects.read(CATALOG)
     except CorruptError:
         data = None
-    present = list(objects.keys())
-    whole = [k.partition("/")[0] for k in present if k.count("/") == 1 and k.endswith(f"/{MANIFEST}")]
+    folders, keys = objects.folders()
     if data is None:
-        odd = [k for k in present if k != "zarr.json" and k.partition("/")[0] not in (*whole, "banks")]
+        whole = unlisted(objects, folders, [])
+        odd = [n for n in (*keys, *folders) if n not in ("zarr.json", "banks", *whole)]
         if odd:
             raise InputError(
                 f"{objects}: is not empty and no archive ({odd[0]} stands there)", hint="choose another place"
@@ -162,6 +162,7 @@ def open_remote(url: str) -> RemotePlace:
     container, listed = read_catalog(data, f"{objects.name}: {CATALOG}")
     if container != "zarr":
         raise UnsupportedError(f"{objects}: a {container} archive cannot grow", hint="choose another place")
-    if set(whole) - set(listed):
-        list_recordings(objects, container, [n for n in whole if n not in listed])
+    missing = unlisted(objects, folders, listed)
+    if missing:
+        list_recordings(objects, container, missing)
     return place

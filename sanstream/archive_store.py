@@ -114,6 +114,16 @@ class RemoteObjects:
             found = [m["path"] for chunk in obstore.list(self._store, prefix=prefix or None) for m in chunk]
         yield from sorted(key for key in found if PARTIAL not in key)
 
+    def folders(self) -> tuple[list[str], list[str]]:
+        """Return the names right below the prefix, of folders and of objects, but those of unfinished writes."""
+        import obstore
+
+        with self._reading("its listing"):
+            found = obstore.list_with_delimiter(self._store)
+        names = [path.rstrip("/") for path in found["common_prefixes"]]
+        keys = [meta["path"] for meta in found["objects"]]
+        return [n for n in names if PARTIAL not in n], [k for k in keys if PARTIAL not in k]
+
     def read_version(self, key: str) -> tuple[bytes, Mapping[str, Any]]:
         """Return an object and what names its version, for :meth:`swap`. Raises CorruptError when it is missing."""
         import obstore

@@ -18,7 +18,6 @@ from sanstream.daemon.aside import Aside
 from sanstream.daemon.blocks import BlockWriter
 from sanstream.daemon.compacting import Compactor
 from sanstream.daemon.counts import Counts
-from sanstream.daemon.home import instance_of
 from sanstream.daemon.inbox import Dropped, FeedLink
 from sanstream.daemon.intake import Intake
 from sanstream.daemon.keeping import free_journal
@@ -100,8 +99,7 @@ class Engine:
         self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.aside = Aside(folder / "aside", self._disk, settings.limits.poison_bytes, clock)
         self.journal = Journal(folder / "journal", self._disk)
-        instance = instance_of(folder) if self.archive.is_remote else ""
-        opener = Opener(self.archive, settings.quality, settings.archive.effort, instance)
+        opener = Opener(self.archive, settings.quality, settings.archive.effort)
         self.intake = Intake(
             self.state, self.journal, opener.lane, self.aside.conflict, self.counts,
             int(settings.limits.clock_tolerance_s * 1e9), clock, opener.recording,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -66,7 +65,6 @@ class Home:
             "archive": str(Path(archive.url).absolute()) if "://" not in archive.url else archive.url,
             "effort": archive.effort,
             "quality": dict(settings.quality),
-            "instance": read_version(self.folder).get("instance") or secrets.token_hex(4),
         }
         data = json.dumps(values).encode()
         path = self.folder / _VERSION
@@ -100,11 +98,6 @@ def read_version(folder: Path) -> Mapping[str, Any]:
             hint="run `sanstream recover` of the version that wrote it, or install that version",
         )
     return dict(values)
-
-
-def instance_of(folder: Path) -> str:
-    """Return what a state folder is called apart from others by; empty where none was remembered."""
-    return str(read_version(folder).get("instance", "")) or secrets.token_hex(4)
 
 
 def is_locked(folder: Path) -> bool:

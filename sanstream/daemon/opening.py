@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import secrets
 from collections.abc import Mapping
 
 from sanstream.archive_grow import GrowingArchive
@@ -34,12 +34,10 @@ class Opener:
     quality : mapping of str to str
         ``Settings.quality``.
     effort : str
-    instance : str
-        What the segments of this state folder are called apart by, where other daemons add to the archive.
     """
 
-    def __init__(self, archive: GrowingArchive, quality: Mapping[str, str], effort: str, instance: str = "") -> None:
-        self._archive, self._instance = archive, instance
+    def __init__(self, archive: GrowingArchive, quality: Mapping[str, str], effort: str) -> None:
+        self._archive = archive
         self._quality = quality
         self._effort = effort_named(effort)
 
@@ -63,8 +61,8 @@ class Opener:
         qualities, _ = qualities_of(self._quality, channels)
         block = segment_sizes(stream.rate, qualities, self._effort)[1]
         lane = Lane(stream.key, kind, start, stream.rate, channels, qualities, block, flags=flags)
-        if self._instance:
-            lane.name = f"{start}-{self._instance}-{time.time_ns() // 1000:x}"
+        if self._archive.is_remote:  # other daemons may add to it, and asking would wait for it
+            lane.name = f"{start}-{secrets.token_hex(6)}"
             return lane
         taken = {other.name for other in stream.lanes}
         manifest = self._archive.manifest(stream.recording.name)
