@@ -186,7 +186,8 @@ def found(ward: Ward, bed: str) -> tuple[list[int], list[tuple[str, ...]]]:
 @pytest.mark.parametrize(
     ("bed", "n", "flag"),
     [
-        ("twice", 8, None), ("shuffled", 8, "late"), ("reboots", 16, None), ("contradicts", 8, None),
+        # whether what is shuffled comes late depends on how soon its block goes out
+        ("twice", 8, None), ("shuffled", 8, None), ("reboots", 16, None), ("contradicts", 8, None),
         ("steps", 8, "clock_step"), ("channels", 8, "channels"), ("late", 72, "late"),
     ],
 )  # fmt: skip
