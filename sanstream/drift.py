@@ -1,15 +1,14 @@
-"""The watch over one stream: phi per channel, their heights, bits per sample; only windows that can be judged."""
+"""The watch over one stream: phi per channel, the loop of two, bits per sample; only windows that can be judged."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sanstream.drift_series import BITS, DELTA, HEIGHTS, PHI, Series, Shift
+from sanstream.drift_series import AXIS, BITS, DELTA, PHI, ROUNDNESS, Series, Shift
 
 _LOUDER = 2.0
 """Fast noise this many times its usual level makes a window unfit to be judged."""
@@ -49,6 +48,22 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Loop:
+    """What two channels draw in their plane in one window; of an ECG, the QRS loop.
+
+    Parameters
+    ----------
+    axis : float
+        Direction, degrees within -90 and 90.
+    roundness : float
+        Width over length, 0 for a line.
+    """
+
+    axis: float
+    roundness: float
+
+
+@dataclass(frozen=True)
 class Alarm:
     """The signal changed.
 
@@ -57,7 +72,7 @@ class Alarm:
     window : int
         Number of the window, counted from the watch's first, at which that became certain.
     figure : str
-        ``"phi 0"``, ``"phi 1"`` (per watched channel), ``"heights"`` or ``"bits"``.
+        ``"phi 0"``, ``"phi 1"`` (per watched channel), ``"axis"``, ``"roundness"`` or ``"bits"``.
     shift : Shift
     """
 
@@ -95,8 +110,8 @@ class _Eye:
 class DriftWatch:
     """Says when a stream's signal has changed for good.
 
-    Besides phi and bits, the octaves between the heights of two channels are watched: electrodes that were moved or
-    swapped may leave every beat its shape.
+    Besides phi and bits, the loop that two channels draw is watched: electrodes that were moved or swapped may leave
+    every beat its shape in each.
 
     A window that cannot be judged (lead off, flat, at the rails, missing, or far noisier than usual) is not looked
     at, so an alarm always rests on windows from before and after.
@@ -112,7 +127,7 @@ class DriftWatch:
     def __init__(self, n_channels: int, *, delta: float = DELTA) -> None:
         self._eyes = [_Eye(Series(PHI, delta)) for _ in range(n_channels)]
         self._bits = Series(BITS, delta)
-        self._heights = Series(HEIGHTS, delta)
+        self._loop = {"axis": Series(AXIS, delta), "roundness": Series(ROUNDNESS, delta)}
         self._clear = True
         self._beside: list[tuple[float, float, float, float]] = []
         self.n_windows = 0
@@ -124,13 +139,15 @@ class DriftWatch:
         levels = [eye.series.level for eye in self._eyes if len(eye.series.tail)]
         return float(np.mean(levels)) if levels else None
 
-    def update(self, looks: Sequence[Look]) -> Alarm | None:
+    def update(self, looks: Sequence[Look], loop: Loop | None = None) -> Alarm | None:
         """Take the next window.
 
         Parameters
         ----------
         looks : sequence of Look
             One per watched channel.
+        loop : Loop, optional
+            Of the two watched channels, where they draw one.
         """
         alarm = None
         self.n_windows += 1
@@ -142,10 +159,11 @@ class DriftWatch:
             shift = eye.series.update(look.phi, look.beside) if admitted[c] else None
             if shift is not None and alarm is None:
                 alarm = Alarm(self.n_windows, f"phi {c}", shift)
-        if len(looks) == 2 and all(admitted) and min(look.reach for look in looks) > 0:
-            shift = self._heights.update(math.log2(looks[0].reach / looks[1].reach))
-            if shift is not None and alarm is None:
-                alarm = Alarm(self.n_windows, "heights", shift)
+        if loop is not None and all(admitted):
+            for name, value in (("axis", loop.axis), ("roundness", loop.roundness)):
+                shift = self._loop[name].update(value)
+                if shift is not None and alarm is None:
+                    alarm = Alarm(self.n_windows, name, shift)
         if alarm is not None:
             self.restart()
         return alarm
@@ -171,7 +189,8 @@ class DriftWatch:
         for eye in self._eyes:
             eye.series.restart()
         self._bits.restart()
-        self._heights.restart()
+        for series in self._loop.values():
+            series.restart()
 
     def state(self) -> dict[str, Any]:
         """Return what must be kept, as JSON values."""
@@ -182,7 +201,7 @@ class DriftWatch:
         return {
             "eyes": eyes,
             "bits": self._bits.state(),
-            "heights": self._heights.state(),
+            "loop": {name: series.state() for name, series in self._loop.items()},
             "n_windows": self.n_windows,
             "n_admitted": self.n_admitted,
             "clear": self._clear,
@@ -194,8 +213,8 @@ class DriftWatch:
         out = cls(0, delta=delta)
         out._eyes = [_Eye(Series.from_state(e["series"], PHI, delta), e["usual"]) for e in data["eyes"]]
         out._bits = Series.from_state(data["bits"], BITS, delta)
-        if "heights" in data:
-            out._heights = Series.from_state(data["heights"], HEIGHTS, delta)
+        for name, state in data.get("loop", {}).items():
+            out._loop[name] = Series.from_state(state, out._loop[name].practice, delta)
         out.n_windows, out.n_admitted = int(data["n_windows"]), int(data["n_admitted"])
         out._clear = bool(data["clear"])
         return out

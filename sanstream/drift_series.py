@@ -41,13 +41,18 @@ def _excused_bits(level: float, old: Beside, new: Beside) -> float:
     return float(1.5 * (noise + reach) + level * min(0.2, tempo))
 
 
-def _excused_heights(level: float, old: Beside, new: Beside) -> float:
-    """How many octaves postures may move the heights of two leads against each other.
+def _excused_axis(level: float, old: Beside, new: Beside) -> float:
+    """How many degrees postures may turn the loop of two leads in their plane.
 
-    The axis turns by up to 15 degrees (Riekkinen and Rautaharju, Circulation 53:40-44, 1976); in simulated days that
-    came to 0.5 octaves often and to 0.6 never.
+    The heart's axis turns by up to 15 degrees (Riekkinen and Rautaharju, Circulation 53:40-44, 1976). Among 3 600
+    pairs of such postures without noise one in a thousand turned the loop by more than 16, none by more than this.
     """
-    return 0.7
+    return 17.0
+
+
+def _excused_roundness(level: float, old: Beside, new: Beside) -> float:
+    """How much rounder or flatter the same postures may make the loop: none of those pairs by so much."""
+    return 0.057
 
 
 def _ratio(new: Beside, old: Beside) -> Beside:
@@ -80,6 +85,11 @@ class Practice:
         Shortest stretch that ADWIN compares.
     limit : float
         Values further away, in deviations, count as so far.
+    grain : float
+        Least deviation that ADWIN reckons with. A figure that hardly varies within a posture and much between them
+        would otherwise stand at the limit from the second posture on.
+    period : float
+        After which values come round again; 0 for never.
     """
 
     excused: Callable[[float, Beside, Beside], float] = _excused_phi
@@ -91,10 +101,18 @@ class Practice:
     patience: int = 16
     least: int = 5
     limit: float = 10.0
+    grain: float = 0.0
+    period: float = 0.0
+
+    def gap(self, before: float, after: float) -> float:
+        """Return how far it is from one level to the other."""
+        far = after - before
+        return far - self.period * round(far / self.period) if self.period else far
 
 
 PHI = Practice()
-HEIGHTS = Practice(_excused_heights, share=0.0)
+AXIS = Practice(_excused_axis, share=0.0, grain=4.0, period=180.0)
+ROUNDNESS = Practice(_excused_roundness, share=0.25, grain=0.014)
 BITS = Practice(_excused_bits, confirm=5, before=40, sigmas=3.0, share=0.15, patience=6, least=1, limit=30.0)
 
 
@@ -153,6 +171,10 @@ class Series:
         beside : (float, float, float, float)
             Tempo, sway, noise and reach of the same window; 0 for unknown.
         """
+        if len(self.tail):
+            # of values that come round, the one nearest to the last ones: a quarter turn is no jumping to and fro
+            lately = float(np.median(self.tail[-5:]))
+            value = lately + self.practice.gap(lately, value)
         self.tail = np.append(self.tail[-(_TAIL - 1) :], value)
         self._beside = np.append(self._beside[-(_TAIL - 1) :], [beside], axis=0)
         self.n += 1
@@ -175,7 +197,7 @@ class Series:
         from river.drift import ADWIN
 
         self._centre = float(np.median(self.tail))
-        self._scale = _deviation(self.tail, self._centre)
+        self._scale = max(_deviation(self.tail, self._centre), self.practice.grain)
         self._adwin = ADWIN(  # type: ignore[no-untyped-call]
             delta=self.delta, clock=1, min_window_length=self.practice.least
         )
@@ -196,8 +218,11 @@ class Series:
         before, middle = float(np.median(old)), float(np.median(new))
         # nearer to the old level than the median: a spell of a minute is no change
         after = float(np.quantile(new, _MOST if middle < before else 1 - _MOST))
-        sigmas = abs(after - before) / _deviation(old, before)
-        if sigmas < p.sigmas or abs(after - before) < p.share * abs(before) + self._excused(abs(before)):
+        if (after < before) != (middle < before):
+            return None  # a few that are far off, on the other side of the median
+        gap = abs(p.gap(before, after))
+        sigmas = gap / _deviation(old, before)
+        if sigmas < p.sigmas or gap < p.share * abs(before) + self._excused(abs(before)):
             return None
         if sigmas < p.novel and any(low <= after <= high for low, high in self._seen):
             return None

@@ -30,6 +30,8 @@ _MOST_MISSING = 0.1
 _MOST_AT_RAIL = 0.05
 _MOST_FLAT = 0.5
 _PERIODS_S = (0.33, 1.7)
+_STEEP, _DIRECTED = 0.25, 0.5
+_LEAST_SLOPES = 16
 _NOISY = 0.15
 """From this share of noise in a window's range on there is nothing to see but noise."""
 
@@ -249,6 +251,40 @@ def _tempo(windows: npt.NDArray[np.int32], rate: Fraction) -> FloatArray:
     spectrum = fft.rfft(slope, fft.next_fast_len(2 * slope.shape[1], real=True), axis=1)
     likeness = fft.irfft(spectrum.real**2 + spectrum.imag**2, axis=1)[:, low : high + 1]
     return np.asarray(float(rate) / factor / (low + likeness.argmax(axis=1)))
+
+
+def loops_of(windows: Sequence[npt.NDArray[np.int32]], channels: Sequence[Channel], rate: Fraction) -> FloatArray:
+    """Give the loop that two channels draw in their plane: its axis and how round it is.
+
+    From the second moments of slopes, of the steepest samples of a window alone; of an ECG, of its QRS complexes.
+
+    Parameters
+    ----------
+    windows : sequence of 2 ndarrays, shape (B, n_samples), int32
+        Missing samples already bridged.
+    channels : sequence of 2 Channel
+        Give the gains.
+    rate : Fraction
+
+    Returns
+    -------
+    ndarray, shape (B, 2), float64
+        Degrees within -90 and 90, and width over length; NaN where units differ or slopes have no direction.
+    """
+    if channels[0].unit != channels[1].unit or windows[0].shape[1] < _LEAST_SLOPES:
+        return np.full((len(windows[0]), 2), np.nan)
+    factor = max(1, round(float(rate) / _LOOK_HZ))
+    slopes = np.stack([_averaged(w, factor) / (c.gain or 1.0) for w, c in zip(windows, channels, strict=True)])
+    slopes = slopes[:, :, 2:] - slopes[:, :, :-2]
+    energy = (slopes**2).sum(axis=0)
+    steep = energy > _STEEP * np.quantile(energy, 0.995, axis=1, keepdims=True)
+    a, b = ((slopes[c] ** 2 * steep).sum(axis=1) for c in (0, 1))
+    both = (slopes[0] * slopes[1] * steep).sum(axis=1)
+    across = np.hypot(a - b, 2 * both)
+    axis = 0.5 * np.degrees(np.arctan2(2 * both, a - b))
+    roundness = np.sqrt(np.maximum(a + b - across, 0) / np.maximum(a + b + across, 1e-30))
+    loops = np.stack([axis, roundness], axis=1)
+    return np.where((across > _DIRECTED * (a + b))[:, None], loops, np.nan)
 
 
 def bridged(windows: npt.NDArray[np.int32], channel: Channel) -> npt.NDArray[np.int32]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipelines.drift.signals import Change, LongSignal, with_changes
 from sanstream.bank import named_banks
 from sanstream.daemon.sights import Glance, look
-from sanstream.drift import Alarm, DriftWatch, Look
+from sanstream.drift import Alarm, DriftWatch, Look, Loop
 from sanstream.drift_windows import PhiRule, phi_rule, taps_for, watched
 from sanstream.encode_kernels import KernelChoice
 from sanstream.encode_live import LiveStart, Part, encode_part, plan_live
@@ -78,7 +78,7 @@ class Ward:
 
     def series(self, start_s: float, minutes: int) -> Row:
         """Encode and look at consecutive blocks: figures of every window, rounded, and bits per sample."""
-        s, looks, bits = self.signal, [], []
+        s, looks, loops, bits = self.signal, [], [], []
         for minute in range(minutes):
             x = s.samples(start_s + BLOCK_S * minute, BLOCK_S)
             bits.append(round(8 * len(encode_part(Part(self.plan, 0, x))) / x.size, 5))
@@ -89,7 +89,8 @@ class Ward:
                 )
             )  # fmt: skip
             looks.append([[[round(float(v), 4) for v in astuple(k)] for k in w] for w in seen.windows])
-        return {"looks": looks, "bits": bits}
+            loops.append([None if p is None else [round(p.axis, 2), round(p.roundness, 4)] for p in seen.loops])
+        return {"looks": looks, "loops": loops, "bits": bits}
 
 
 def stable(seed: int, minutes: int) -> Row:
@@ -119,8 +120,11 @@ def watched_over(*parts: Row) -> list[tuple[int, Alarm]]:
     watch, out = DriftWatch(len(parts[0]["looks"][0][0])), []
     minute = 0
     for part in parts:
-        for windows, bits in zip(part["looks"], part["bits"], strict=True):
-            found = [watch.update([Look(v[0], bool(v[1]), *v[2:]) for v in w]) for w in windows]
+        for windows, loops, bits in zip(part["looks"], part["loops"], part["bits"], strict=True):
+            found = [
+                watch.update([Look(v[0], bool(v[1]), *v[2:]) for v in w], None if p is None else Loop(*p))
+                for w, p in zip(windows, loops, strict=True)
+            ]
             out += [(minute, a) for a in (*found, watch.end_block(bits)) if a is not None]
             minute += 1
     return out

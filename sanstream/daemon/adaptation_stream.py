@@ -188,8 +188,8 @@ class StreamWatch:
         if self.watch is None or seen.glance.generation != self.generation or not seen.windows:
             return None
         alarm = None
-        for looks in seen.windows:
-            alarm = self.watch.update(looks) or alarm
+        for looks, loop in zip(seen.windows, seen.loops, strict=True):
+            alarm = self.watch.update(looks, loop) or alarm
         alarm = self.watch.end_block(seen.glance.bits_per_sample) or alarm
         if alarm is not None:
             self.n_alarms += 1

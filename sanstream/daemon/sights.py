@@ -10,8 +10,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from sanstream.drift import Look
-from sanstream.drift_windows import PhiRule, bridged, look_at, phi_of
+from sanstream.drift import Look, Loop
+from sanstream.drift_windows import PhiRule, bridged, look_at, loops_of, phi_of
 from sanstream.reservoir import Key
 from sanstream.signal import Channel, IntSamples
 
@@ -54,10 +54,22 @@ class Glance:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What a look gave: per window one :class:`Look` per watched channel; ``usable`` is the share of usable ones."""
+    """What a look gave.
+
+    Parameters
+    ----------
+    glance : Glance
+    windows : list of tuple of Look
+        Per window one per watched channel.
+    loops : list of Loop or None
+        Per window the loop of two channels, where they draw one.
+    usable : float
+        Share of usable windows.
+    """
 
     glance: Glance
     windows: list[tuple[Look, ...]]
+    loops: list[Loop | None]
     usable: float
 
 
@@ -66,20 +78,25 @@ def look(glance: Glance) -> Seen:
     size = glance.window_samples
     n = len(glance.samples) // size
     if not n:
-        return Seen(glance, [], 0.0)  # a segment's short end
-    columns = []
+        return Seen(glance, [], [], 0.0)  # a segment's short end
+    columns, bridges = [], []
     for c, rule in zip(glance.watched, glance.rules, strict=True):
         windows = np.ascontiguousarray(glance.samples[: n * size, c]).reshape(n, size)
         sight = look_at(windows, glance.channels[c], glance.rate)
         phi = np.ones(n)
         good = sight.usable
+        bridges.append(bridged(windows, glance.channels[c]))
         if good.any():
-            phi[good] = phi_of(bridged(windows[good], glance.channels[c]), rule)
+            phi[good] = phi_of(bridges[-1][good], rule)
         figures = (phi, good, sight.noise, sight.sway, sight.reach, sight.tempo)
         columns.append([Look(*values) for values in zip(*(f.tolist() for f in figures), strict=True)])
     windows_seen: list[tuple[Look, ...]] = list(zip(*columns, strict=True)) if columns else [()] * n
     usable = [lk.usable for w in windows_seen for lk in w]
-    return Seen(glance, windows_seen, float(np.mean(usable)) if usable else 0.0)
+    loops: list[Loop | None] = [None] * n
+    if len(bridges) == 2:
+        drawn = loops_of(bridges, [glance.channels[c] for c in glance.watched], glance.rate)
+        loops = [Loop(*row) if np.isfinite(row).all() else None for row in drawn.tolist()]
+    return Seen(glance, windows_seen, loops, float(np.mean(usable)) if usable else 0.0)
 
 
 class Sights:
