@@ -1,8 +1,8 @@
 """A dataset of one archive: three tables, partitioned by date and stream, brought up to date part by part.
 
 ``TABLE/date=YYYY-MM-DD/stream=NAME/RECORDING.parquet``; a part is what one recording's stream has of one day (UTC).
-What a part was made from stands in ``_parts/RECORDING.json``, which is written after the files it names: a run that was cut
-off writes again what that does not name, and the next run only what has changed.
+What a part was made from stands in ``_parts/RECORDING.json``, which is written after the files it names: a run that was
+cut off writes again what that does not name, and the next run only what has changed.
 """
 
 from __future__ import annotations
@@ -139,7 +139,11 @@ def export_recording(reader: RecordingReader, place: Place) -> Written:
                 state[where] = before[where]
                 done.skipped += 1
                 continue
-            rows = {t: _write(stream, reader.manifest, part, t, key_of(t, where, reader.name), place) for t in TABLES}
+            rows: dict[str, tuple[int, int]] = {}
+            for table in TABLES:
+                empty = table == "kernels" and not rows["activations"][0]
+                own = iter(()) if empty else _rows(stream, reader.manifest, part, table)
+                rows[table] = _write(own, table, key_of(table, where, reader.name), place)
             state[where] = {"digest": part.digest, "tables": [t for t, (n, _) in rows.items() if n]}
             done.parts += 1
             done.rows += sum(n for n, _ in rows.values())
@@ -181,12 +185,12 @@ def files_of(state: State, recording: str) -> set[str]:
     return {key_of(table, where, recording) for where, own in state.items() for table in own["tables"]}  # type: ignore[attr-defined]
 
 
-def _write(reader: StreamReader, manifest: Manifest, part: Part, table: str, key: str, place: Place) -> tuple[int, int]:
+def _write(rows: Iterator[pa.Table], table: str, key: str, place: Place) -> tuple[int, int]:
     """Write one file; returns its rows and bytes. Without rows there is none."""
     with tempfile.TemporaryDirectory(prefix="sanstream-records-") as folder:
         draft, n = Path(folder) / "part.parquet", 0
         with pq.ParquetWriter(draft, TABLES[table], compression="zstd") as writer:
-            for group in _groups(_rows(reader, manifest, part, table), TABLES[table]):
+            for group in _groups(rows, TABLES[table]):
                 writer.write_table(group)
                 n += group.num_rows
         if n:

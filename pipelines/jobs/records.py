@@ -53,6 +53,7 @@ def run(job: RecordsJob) -> dict[str, Any]:
     InputError
         When the archive is not there or lacks a recording that was asked for.
     """
+    _archive.cache_clear()  # it may have grown since
     with open_archive(job.archive, live=False) as held:
         names = list(held.recordings)
     unknown = [n for n in job.recordings if n not in names]
