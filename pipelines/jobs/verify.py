@@ -3,10 +3,11 @@
 Usage: python -m pipelines.jobs.verify --config pipelines/jobs/verify.toml [--json]
 
 One JSON line a recording goes to the report as it is done, and one an archive for what stands beside its recordings. A
-run that was cut off goes on where the report ends: what it lists as sound, of the same manifest, is not read again. Name
-another report to read everything again ({date} is the day). Ends with 1 when anything is bad, and names it.
+run that was cut off goes on where the report ends: what it lists as sound, of the same manifest, is not read again.
+Name another report to read everything again ({date} is the day). Ends with 1 when anything is bad, and names it.
 """
 
+# ruff: noqa: RUF009  a key's description is made once, like the field that holds it
 from __future__ import annotations
 
 import hashlib
@@ -21,7 +22,7 @@ from typing import Any
 import click
 
 from pipelines.jobs.pool import each
-from pipelines.jobs.settings import ADDRESS, key, read_job
+from pipelines.jobs.settings import key, read_job
 from sanstream.archive_manifest import CATALOG, MANIFEST, read_catalog
 from sanstream.archive_objects import LocalObjects, Objects, local_path
 from sanstream.archive_store import RemoteObjects, remote_scheme
