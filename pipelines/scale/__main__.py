@@ -16,8 +16,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipelines.paper.report import ROOT, write_measured
-from pipelines.scale import opening
+from pipelines.paper.report import ROOT, Row, write_measured
+from pipelines.scale import archives, costs, opening, scales
 
 
 def main() -> int:
@@ -27,14 +27,36 @@ def main() -> int:
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "scale")
     options = parser.parse_args()
-    rows, wrong = opening.run(opening.SHORT if options.short else opening.SHAPES, options.work)
-    for row in rows:
-        print(", ".join(f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in row.items()))
-    if not options.short:
-        write_measured("scale", rows, seed=1)
+    work = options.work / ("short" if options.short else "whole")
+    tables, wrong = {"open": _open, "capacity": _capacity}[options.campaign](options.short, work)
+    for name, rows in tables.items():
+        print(f"== {name}")
+        for row in rows:
+            print(", ".join(f"{k}: {v:.3g}" if isinstance(v, float) else f"{k}: {v}" for k, v in row.items()))
+        if not options.short:
+            write_measured(name, rows, seed=1)
     for line in wrong:
         print(f"wrong: {line}", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def _open(short: bool, work: Path) -> tuple[dict[str, list[Row]], list[str]]:
+    rows, wrong = opening.run(opening.SHORT if short else opening.SHAPES, work)
+    return {"scale": rows}, wrong
+
+
+def _capacity(short: bool, work: Path) -> tuple[dict[str, list[Row]], list[str]]:
+    rows = costs.run(work, short=short)
+    wrong = costs.wrong_of(rows)
+    tables = {"capacity": rows}
+    if not short:
+        tables |= {
+            "capacity-scales": scales.scale_rows(rows),
+            "capacity-archives": scales.archive_rows(rows),
+            "capacity-manifests": scales.manifest_rows(archives.manifest_bytes(), rows),
+            "capacity-workers": scales.worker_rows(rows),
+        }
+    return tables, wrong
 
 
 if __name__ == "__main__":

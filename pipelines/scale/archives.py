@@ -9,7 +9,15 @@ from fractions import Fraction
 
 import google_crc32c
 
-from sanstream.archive_manifest import CATALOG, MANIFEST, Manifest, SegmentEntry, StreamEntry, catalog_bytes
+from sanstream.archive_manifest import (
+    CATALOG,
+    MANIFEST,
+    Manifest,
+    SegmentEntry,
+    StreamEntry,
+    catalog_bytes,
+    compact_json,
+)
 from sanstream.archive_reached import Reached
 from sanstream.archive_zarr import GROUP, META, ROOT_GROUP, array_meta, recording_group
 from sanstream.encode_live import Part, encode_part, plan_live, shipped_start
@@ -65,6 +73,17 @@ def build(shape: Shape, put: Put) -> int:
         n_objects += _recording(shape, shape.recording(number), plan, qualities, segment, put)
     put(CATALOG, catalog_bytes("zarr", [shape.recording(n) for n in range(shape.recordings)]))
     return n_objects + 1
+
+
+def manifest_bytes() -> tuple[float, float]:
+    """Return what a segment of one shard, and every further shard, adds to a recording's manifest."""
+    sizes = []
+    for segments in (10, 20):
+        held: dict[str, bytes] = {}
+        build(Shape(1, segments), held.__setitem__)
+        sizes.append(len(held[f"{Shape(1, 1).recording(0)}/{MANIFEST}"]))
+    shard = compact_json({f"{STREAM}/1000000000/c/12/0": [100_000, "0" * 64]})
+    return (sizes[1] - sizes[0]) / 10, len(shard) - 1.0
 
 
 def _recording(shape: Shape, name: str, plan: Plan, qualities: tuple[Quality, ...], source: Segment, put: Put) -> int:
