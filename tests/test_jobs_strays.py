@@ -31,7 +31,7 @@ def objects() -> RemoteObjects:
     url = f"memory://strays{next(_NUMBERS)}"
     GrowingArchive(url).commit(Growth("bed1", START_NS, "utc", {}, (segment("0", 0, ward(3000)).grown(0, 9),), ()))
     held = RemoteObjects(url)
-    for key in LEFT:
+    for key in (*LEFT, "bed1/annotations/events/00000007.parquet", "banks/unused.sanbank"):
         held.put(key, b"left behind")
     return held
 
@@ -47,6 +47,7 @@ def test_a_day_later_they_are_strays_and_nothing_else_is(objects: RemoteObjects)
     before = set(objects.keys())
     assert remove_strays(objects, found, clock=tomorrow) == found
     assert before - set(objects.keys()) == set(LEFT)
+    objects.remove(["banks/unused.sanbank"])  # not even a bank
     assert verify(objects.url, deep=True) == []
 
 
@@ -56,6 +57,7 @@ def test_what_is_named_meanwhile_stays(objects: RemoteObjects) -> None:
     GrowingArchive(objects.url).commit(Growth("bed9", START_NS, "utc", {}, (grown,), ()))
     gone = remove_strays(objects, [*found, "bed9/100hz/9000/c/0/0"], clock=tomorrow)
     assert set(gone) == set(LEFT)
+    objects.remove(["banks/unused.sanbank"])
     assert verify(objects.url, deep=True) == []
 
 

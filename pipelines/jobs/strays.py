@@ -60,7 +60,7 @@ def find_strays(
     until = clock() - older_than_s
     # the listing first: what is named between the two is known, what is put is not listed
     listed = {key: (size, at) for key, size, at in objects.written()}
-    old = {k: size for k, (size, at) in listed.items() if at < until and k not in _FIXED and not k.startswith("banks/")}
+    old = {k: size for k, (size, at) in listed.items() if at < until and not _is_kept(k)}
     if old:
         _refuse_while_archiving(objects, clock)
     return {k: size for k, size in old.items() if k not in _named(objects, listed)}
@@ -72,6 +72,11 @@ def remove_strays(objects: RemoteObjects, found: Iterable[str], **more: Any) -> 
     gone = {key: again[key] for key in found if key in again}
     objects.remove(gone)
     return gone
+
+
+def _is_kept(key: str) -> bool:
+    """Tell whether a writer may name it later without putting it again: banks, and parts of events."""
+    return key in _FIXED or key.startswith("banks/") or "/annotations/" in key
 
 
 def _named(objects: RemoteObjects, listed: Iterable[str]) -> frozenset[str]:
