@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["Archive", "ArchiveWriter", "Problem", "Progress", "RecordingReader", "StreamReader", "open", "verify"]
 
 
+_AT_ONCE = 32
+"""Requests that an object store is asked at a time."""
+
+
 class Recordings(Mapping[str, RecordingReader]):
     """The recordings of an archive by name; each is opened, by one request, when it is first asked for."""
 
@@ -37,6 +42,8 @@ class Recordings(Mapping[str, RecordingReader]):
         self._objects = objects
         self._open: dict[str, RecordingReader] = {}
         self._banks: dict[str, Bank] = {}
+        self.sizes: dict[str, int] = {}
+        """Bytes of every manifest that was read."""
 
     @cached_property
     def _catalog(self) -> tuple[str, list[str]]:
@@ -52,12 +59,26 @@ class Recordings(Mapping[str, RecordingReader]):
         names = self._catalog[1]
         return [*names, *(n for n in self._live if n not in names)]
 
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self._names)
+
+    def fetch(self) -> None:
+        """Open every recording; of an object store, many at a time."""
+        if isinstance(self._objects, RemoteObjects):
+            left = [n for n in self._names if n not in self._open]
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                self._open.update(zip(left, pool.map(self._read, left), strict=True))
+        else:
+            for name in self._names:
+                _ = self[name]
+
     def __getitem__(self, name: str) -> RecordingReader:
         if name not in self._open:
             manifest = None
             if isinstance(self._objects, RemoteObjects) and "_catalog" not in self.__dict__:
                 manifest = self._manifest_alone(name)
-            if manifest is None and name not in self._names:
+            if manifest is None and name not in self._known:
                 raise KeyError(name)
             self._open[name] = self._read(name, manifest)
         return self._open[name]
@@ -73,9 +94,11 @@ class Recordings(Mapping[str, RecordingReader]):
 
     def _manifest(self, name: str) -> Manifest:
         where = f"{self._objects.name}: {name}/{MANIFEST}"
-        return Manifest.from_bytes(self._objects.read(f"{name}/{MANIFEST}"), where)
+        data = self._objects.read(f"{name}/{MANIFEST}")
+        self.sizes[name] = len(data)
+        return Manifest.from_bytes(data, where)
 
-    def _read(self, name: str, manifest: Manifest | None) -> RecordingReader:
+    def _read(self, name: str, manifest: Manifest | None = None) -> RecordingReader:
         live = self._live.get(name)
         if manifest is None and (live is None or self._objects.exists(f"{name}/{MANIFEST}")):
             manifest = self._manifest(name)
@@ -167,8 +190,9 @@ class Archive:
 
     def info(self) -> dict[str, Any]:
         """Return what ``sanstream info --json`` prints: what is stored, without what a daemon has not sealed yet."""
+        self._recordings.fetch()
         stored = [r.stored for r in self.recordings.values() if r.stored is not None]
-        return describe(self._objects, self.container, stored)
+        return describe(self._objects, self.container, stored, self._recordings.sizes)
 
     def verify(self, deep: bool = False) -> list[Problem]:
         """Find every changed, truncated, missing or extra file.

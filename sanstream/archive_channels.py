@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from sanstream.block_coding import SegmentCoding
@@ -57,7 +59,14 @@ def unpack_channels(packed: dict[str, Any], coding: SegmentCoding) -> tuple[Chan
         raise CorruptError(
             f"segment {coding.segment_id}: {len(packed['each'])} channels described, {coding.n_channels} coded"
         )
-    return tuple(Channel(**_merge(shared, row), missing=coding.missing[i]) for i, row in enumerate(packed["each"]))
+    return _channels(json.dumps([shared, packed["each"]]), coding.missing)
+
+
+@lru_cache(maxsize=256)
+def _channels(text: str, missing: tuple[int | None, ...]) -> tuple[Channel, ...]:
+    """Build channels; a recording's many segments share them."""
+    shared, each = json.loads(text)
+    return tuple(Channel(**_merge(shared, row), missing=missing[i]) for i, row in enumerate(each))
 
 
 def _split(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sanstream.archive_manifest import CATALOG, FIGURES, FORMAT_VERSION, MANIFEST, Manifest, SegmentEntry, StreamEntry
+from sanstream.archive_manifest import CATALOG, FIGURES, FORMAT_VERSION, Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_objects import Objects
 from sanstream.archive_parquet import BLOCKS
 
 
-def describe(objects: Objects, container: str, manifests: Iterable[Manifest]) -> dict[str, Any]:
-    """Return the JSON of ``sanstream info``.
+def describe(
+    objects: Objects, container: str, manifests: Iterable[Manifest], sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the JSON of ``sanstream info``; ``sizes`` has each manifest's bytes by its recording's name.
 
     ``coded_bytes`` counts blocks, tables, checksums and adapted bank deltas; ``stored_bytes`` everything.
     """
@@ -21,7 +23,7 @@ def describe(objects: Objects, container: str, manifests: Iterable[Manifest]) ->
         "format_version": FORMAT_VERSION,
         "container": container,
         "coded_bytes": sum(s["coded_bytes"] for r in recordings for s in r["streams"]),
-        "stored_bytes": _stored(objects, container, held),
+        "stored_bytes": _stored(objects, container, held, sizes),
         "recordings": recordings,
     }
 
@@ -83,12 +85,14 @@ def _reached(held: list[tuple[SegmentEntry, int]]) -> dict[str, float]:
     }
 
 
-def _stored(objects: Objects, container: str, manifests: list[Manifest]) -> dict[str, int]:
+def _stored(
+    objects: Objects, container: str, manifests: list[Manifest], of_manifests: Mapping[str, int]
+) -> dict[str, int]:
     sizes = {"signal": 0, "bank": 0, "metadata": objects.size(CATALOG), "annotations": 0}
     if container == "zarr":
         sizes["metadata"] += objects.size("zarr.json")
     for manifest in manifests:
-        sizes["metadata"] += objects.size(f"{manifest.name}/{MANIFEST}")
+        sizes["metadata"] += of_manifests[manifest.name]
         for key, (size, _) in manifest.objects.items():
             sizes[_share(key)] += size
     banks = {bank: size for m in manifests for bank, size in m.banks.items()}

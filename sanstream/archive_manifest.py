@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from collections.abc import Mapping
@@ -219,6 +220,16 @@ class Manifest:
         UnsupportedError
             When a newer sanstream wrote it.
         """
+        on = gc.isenabled()
+        gc.disable()  # of what is read nothing is garbage, and to look for it takes as long as to read
+        try:
+            return cls._read(data, where)
+        finally:
+            if on:
+                gc.enable()
+
+    @classmethod
+    def _read(cls, data: bytes, where: str) -> Manifest:
         values = open_json(data, where)
         try:
             streams = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,12 @@ SCHEMA = pa.schema(
 )
 
 
+_AT_ONCE = 60
+"""Blocks fetched together."""
+REACH = 1024
+"""How far, in samples, a fiducial point may lie outside the segment that holds its activation: a kernel's taps."""
+
+
 def read_records_table(reader: StreamReader, manifest: Manifest, first: int, stop: int) -> pa.Table:
     """Read the activations whose fiducial point lies in ``[first, stop)`` of the stream's grid.
 
@@ -40,22 +47,35 @@ def read_records_table(reader: StreamReader, manifest: Manifest, first: int, sto
     pyarrow.Table
         With :data:`SCHEMA`.
     """
-    batches = []
-    for segment in reader.segments_between(first, stop):
+    table = pa.Table.from_batches(list(record_batches(reader, manifest, first, stop)), schema=SCHEMA)
+    return table.sort_by("fiducial_time_ns") if reader.layered else table
+
+
+def record_batches(reader: StreamReader, manifest: Manifest, first: int, stop: int) -> Iterator[pa.RecordBatch]:
+    """Yield the activations of :func:`read_records_table` block by block, in the order of the segments.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        With :data:`SCHEMA`.
+    """
+    for segment in reader.segments_between(first - REACH, stop + REACH):
         if RAW in segment.flags:
             continue
         step = segment.coding.block_samples
         # a fiducial point may lie in the block after the one that holds its activation, or before
         low = max(0, (first - segment.start_sample) // step - 1)
         high = min(segment.n_blocks, -(-(stop - segment.start_sample) // step) + 1)
+        if low >= high:
+            continue
         begin, end = max(first, segment.start_sample - step), min(stop, segment.stop_sample + step)
         held = held_before(reader, segment, begin, end) if reader.layered else np.zeros(0, bool)
-        for number, payload in enumerate(reader.blocks(segment, low, high), start=low):
-            batch = _block(reader, manifest, segment, number, payload, first, stop, (begin, held))
-            if batch is not None:
-                batches.append(batch)
-    table = pa.Table.from_batches(batches, schema=SCHEMA)
-    return table.sort_by("fiducial_time_ns") if reader.layered else table
+        for at in range(low, high, _AT_ONCE):
+            blocks = reader.blocks(segment, at, min(high, at + _AT_ONCE))
+            for number, payload in enumerate(blocks, start=at):
+                batch = _block(reader, manifest, segment, number, payload, first, stop, (begin, held))
+                if batch is not None:
+                    yield batch
 
 
 def _block(

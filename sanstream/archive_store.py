@@ -114,6 +114,19 @@ class RemoteObjects:
             found = [m["path"] for chunk in obstore.list(self._store, prefix=prefix or None) for m in chunk]
         yield from sorted(key for key in found if PARTIAL not in key)
 
+    def written(self, prefix: str = "") -> Iterator[tuple[str, int, float]]:
+        """List key, bytes and last write (seconds since 1970, by the store's clock) of the objects below ``prefix``.
+
+        Those of unfinished writes are left out.
+        """
+        import obstore
+
+        with self._reading(prefix or "its listing"):
+            for chunk in obstore.list(self._store, prefix=prefix or None):
+                for meta in chunk:
+                    if PARTIAL not in meta["path"]:
+                        yield meta["path"], int(meta["size"]), meta["last_modified"].timestamp()
+
     def folders(self) -> tuple[list[str], list[str]]:
         """Return the names right below the prefix, of folders and of objects, but those of unfinished writes."""
         import obstore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import google_crc32c
 import numpy as np
@@ -44,7 +44,7 @@ class Problem:
         return f"{self.path}: {self.what}"
 
 
-def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
+def find_problems(objects: Objects, *, deep: bool = False, contents: bool = True) -> list[Problem]:
     """Compare an archive with its manifests.
 
     Parameters
@@ -52,6 +52,9 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
     objects : Objects
     deep : bool
         Decode everything as well; compare samples and figures with the manifests.
+    contents : bool
+        Whether to read what the manifests name; without, only what stands beside the recordings is checked, and
+        :func:`find_recording_problems` has the rest.
 
     Returns
     -------
@@ -67,34 +70,20 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
     present = set(objects.keys())
     here = sorted(k.partition("/")[0] for k in present if k.count("/") == 1 and k.endswith(f"/{MANIFEST}"))
     known = {CATALOG, "zarr.json"} if container != "parquet" else {CATALOG}
-    live = objects.exists(LIVE)
-    known.update({LIVE} if live else ())
-    # in an object store, what a daemon that was killed left stays: it may be another one's that lives
-    live = live or isinstance(objects, RemoteObjects)
+    live = _is_live(objects)
+    known.update({LIVE} if objects.exists(LIVE) else ())
     fixed = {"banks"}
     banks: dict[str, int] = {}
     for name in dict.fromkeys([*names, *here]):
         known.add(f"{name}/{MANIFEST}")
-        try:
-            manifest = Manifest.from_bytes(objects.read(f"{name}/{MANIFEST}"), MANIFEST)
-        except SanstreamError as error:
-            problems.append(_unreadable(error, objects, f"{name}/{MANIFEST}"))
+        found, manifest = _recording(objects, name, container, live, deep=deep, contents=contents)
+        problems += found
+        if manifest is None:
             known.update(k for k in present if k.startswith(f"{name}/"))
             continue
-        if manifest.name != name or (container and manifest.container != container):
-            problems.append(
-                Problem(f"{name}/{MANIFEST}", f"describes {manifest.container} recording {manifest.name!r}")
-            )
         fixed.update(() if manifest.grows else (name,))
         banks.update(manifest.banks)
         known.update(f"{name}/{key}" for key in manifest.objects)
-        wrong = list(_objects(objects, manifest, name))
-        if wrong and manifest.grows:
-            manifest, wrong = _again(objects, name, live)
-            known.update(f"{name}/{key}" for key in manifest.objects)
-        problems += wrong
-        if deep:
-            problems += _decoded(objects, manifest)
     known.update(f"banks/{bank}.sanbank" for bank in banks)
     problems += _banks(objects, banks)
     # without a sound manifest no one can say which banks are in use
@@ -106,6 +95,62 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
         if not _spare(objects, key) and not (live and _is_under_way(key, fixed))
     ]
     return problems
+
+
+def find_recording_problems(
+    objects: Objects, name: str, container: str = "", *, deep: bool = False
+) -> tuple[list[Problem], Manifest | None]:
+    """Compare one recording with its manifest.
+
+    Parameters
+    ----------
+    objects : Objects
+    name : str
+    container : str
+        The archive's, where it is known.
+    deep : bool
+        As for :func:`find_problems`.
+
+    Returns
+    -------
+    problems : list of Problem
+    manifest : Manifest or None
+        What was compared with; None where it cannot be read.
+
+    Raises
+    ------
+    UnsupportedError
+        When a newer sanstream wrote the manifest.
+    """
+    return _recording(objects, name, container, _is_live(objects), deep=deep, contents=True)
+
+
+def _is_live(objects: Objects) -> bool:
+    """Tell whether a daemon may be writing: in an object store, what one that was killed left may be another's."""
+    return isinstance(objects, RemoteObjects) or objects.exists(LIVE)
+
+
+def _recording(
+    objects: Objects, name: str, container: str, live: bool, *, deep: bool, contents: bool
+) -> tuple[list[Problem], Manifest | None]:
+    key = f"{name}/{MANIFEST}"
+    try:
+        manifest = Manifest.from_bytes(objects.read(key), MANIFEST)
+    except SanstreamError as error:
+        return [_unreadable(error, objects, key)], None
+    problems = []
+    if manifest.name != name or (container and manifest.container != container):
+        problems.append(Problem(key, f"describes {manifest.container} recording {manifest.name!r}"))
+    if contents:
+        wrong = list(_objects(objects, manifest, name))
+        before = manifest
+        if wrong and manifest.grows:
+            manifest, wrong = _again(objects, name, live)
+        problems += wrong
+        if deep:
+            problems += _decoded(objects, manifest)
+        manifest = replace(manifest, objects={**before.objects, **manifest.objects})
+    return problems, manifest
 
 
 def _catalog(objects: Objects, problems: list[Problem]) -> tuple[str, list[str]]:

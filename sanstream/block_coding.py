@@ -7,9 +7,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import astuple, dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ MAX_BLOCK_SAMPLES = 1 << 20
 MAX_BLOCK_VALUES = 1 << 24
 """Samples of a block times channels: what a reader must be able to hold."""
 MAX_CHANNELS = 4096
+_ID, _BASE = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")
 _RATE = re.compile(r"[0-9]{1,18}(?:/[0-9]{1,18})?")
 
 
@@ -179,28 +181,53 @@ class SegmentCoding:
             advice = "install a newer sanstream" if version > VERSION else "encode the recording anew"
             raise UnsupportedError(f"blocks are of version {version}, this sanstream reads {VERSION}", hint=advice)
         try:
-            return cls(
-                _text(data["segment_id"]),
-                _rate(data["rate"]),
-                tuple(map(_whole, data["digital_min"])),
-                tuple(map(_whole, data["digital_max"])),
-                tuple(None if v is None else _whole(v) for v in data["missing"]),
-                _whole(data["window_samples"]),
-                _whole(data["block_samples"]),
-                tuple(
-                    Group(tuple(map(_whole, c)), _whole(p), tuple(tuple(map(_whole, r)) for r in refs))
-                    for c, p, refs in data["groups"]
-                ),
-                _text(data["bank"]["base"]),
-                _bytes(data["bank"]["delta"]),
-                _shape(data["predictor"]),
-                _text(data["coder"]),
-                _lattices(data["lattices"]) if "lattices" in data else (),
-            )
+            return _alike(data) or _parsed(data)
         except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:
             raise InputError(
                 f"segment coding is incomplete or malformed ({error})", hint="see FORMAT.md, clause 3"
             ) from None
+
+
+def _parsed(data: Mapping[str, Any]) -> SegmentCoding:
+    return SegmentCoding(
+        _text(data["segment_id"]),
+        _rate(data["rate"]),
+        tuple(map(_whole, data["digital_min"])),
+        tuple(map(_whole, data["digital_max"])),
+        tuple(None if v is None else _whole(v) for v in data["missing"]),
+        _whole(data["window_samples"]),
+        _whole(data["block_samples"]),
+        tuple(
+            Group(tuple(map(_whole, c)), _whole(p), tuple(tuple(map(_whole, r)) for r in refs))
+            for c, p, refs in data["groups"]
+        ),
+        _text(data["bank"]["base"]),
+        _bytes(data["bank"]["delta"]),
+        _shape(data["predictor"]),
+        _text(data["coder"]),
+        _lattices(data["lattices"]) if "lattices" in data else (),
+    )
+
+
+def _alike(data: Mapping[str, Any]) -> SegmentCoding | None:
+    """Build from one that differs in id and bank alone, as many segments do; None where it is not sound."""
+    name, base, delta = _text(data["segment_id"]), _text(data["bank"]["base"]), _bytes(data["bank"]["delta"])
+    if not _ID.fullmatch(name) or not _BASE.fullmatch(base) or len(delta) > MAX_DELTA_BYTES:
+        return None
+    try:
+        first = _first(json.dumps({k: v for k, v in data.items() if k not in ("segment_id", "bank")}))
+    except (InputError, LookupError, TypeError, ValueError, ArithmeticError):
+        return None  # parsed alone, its message names the segment
+    coding = copy(first)
+    # what was checked is not checked again, and its seal is another
+    coding.__dict__.pop("seal", None)
+    coding.__dict__.update(segment_id=name, bank_base=base, bank_delta=delta)
+    return coding
+
+
+@lru_cache(maxsize=256)
+def _first(text: str) -> SegmentCoding:
+    return _parsed({**json.loads(text), "segment_id": "0" * 16, "bank": {"base": "0" * 64, "delta": ""}})
 
 
 def _lattices(values: Any) -> tuple[Lattice | None, ...]:
@@ -252,9 +279,9 @@ def _shape(values: Any) -> PredictorShape:
 def _problem(coding: SegmentCoding) -> str:
     """Say what FORMAT.md forbids in ``coding``; empty when sound."""
     n = len(coding.digital_min)
-    if not re.fullmatch(r"[0-9a-f]{16}", coding.segment_id):
+    if not _ID.fullmatch(coding.segment_id):
         return "the id must be 16 hex digits"
-    if not re.fullmatch(r"[0-9a-f]{64}", coding.bank_base):
+    if not _BASE.fullmatch(coding.bank_base):
         return "the bank must be named by 64 hex digits"
     if coding.rate <= 0:
         return f"rate {coding.rate} is not positive"

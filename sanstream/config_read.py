@@ -133,15 +133,15 @@ def read_settings(tables: Mapping[str, Any], source: str) -> Settings:
     raw = tables.get("feed", [])
     if not isinstance(raw, list) or not all(isinstance(t, dict) for t in raw):
         raise InputError(f"{source}: [feed]: one feed is one [[feed]]", hint="write [[feed]], with two brackets")
-    http = _read(HttpSettings, _table(tables, "http", source), f"{source}: [http]")
+    http = read_table(HttpSettings, _table(tables, "http", source), f"{source}: [http]")
     check_http(http, f"{source}: [http]")
     return Settings(
         archive,
         _read_quality(_table(tables, "quality", source), f"{source}: [quality]"),
         _read_feeds(raw, source),
-        _read(RetrainSettings, _table(tables, "retrain", source), f"{source}: [retrain]"),
+        read_table(RetrainSettings, _table(tables, "retrain", source), f"{source}: [retrain]"),
         http,
-        _read(LimitSettings, _table(tables, "limits", source), f"{source}: [limits]"),
+        read_table(LimitSettings, _table(tables, "limits", source), f"{source}: [limits]"),
         _read_identity(_table(tables, "identity", source), f"{source}: [identity]"),
     )
 
@@ -160,8 +160,14 @@ def _refuse(key: str, known: Sequence[str], place: str, what: str = "key") -> No
     )
 
 
-def _read(settings: type[T], table: Mapping[str, Any], place: str, *, others: bool = False) -> T:
-    """Check a table's keys; with ``others``, keys that are not its own become ``options``."""
+def read_table(settings: type[T], table: Mapping[str, Any], place: str, *, others: bool = False) -> T:
+    """Check a table's keys; with ``others``, keys that are not its own become ``options``.
+
+    Raises
+    ------
+    InputError
+        On an unknown key, naming the nearest known one, a missing one, or a value that its kind does not allow.
+    """
     keys, values, rest = keys_of(settings), {}, {}
     for name, value in table.items():
         if name not in keys:
@@ -200,10 +206,10 @@ def _read_archive(table: dict[str, Any], place: str) -> ArchiveSettings:
                 f"{place}: state_dir is missing",
                 hint='name a folder on a local disk for journal and ledger: --state DIR, or state_dir = "DIR"',
             )
-        return _read(ArchiveSettings, {**table, "url": url.rstrip("/")}, place)
+        return read_table(ArchiveSettings, {**table, "url": url.rstrip("/")}, place)
     folder = Path(url.removeprefix("file://")).expanduser()
     state = table.get("state_dir") or f"{folder}.state"
-    settings = _read(ArchiveSettings, {**table, "url": str(folder), "state_dir": state}, place)
+    settings = read_table(ArchiveSettings, {**table, "url": str(folder), "state_dir": state}, place)
     own, other = Path(os.path.abspath(settings.state_dir)), Path(os.path.abspath(folder))
     if own.is_relative_to(other) or other.is_relative_to(own):
         raise InputError(
@@ -252,7 +258,7 @@ def _read_feeds(tables: Sequence[dict[str, Any]], source: str) -> tuple[FeedSett
             raise InputError(f"{place}: url is missing", hint='say where from: url = "mqtt://broker:1883"')
         _check_url(table["url"], place)
         name = table.get("name") or _free_name(table["url"], feeds)
-        feed = _read(FeedSettings, {**table, "name": name}, place, others=True)
+        feed = read_table(FeedSettings, {**table, "name": name}, place, others=True)
         if not _FEED.fullmatch(feed.name):
             raise InputError(f"{place}: name {feed.name!r:.80} is no name", hint="use letters, digits and . _ -")
         if feed.name in feeds:

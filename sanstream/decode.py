@@ -45,6 +45,8 @@ class BlockFigures:
     rmse_adu, max_error_adu : ndarray, shape (n_windows, n_channels), float64
         Root mean square and largest error in digital steps, rounded up; missing samples left out.
     lossless : ndarray, shape (n_windows, n_channels), bool
+    constant : ndarray, shape (n_windows, n_channels), bool
+        All samples of the source had one value.
     n_activations : ndarray, shape (n_windows,), int64
         Activations by the window of their first tap (the first window for a negative index).
     """
@@ -53,6 +55,7 @@ class BlockFigures:
     rmse_adu: npt.NDArray[np.float64]
     max_error_adu: npt.NDArray[np.float64]
     lossless: npt.NDArray[np.bool_]
+    constant: npt.NDArray[np.bool_]
     n_activations: npt.NDArray[np.int64]
 
 
@@ -230,7 +233,7 @@ def read_figures(payload: bytes, number: int, coding: SegmentCoding, bank: Bank)
     parts = read_block(payload, number, coding)
     shape = (-(-parts.n_samples // coding.window_samples), coding.n_channels)
     rmse, maximum = np.zeros(shape), np.zeros(shape)
-    lossless = np.zeros(shape, np.bool_)
+    lossless, constant = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     n_activations = np.zeros(shape[0], np.int64)
     for group, run in _fronts(payload, number, parts, coding, bank):
         place = place_of(coding, group)
@@ -239,11 +242,12 @@ def read_figures(payload: bytes, number: int, coding: SegmentCoding, bank: Bank)
         rmse[:, own] = rmse_of_code(run.plan.rmse[:, columns])
         maximum[:, own] = maximum_of_code(run.plan.maximum[:, columns])
         tool = run.plan.tool[:, columns]
-        exact = (tool == CONSTANT) | ((tool == SAMPLES) & (run.plan.delta[:, columns] == 0))
+        constant[:, own] = tool == CONSTANT
+        exact = constant[:, own] | ((tool == SAMPLES) & (run.plan.delta[:, columns] == 0))
         lossless[:, own] = exact | (run.plan.maximum[:, columns] == 0)
         index = run.plan.act_index[: run.plan.n_act[0]]
         np.add.at(n_activations, np.maximum(index, 0) // coding.window_samples, 1)
-    return BlockFigures(parts.n_samples, rmse, maximum, lossless, n_activations)
+    return BlockFigures(parts.n_samples, rmse, maximum, lossless, constant, n_activations)
 
 
 def _fronts(

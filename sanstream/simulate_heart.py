@@ -97,7 +97,14 @@ class _Rhythm:
     respiration: FloatArray
 
 
-def _rhythm(rng: np.random.Generator, duration_s: float, bpm: float, sdnn_s: float, ectopic: float) -> _Rhythm:
+def _rhythm(
+    rng: np.random.Generator,
+    duration_s: float,
+    bpm: float,
+    sdnn_s: float,
+    ectopic: float,
+    bigeminy_s: tuple[float, float] = (0.0, 0.0),
+) -> _Rhythm:
     """Draw beats: RR of mean ``60 / bpm`` with LF (0.1 Hz) and HF (respiration, 0.25 Hz) parts."""
     if not 20 <= bpm <= 250 or not 0 <= ectopic <= 0.4:
         raise InputError(f"heart rate {bpm}/min, ectopic share {ectopic}; allowed are 20 to 250 and 0 to 0.4")
@@ -112,6 +119,8 @@ def _rhythm(rng: np.random.Generator, duration_s: float, bpm: float, sdnn_s: flo
     time = np.interp(np.arange(1, int(phase[-1])), phase, at)
     own = np.diff(time, prepend=time[:1] - mean)
     chosen = rng.random(len(time)) < ectopic
+    paired = (time >= bigeminy_s[0]) & (time < bigeminy_s[1])
+    chosen[paired] = np.arange(np.count_nonzero(paired)) % 2 == 1
     chosen[1:] &= ~chosen[:-1]
     # premature by a third, followed by a compensatory pause
     time = time - np.where(chosen, 0.33 * own, 0.0)
@@ -180,6 +189,7 @@ def simulate_ecg(
     heart_rate_bpm: float = 72.0,
     sdnn_s: float = 0.04,
     ectopic: float = 0.03,
+    bigeminy_s: tuple[float, float] = (0.0, 0.0),
     wander_mv: float = 0.08,
     muscle_mv: float = 0.012,
     name: str = "ecg",
@@ -201,6 +211,8 @@ def simulate_ecg(
         Standard deviation of RR intervals.
     ectopic : float
         Share of premature ventricular beats, 0 to 0.4 (never two in a row).
+    bigeminy_s : (float, float)
+        Stretch, in seconds from the start, in which every second beat is one.
     wander_mv, muscle_mv : float
         Standard deviations of baseline wander and of muscle noise (which comes in bursts).
     name : str
@@ -220,7 +232,7 @@ def simulate_ecg(
     if not 1 <= n_leads <= len(_LEADS):
         raise InputError(f"{n_leads} leads", hint=f"ask for 1 to {len(_LEADS)}")
     rng = np.random.default_rng(seed)
-    rhythm = _rhythm(rng, n / float(rate), heart_rate_bpm, sdnn_s, ectopic)
+    rhythm = _rhythm(rng, n / float(rate), heart_rate_bpm, sdnn_s, ectopic, bigeminy_s)
     labels = list(_LEADS)[:n_leads]
     physical = _beats(rng, rhythm, n, float(rate), np.array([_LEADS[k] for k in labels]))
     breath = stretched(rhythm.respiration[: int(n / float(rate) * _SLOW_HZ) + 2], n)

@@ -61,13 +61,19 @@ def _usage(error: click.ClickException) -> int:
     return USAGE
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def run(
+    arguments: Sequence[str] | None = None, *, command: click.Command | None = None, name: str = "sanstream"
+) -> int:
     """Run one command.
 
     Parameters
     ----------
     arguments : sequence of str, optional
         Default: the process's own.
+    command : click.Command, optional
+        Another than ``sanstream``, as the jobs of ``pipelines`` have it; it ends as ``sanstream`` does.
+    name : str
+        How it was called.
 
     Returns
     -------
@@ -76,10 +82,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     from sanstream.cli import root
 
+    chosen = root if command is None else command
     try:
         # not root.main(): it has its own mind about interrupts and closed pipes
-        with root.make_context("sanstream", list(sys.argv[1:] if arguments is None else arguments)) as context:
-            status: Any = root.invoke(context)
+        with chosen.make_context(name, list(sys.argv[1:] if arguments is None else arguments)) as context:
+            status: Any = chosen.invoke(context)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.Exit as ended:
@@ -127,8 +134,8 @@ def _terminate(_signal: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def main() -> NoReturn:
+def main(command: click.Command | None = None, name: str = "sanstream") -> NoReturn:
     """Run the process's command line and exit; SIGTERM unwinds, so that half-written targets go away."""
     warnings.showwarning = _warn
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run())
+    sys.exit(run(command=command, name=name))

@@ -1,0 +1,1 @@
+"""Jobs over whole archives: activations for DuckDB, everything verified, banks trained anew."""

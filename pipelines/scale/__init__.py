@@ -1,0 +1,1 @@
+"""Scale: archives of very many segments, and what a stream-hour costs."""
