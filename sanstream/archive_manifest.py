@@ -57,6 +57,10 @@ class SegmentEntry:
         Anchors of a live segment: sample of the segment, device's and our clock at it, nanoseconds since 1970 (UTC).
     committed_ns : int
         When a live segment last grew, nanoseconds since 1970 (UTC); 0 for others.
+    original : tuple of (float or None, float, float)
+        Of a segment encoded from samples that had lost something before: per channel the largest PRDN (None where
+        nothing is known), RMSE and error of any window against the samples before the first loss. ``reached`` is
+        against the samples that were encoded. Empty for others.
     """
 
     name: str
@@ -74,6 +78,7 @@ class SegmentEntry:
     flags: tuple[str, ...] = ()
     clock: tuple[tuple[int, int | None, int], ...] = ()
     committed_ns: int = 0
+    original: tuple[tuple[float | None, float, float], ...] = ()
 
     @property
     def late(self) -> bool:
@@ -111,6 +116,7 @@ class SegmentEntry:
             **({"flags": list(self.flags)} if self.flags else {}),
             **({"clock": [list(a) for a in self.clock]} if self.clock else {}),
             **({"committed_ns": self.committed_ns} if self.committed_ns else {}),
+            **({"original": _once(self.original)} if self.original else {}),
         }
 
     @classmethod
@@ -134,6 +140,7 @@ class SegmentEntry:
             flags=tuple(data.get("flags", ())),
             clock=tuple((int(s), None if d is None else int(d), int(a)) for s, d, a in data.get("clock", ())),
             committed_ns=int(data.get("committed_ns", 0)),
+            original=tuple(tuple(r) for r in _each(data.get("original", ()), n)),
         )
 
 
@@ -166,6 +173,12 @@ class Manifest:
         Size of every bank in use, by its SHA-256.
     grows : bool
         Whether a daemon wrote it, segment by segment.
+    parent : mapping
+        Of a recording made from another archive's: ``manifest`` (SHA-256 of that one's manifest), ``sanstream``
+        (version), ``quality``, ``effort`` and ``bank`` (as asked, null for none), ``id`` of what was made from what,
+        and that recording's own ``parent`` where it had one. Empty for others.
+    digest : str
+        The ``sha256`` of the file that it was read from.
     """
 
     name: str
@@ -179,6 +192,8 @@ class Manifest:
     objects: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     banks: Mapping[str, int] = field(default_factory=dict)
     grows: bool = False
+    parent: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = field(default="", compare=False)
 
     def to_bytes(self) -> bytes:
         """Return the manifest's file."""
@@ -205,6 +220,7 @@ class Manifest:
                 "objects": {k: list(v) for k, v in sorted(self.objects.items())},
                 "banks": dict(sorted(self.banks.items())),
                 **({"grows": True} if self.grows else {}),
+                **({"parent": dict(self.parent)} if self.parent else {}),
             }
         )
 
@@ -242,6 +258,8 @@ class Manifest:
                 objects={k: (int(v[0]), str(v[1])) for k, v in values["objects"].items()},
                 banks=values["banks"],
                 grows=values.get("grows", False),
+                parent=dict(values.get("parent", {})),
+                digest=values["sha256"],
             )
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise CorruptError(f"{where}: not a manifest ({error!r})") from error

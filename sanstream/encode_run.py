@@ -69,6 +69,8 @@ class GroupCoder:
     missing : ndarray, same shape, uint8
     parent : Decoded or None
     activated : Activated or None
+    allowed : ndarray, shape (n_windows, n_columns), float64, optional
+        As for :func:`sanstream.encode_block.encode_block`.
     """
 
     def __init__(
@@ -82,7 +84,9 @@ class GroupCoder:
         missing: npt.NDArray[np.uint8],
         parent: Decoded | None,
         activated: Activated | None,
+        allowed: npt.NDArray[np.float64] | None = None,
     ) -> None:
+        self.allowed = allowed
         self.coding, self.bank, self.effort, self.number = coding, bank, effort, number
         self.place = place_of(coding, number)
         self.qualities = [qualities[c] for c in self.place.columns]
@@ -167,6 +171,7 @@ class GroupCoder:
     def _set_window(self, w: int, c: int, constant: int | None, deviation: float) -> None:
         """Set a window's bound from its only value, if it has but one, and its standard deviation."""
         quality, plan, bounds = self.qualities[c], self.plan, self.bounds
+        most = _LARGEST if self.allowed is None else min(_LARGEST, float(self.allowed[w, c]))
         if constant is not None:
             plan.tool[w, c] = CONSTANT
             plan.constant[w, c] = constant
@@ -178,10 +183,12 @@ class GroupCoder:
             plan.tool[w, c] = SPARSE
             return
         if quality.kind == MAX_ERROR:
-            value = min(quality.value, _LARGEST)
+            value = float(math.floor(min(quality.value, most)))
+            if value < 1:
+                return
             bounds.kind[w, c], bounds.bound[w, c], bounds.delta[w, c] = 2, value, int(value)
             return
-        bound = min(_LARGEST, quality.value * (deviation / 100.0 if quality.kind == PRDN else 1.0) * (1 - _SLACK))
+        bound = min(most, quality.value * (deviation / 100.0 if quality.kind == PRDN else 1.0) * (1 - _SLACK))
         if bound >= _LEAST_RMSE:
             bounds.kind[w, c], bounds.bound[w, c] = 1, bound
             # uniform integer errors up to delta have a variance of ((2 delta + 1)^2 - 1) / 12
