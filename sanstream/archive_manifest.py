@@ -58,9 +58,8 @@ class SegmentEntry:
     committed_ns : int
         When a live segment last grew, nanoseconds since 1970 (UTC); 0 for others.
     original : tuple of (float or None, float, float)
-        Of a segment encoded from samples that had lost something before: per channel the largest PRDN (None where
-        nothing is known), RMSE and error of any window against the samples before the first loss. ``reached`` is
-        against the samples that were encoded. Empty for others.
+        Of a segment encoded from samples that had lost something: per channel the largest PRDN (None: unknown), RMSE
+        and error of any window against the samples before the first loss; ``reached`` is against those encoded.
     """
 
     name: str
@@ -174,9 +173,7 @@ class Manifest:
     grows : bool
         Whether a daemon wrote it, segment by segment.
     parent : mapping
-        Of a recording made from another archive's: ``manifest`` (SHA-256 of that one's manifest), ``sanstream``
-        (version), ``quality``, ``effort`` and ``bank`` (as asked, null for none), ``id`` of what was made from what,
-        and that recording's own ``parent`` where it had one. Empty for others.
+        What a recording made from another archive's says of that (FORMAT.md 12.4); empty for others.
     digest : str
         The ``sha256`` of the file that it was read from.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ _DEATHS = 3
 _AHEAD = 4
 """Jobs per worker that the scheduler knows of: what it holds does not grow with the archive."""
 _PATIENCE = "60s"
+_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ def _local(workers: int) -> Iterator[Client]:
 
 
 def has_gpu() -> bool:
-    """Tell whether this machine has a GPU that torch can use."""
+    """Tell whether this machine has a GPU that torch can use; without a driver's device, torch is not even loaded."""
+    if not any(map(os.path.exists, _DEVICES)):
+        return False
     import torch
 
     return bool(torch.cuda.is_available())

@@ -19,7 +19,7 @@ from sanstream.archive import open as open_archive
 from sanstream.archive_reached import Reached
 from sanstream.archive_read import StreamReader
 from sanstream.bank import Bank, Kernel, find_bank, read_bank
-from sanstream.block_coding import SegmentCoding
+from sanstream.block_coding import TABLES, SegmentCoding
 from sanstream.block_lattice import on_lattices
 from sanstream.decode import decode_block
 from sanstream.encode import plan_segment, resolve_bits
@@ -93,9 +93,6 @@ class Job:
 
 def run_job(job: Job) -> str:
     """Do one job, on a worker; what it makes is a checkpoint, and its key is returned."""
-    import torch
-
-    torch.set_num_threads(1)
     store = open_checkpoints(job.work.checkpoints)
     with encode_threads(1):
         if job.stop:
@@ -103,6 +100,13 @@ def run_job(job: Job) -> str:
         else:
             _plan(job, store)
     return job.key
+
+
+def _one_thread() -> None:
+    """Keep torch to one thread where it is used at all: importing it takes longer than many a block."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @lru_cache(maxsize=4)
@@ -117,6 +121,8 @@ def _stream(work: Work) -> StreamReader:
 def _plan(job: Job, store: Checkpoints) -> None:
     """Plan a segment from its samples, or from evenly spaced runs of a long one."""
     work, target = job.work, job.work.target
+    if work.effort != "fast":
+        _one_thread()
     reader = _stream(work)
     entry = target.pieces[0].entry
     own = reader.bank(entry)
@@ -226,6 +232,8 @@ def _encode(job: Job, store: Checkpoints) -> None:
     kept = kept_plan(job.work, store)
     if kept is None:
         raise InputError(f"{job.where}: the segment's plan is missing", hint="run the command again")
+    if kept.plan.kernels is not None and kept.plan.coding.coder != TABLES:
+        _one_thread()
     own, states, payloads = f"{job.key}.blocks/", [], []
     there = set(store.keys(own))
     for number in range(job.first, job.stop):
