@@ -33,6 +33,10 @@ _DEFAULT = "default"
 EFFORTS = ("fast", "default", "thorough")
 
 
+class NothingError(InputError):
+    """The source holds nothing of what is wanted (exit code 2)."""
+
+
 @dataclass
 class _Made:
     """One recording of the new archive."""
@@ -159,7 +163,7 @@ def _planned(held: Archive, request: Request, address: str) -> list[_Made]:
         more = [shift, request.shard_s, sanstream.__version__]
         made.append(_Made(reader, shift, targets, _joined_id([*ids, *map(str, more)])))
     if not made:
-        raise InputError(f"{address}: nothing to re-encode", hint="sanstream info says what it holds")
+        raise NothingError(f"{address}: nothing to re-encode", hint="sanstream info says what it holds")
     return made
 
 
