@@ -19,17 +19,19 @@ from sanstream.archive_objects import local_path
 from sanstream.archive_store import RemoteObjects, remote_scheme
 from sanstream.archive_write import ArchiveWriter
 from sanstream.bank_places import choose_bank
-from sanstream.errors import InputError
+from sanstream.errors import InputError, JobError
 from sanstream.quality import check_requests
 from sanstream.reencode_assemble import Assembly, assemble
 from sanstream.reencode_bounds import RefusedError
-from sanstream.reencode_cluster import Cluster, Runner, connected, device_of
+from sanstream.reencode_cluster import Cluster, Runner, WorkersLost, connected, device_of
 from sanstream.reencode_jobs import BANKS, Job, Work, job_done, jobs_of, kept_plan, source_address
 from sanstream.reencode_request import RETRAIN, Request, check_request
 from sanstream.reencode_store import Checkpoints, alone, checkpoints_of
 from sanstream.reencode_targets import Target, targets_of
 
 _DEFAULT = "default"
+_STARTS = 20
+"""Times that workers are started anew after some died as they began; each of them does what it can."""
 EFFORTS = ("fast", "default", "thorough")
 
 
@@ -201,8 +203,38 @@ def _encode(
     cluster: Cluster,
     progress: Progress | None,
 ) -> None:
-    """Do all jobs that are not done."""
-    total = sum(t.n_values for m in made for t in m.all() if not t.moved)
+    """Do all jobs that are not done; where workers died as they were started, with new ones."""
+    for last in (*[False] * _STARTS, True):
+        try:
+            with connected(cluster) as client:
+                _set_works(address, checkpoints, made, request, device_of(client))
+                workers = cluster.workers if cluster.address is None else None
+                _run(client, workers, store, made, progress)
+            return
+        except WorkersLost as error:
+            if last:
+                raise JobError(
+                    "worker processes do not start, or die as they do",
+                    hint="free memory or use fewer --workers; the same command goes on from here",
+                ) from error
+
+
+def _set_works(address: str, checkpoints: str, made: Sequence[_Made], request: Request, device: str) -> None:
+    effort = request.effort or _DEFAULT
+    for one in made:
+        for stream, targets in one.targets.items():
+            for number, target in enumerate(targets):
+                if not target.moved:
+                    id_ = target.identity(effort, request.bank, device, sanstream.__version__)
+                    work = Work(address, checkpoints, target, id_, effort, request.bank, device)
+                    one.works[stream, number] = work
+
+
+def _run(
+    client: Any, workers: int | None, store: Checkpoints, made: Sequence[_Made], progress: Progress | None
+) -> None:
+    works = [w for one in made for w in one.works.values()]
+    total = sum(w.target.n_values for w in works)
     done = 0
 
     def advance(job: Job) -> None:
@@ -211,27 +243,16 @@ def _encode(
         if progress is not None:
             progress(job.work.target.recording, done, total)
 
-    with connected(cluster) as client:
-        device = device_of(client)
-        for one in made:
-            for stream, targets in one.targets.items():
-                for number, target in enumerate(targets):
-                    if not target.moved:
-                        effort = request.effort or _DEFAULT
-                        more = (effort, request.bank, device, sanstream.__version__)
-                        work = Work(address, checkpoints, target, target.identity(*more), effort, request.bank, device)
-                        one.works[stream, number] = work
-        there = {k for k in store.keys("") if k.count("/") == 1}
+    there = {k for k in store.keys("") if k.count("/") == 1}
 
-        def follow(job: Job) -> list[Job]:
-            advance(job)
-            return [] if job.stop else _missing(job.work, store, there, advance)
+    def follow(job: Job) -> list[Job]:
+        advance(job)
+        return [] if job.stop else _missing(job.work, store, there, advance)
 
-        jobs: list[Job] = []
-        for work in (w for one in made for w in one.works.values()):
-            planned = f"{work.id}/plan" in there
-            jobs += (_missing(work, store, there, advance) if planned else None) or ([] if planned else [Job(work)])
-        Runner(client, follow).run(jobs)
+    jobs: list[Job] = []
+    for work in works:
+        jobs += _missing(work, store, there, advance) if f"{work.id}/plan" in there else [Job(work)]
+    Runner(client, follow, workers).run(jobs)
 
 
 def _missing(work: Work, store: Checkpoints, there: set[str], advance: Callable[[Job], None]) -> list[Job]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,13 @@ _DEATHS = 3
 _AHEAD = 4
 """Jobs per worker that the scheduler knows of: what it holds does not grow with the archive."""
 _PATIENCE = "60s"
+_LOOK_S, _FEWER_S, _NOBODY_S = 5, 20, 600
+"""Between two looks at the workers; how long some may be missing here, and all on another's cluster."""
 _DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+class WorkersLost(Exception):
+    """Processes of this machine died as they were started, and nobody starts them again: begin anew."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,10 @@ def _local(workers: int) -> Iterator[Client]:
             Client(cluster, set_as_default=False) as client,
         ):
             yield client
+    except RuntimeError as error:
+        if "failed to start" in str(error):
+            raise WorkersLost from error
+        raise
     finally:
         log.setLevel(level)
 
@@ -133,10 +144,13 @@ class Runner:
     client : Client
     done : callable
         Takes a job that is done; returns the jobs that may follow.
+    workers : int or None
+        How many there must be, on this machine; None on another's cluster.
     """
 
     client: Client
     done: Callable[[Job], Sequence[Job]]
+    workers: int | None = None
     _ready: deque[Job] = field(default_factory=deque)
     _running: dict[Future, Job] = field(default_factory=dict)
     _suspects: deque[Job] = field(default_factory=deque)
@@ -149,6 +163,8 @@ class Runner:
         ------
         JobError
             Naming the jobs at which workers died; all others are done.
+        WorkersLost
+            When workers of this machine do not come back.
         SanstreamError
             What a job could not do; others may not have run.
         """
@@ -189,12 +205,9 @@ class Runner:
 
     def _next(self) -> tuple[Job, bool]:
         """Wait for a job; tells whether its workers died."""
-        from distributed import wait
         from distributed.scheduler import KilledWorker
 
-        with self.client.as_current():
-            found = wait(list(self._running), return_when="FIRST_COMPLETED")
-        future = next(f for f in self._running if f in found.done)
+        future = self._first()
         job = self._running.pop(future)
         error = future.exception()
         if isinstance(error, KilledWorker):
@@ -202,3 +215,23 @@ class Runner:
         if error is not None:
             raise error
         return job, False
+
+    def _first(self) -> Future:
+        """Wait for the first that is done, with an eye on the workers."""
+        from distributed import wait
+
+        there = time.monotonic()
+        while True:
+            with suppress(TimeoutError), self.client.as_current():
+                done = wait(list(self._running), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done
+                return next(f for f in self._running if f in done)
+            now, n = time.monotonic(), len(_workers(self.client))
+            if n >= (self.workers or 1):
+                there = now
+            elif self.workers is not None and now - there > _FEWER_S:
+                raise WorkersLost
+            elif now - there > _NOBODY_S:
+                raise JobError(
+                    f"no worker for {_NOBODY_S / 60:.0f} minutes, {len(self._running)} jobs wait",
+                    hint="start workers, then run the command again: it goes on from here",
+                )

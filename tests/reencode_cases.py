@@ -26,7 +26,7 @@ class Inline:
 
     ran: ClassVar[list[str]] = []
 
-    def __init__(self, client: object, done: Callable[[Job], Sequence[Job]]) -> None:
+    def __init__(self, client: object, done: Callable[[Job], Sequence[Job]], workers: int | None) -> None:
         self._done = done
 
     def run(self, jobs: Sequence[Job]) -> None:

@@ -31,16 +31,18 @@ class Kills:
     quality: str
     seed: int
     data: Path
+    most: int | None = None
     client_share: float = 0.25
 
 
 @dataclass
 class Killer:
-    """Kills by a clock of its own."""
+    """Kills by a clock of its own, ``most`` times at most."""
 
     mean_s: float
     client_share: float
     random: random.Random
+    most: int | None = None
     workers: int = 0
     clients: int = 0
     _next: float = field(default=0.0)
@@ -50,7 +52,7 @@ class Killer:
 
     def look(self, client: int) -> None:
         """Kill, when it is time and somebody is there."""
-        if time.monotonic() < self._next:
+        if time.monotonic() < self._next or self.workers + self.clients == self.most:
             return
         workers = workers_of(client)
         if not workers:
@@ -78,7 +80,7 @@ def run(kills: Kills, work: Path) -> tuple[Row, list[str]]:
     calm = run_reencode([source, "--to", whole, *options, "--workers", "1"], work / "log")
     if calm.code:
         return {"campaign": "kills"}, [f"undisturbed, it ended with {calm.code}: {calm.said}"]
-    killer = Killer(kills.mean_s, kills.client_share, random.Random(kills.seed))
+    killer = Killer(kills.mean_s, kills.client_share, random.Random(kills.seed), kills.most)
     started, runs = time.monotonic(), 0
     while True:
         ended = run_reencode([source, "--to", target, *options, "--workers", "2"], work / "log", killer.look)
