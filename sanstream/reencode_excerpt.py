@@ -15,7 +15,7 @@ from sanstream.reencode_request import is_lossy
 from sanstream.reencode_targets import Target
 from sanstream.signal import IntSamples
 
-MOST_VALUES = 1 << 23
+MOST_VALUES = 1 << 22
 """Samples, all channels, that a plan looks at: what a worker holds does not grow with the segment."""
 _LEAST_RUNS = 4
 _MOST_LISTED = 1 << 16

@@ -75,7 +75,9 @@ def one(x: np.ndarray, name: str = "bed", at: Sequence[int] = (0,), **changes: A
     return Recording(name, (Stream(f"{RATE}hz", Fraction(RATE), segments),), **changes)
 
 
-def make(path: Path, *recordings: Recording, quality: Sequence[str] = (), effort: str = "fast", **options: Any) -> Path:
+def make(
+    path: Path | str, *recordings: Recording, quality: Sequence[str] = (), effort: str = "fast", **options: Any
+) -> Any:
     """Write an archive."""
     with ArchiveWriter(path, **options) as writer:
         for recording in recordings:

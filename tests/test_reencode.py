@@ -10,7 +10,9 @@ from conftest import Run
 from reencode_cases import MISSING, RATE, Inline, files, make, one, read, signal, worst_prdn
 
 import sanstream
+from sanstream import reencode_jobs
 from sanstream.archive import verify
+from sanstream.archive_draft_remote import RemoteDraft
 from sanstream.errors import InputError
 from sanstream.evaluate import evaluate
 from sanstream.reencode import reencode
@@ -312,6 +314,38 @@ def test_a_bank_is_kept_and_named(tmp_path: Path, bank: str) -> None:
     else:
         assert info["parent"]["bank"] == "retrain"
     assert verify(tmp_path / "b.san", deep=True) == []
+
+
+@usesinline
+def test_in_an_object_store_a_killed_run_is_taken_up_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while the archive is written: claim and objects stay, and only the same work may take them over."""
+    from s3_server import BUCKET, s3_server, use_s3
+
+    from sanstream.archive_store import RemoteObjects
+
+    monkeypatch.setattr(RemoteDraft, "abort", lambda self: self._files.cleanup())  # no more does a killed process
+    recording = one(signal(150), at=(0, 9_000))
+    with s3_server() as endpoint:
+        use_s3(monkeypatch, endpoint)
+        source, target = f"s3://{BUCKET}/a", f"s3://{BUCKET}/b"
+        make(source, recording)
+        made = reencode_jobs.job_done
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "sanstream.reencode_assemble.job_done",
+                lambda job, store: made(job, store) if not job.where.count("9000") else 1 / 0,
+            )
+            with pytest.raises(ZeroDivisionError):
+                reencode(source, to=target, quality="max-error=4adu")
+        assert list(RemoteObjects(target).keys()), "objects without a manifest"
+        with pytest.raises(InputError, match="another process is writing to it"):
+            reencode(source, to=target, quality="max-error=8adu")
+        done = reencode(source, to=target, quality="max-error=4adu")
+        assert done["segments"] == {"encoded": 2, "moved": 0}
+        assert verify(target, deep=True) == []
+        assert evaluate(recording, target).broken == ()
+        assert list(RemoteObjects(checkpoints_of(target)).keys()) == []
+        assert reencode(source, to=target, quality="max-error=4adu")["already"]
 
 
 def test_without_dask_it_says_what_to_install(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
