@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sanstream.errors import InputError, JobError
 from sanstream.reencode_jobs import Job, run_job
@@ -22,9 +22,11 @@ _DEATHS = 3
 """A job is held to be guilty when so many workers died at it alone."""
 _AHEAD = 4
 """Jobs per worker that the scheduler knows of: what it holds does not grow with the archive."""
-_PATIENCE = "60s"
+_PATIENCE = "30s"
 _LOOK_S, _FEWER_S, _NOBODY_S = 5, 20, 600
 """Between two looks at the workers; how long some may be missing here, and all on another's cluster."""
+_HERE = "127.0.0.1:0"
+"""Dask serves HTTP whatever one says: at least to nobody else, and on any free port."""
 _DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
@@ -101,7 +103,9 @@ def _local(workers: int) -> Iterator[Client]:
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address=_HERE,
+                worker_dashboard_address=_HERE,
+                scheduler_kwargs={"dashboard": False},
                 silence_logs=logging.CRITICAL,
                 security=True,
                 resources={"GPU": 1} if has_gpu() else None,
@@ -128,11 +132,12 @@ def has_gpu() -> bool:
 
 def device_of(client: Client) -> str:
     """Return what matching runs on: CUDA where workers declare the resource ``GPU``."""
-    return "cuda" if any(w["resources"].get("GPU") for w in _workers(client)) else "cpu"
+    declared = client.run_on_scheduler(lambda dask_scheduler: any(dask_scheduler.resources.get("GPU", {}).values()))
+    return "cuda" if declared else "cpu"
 
 
-def _workers(client: Client) -> list[dict[str, Any]]:
-    return list(client.scheduler_info(n_workers=-1)["workers"].values())
+def _n_workers(client: Client) -> int:
+    return len(client.nthreads())
 
 
 @dataclass
@@ -191,7 +196,7 @@ class Runner:
             )
 
     def _submit(self, resources: dict[str, int] | None) -> None:
-        most = _AHEAD * max(1, len(_workers(self.client)))
+        most = _AHEAD * max(1, _n_workers(self.client))
         while self._ready and len(self._running) < most:
             self._start(self._ready.popleft(), resources)
         if not self._running and self._suspects:  # nobody else is there to be blamed for what happens now
@@ -225,7 +230,7 @@ class Runner:
             with suppress(TimeoutError), self.client.as_current():
                 done = wait(list(self._running), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done
                 return next(f for f in self._running if f in done)
-            now, n = time.monotonic(), len(_workers(self.client))
+            now, n = time.monotonic(), _n_workers(self.client)
             if n >= (self.workers or 1):
                 there = now
             elif self.workers is not None and now - there > _FEWER_S:

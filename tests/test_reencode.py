@@ -94,7 +94,7 @@ def test_the_bound_would_break_if_errors_did_not_add(tmp_path: Path, monkeypatch
 
 
 @usesinline
-def test_a_third_generation_keeps_the_bound_of_the_first(tmp_path: Path) -> None:
+def test_a_third_generation_keeps_the_bound_of_the_first(run: Run, tmp_path: Path) -> None:
     recording = one(signal(150))
     make(tmp_path / "a.san", recording, quality=["prdn=1"])
     reencode(tmp_path / "a.san", to=tmp_path / "b.san", quality="prdn=4")
@@ -104,6 +104,12 @@ def test_a_third_generation_keeps_the_bound_of_the_first(tmp_path: Path) -> None
     assert (parent["quality"], parent["parent"]["quality"]) == (["prdn=12"], ["prdn=4"])
     assert parent["manifest"] == sanstream.open(tmp_path / "b.san").recordings["bed"].manifest.digest
     assert parent["sanstream"] == sanstream.__version__
+    lines = run("info", tmp_path / "c.san").out.splitlines()
+    assert (
+        f"made by sanstream {sanstream.__version__} from manifest {parent['manifest'][:16]}; quality prdn=12"
+        in lines[-3]
+    )
+    assert lines[-1].startswith("100hz lead1, every window against the original: at most prdn ")
 
 
 @usesinline

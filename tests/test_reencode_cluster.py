@@ -61,6 +61,31 @@ def test_a_job_that_kills_its_workers_is_named_and_the_rest_is_kept(
     assert inline.ran == ["bed/100hz/20000, blocks 0 to 3"], "all else was kept"
 
 
+def test_any_cluster_does_by_its_address(
+    run: Run, tmp_path: Path, source: Path, request: pytest.FixtureRequest
+) -> None:
+    from distributed import LocalCluster
+
+    own = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0", "protocol": "tcp://"}
+    with LocalCluster(**own, silence_logs=50) as cluster:
+        address = cluster.scheduler_address
+        ended = run("reencode", source, "--to", tmp_path / "b.san", "--quality", "prdn=5", "--dask", address)
+    assert ended.code == 0, ended.err
+    request.getfixturevalue("inline")
+    reencode(source, to=tmp_path / "one.san", quality="prdn=5")
+    assert files(tmp_path / "b.san") == files(tmp_path / "one.san")
+
+
+def test_an_address_where_no_scheduler_answers_is_named(
+    run: Run, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sanstream.reencode_cluster._PATIENCE", "1s")
+    ended = run("reencode", source, "--to", tmp_path / "b.san", "--quality", "prdn=5", "--dask", "tcp://127.0.0.1:9")
+    assert ended.code == 2
+    assert "tcp://127.0.0.1:9: no scheduler answers there; start one with: dask scheduler" in ended.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.san"]
+
+
 KILLER = """
 import os, signal
 from pathlib import Path
