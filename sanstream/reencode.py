@@ -226,7 +226,9 @@ def _set_works(address: str, checkpoints: str, made: Sequence[_Made], request: R
             for number, target in enumerate(targets):
                 if not target.moved:
                     id_ = target.identity(effort, request.bank, device, sanstream.__version__)
-                    work = Work(address, checkpoints, target, id_, effort, request.bank, device)
+                    work = Work(
+                        address, one.reader.manifest.digest, checkpoints, target, id_, effort, request.bank, device
+                    )
                     one.works[stream, number] = work
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -186,8 +187,8 @@ def _up(value: float | None) -> float | None:
     """Round up to four digits."""
     if value is None or value == 0:
         return value
-    rounded = float(f"{value:.3e}")
-    return rounded if rounded >= value else float(f"{value * 1.001:.3e}")
+    step = Decimal(value).adjusted() - 3
+    return float(Decimal(value).quantize(Decimal(1).scaleb(step), ROUND_CEILING))
 
 
 def _moved(stream: StreamReader, source: SegmentEntry) -> Iterator[bytes]:

@@ -48,6 +48,8 @@ class Work:
     ----------
     source : str
         The source archive's address.
+    manifest : str
+        Digest of the recording's manifest there: a worker that lives long must not go by an older one.
     checkpoints : str
         See :func:`sanstream.reencode_store.checkpoints_of`.
     target : Target
@@ -61,6 +63,7 @@ class Work:
     """
 
     source: str
+    manifest: str
     checkpoints: str
     target: Target
     id: str
@@ -110,12 +113,12 @@ def _one_thread() -> None:
 
 
 @lru_cache(maxsize=4)
-def _recording(source: str, name: str) -> RecordingReader:
+def _recording(source: str, name: str, manifest: str) -> RecordingReader:
     return open_archive(source, live=False).recordings[name]
 
 
 def _stream(work: Work) -> StreamReader:
-    return _recording(work.source, work.target.recording).streams[work.target.stream]
+    return _recording(work.source, work.target.recording, work.manifest).streams[work.target.stream]
 
 
 def _plan(job: Job, store: Checkpoints) -> None:

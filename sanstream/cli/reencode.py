@@ -28,7 +28,7 @@ from sanstream.cli.output import progress_bar
 @click.option(
     "--shard", "shard_s", type=float, metavar="SECONDS", help="Signal in one object; default: an hour at most."
 )
-@click.option("--join", is_flag=True, help="Join consecutive segments of the same channels, up to a day long.")
+@click.option("--join", is_flag=True, help="Join consecutive segments that are encoded anew, up to a day long.")
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Processes on this machine; default: one per core."
 )
@@ -61,6 +61,8 @@ def reencode(
 
     if workers is not None and dask is not None:
         raise click.UsageError("--workers starts processes here, --dask uses those of a cluster: give one of them")
+    if join and not (qualities or effort or bank):
+        raise click.UsageError("--join makes one segment of several by encoding them anew: give --effort, too")
     with progress_bar("reencode") as progress:
         done = run(
             source,
