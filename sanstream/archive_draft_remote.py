@@ -40,6 +40,8 @@ class RemoteDraft:
         Add to the archive that stands there.
     clock : callable
         Returns seconds since 1970.
+    writer : str, optional
+        Name in the claim; default: drawn.
 
     Raises
     ------
@@ -54,11 +56,12 @@ class RemoteDraft:
         *,
         append: bool,
         clock: Callable[[], float] = time.time,
+        writer: str | None = None,
     ) -> None:
         self._objects, self._append = objects, append
         self.present: list[str] = []
         self._files = tempfile.TemporaryDirectory(prefix="sanstream-", ignore_cleanup_errors=True)
-        self._claim = Claim(objects, clock)
+        self._claim = Claim(objects, clock, writer)
         self._put_keys: dict[str, None] = {}
         self._banks: set[str] = set()
         self._manifests: dict[str, bytes] = {}
@@ -180,11 +183,13 @@ class Claim:
     objects : RemoteObjects
     clock : callable
         Returns seconds since 1970.
+    writer : str, optional
+        Its name; what another of the same name left is taken over whatever its age. Default: drawn.
     """
 
-    def __init__(self, objects: RemoteObjects, clock: Callable[[], float]) -> None:
+    def __init__(self, objects: RemoteObjects, clock: Callable[[], float], writer: str | None = None) -> None:
         self._objects, self._clock = objects, clock
-        self._own = secrets.token_hex(8)
+        self._own = writer or secrets.token_hex(8)
         self._version: Mapping[str, Any] | None = None
         self._renewed = 0.0
 
@@ -233,7 +238,8 @@ class Claim:
         except CorruptError:
             raise self._busy() from None
         try:
-            age_s = self._clock() - float(json.loads(data)["renewed_s"])
+            held = json.loads(data)
+            age_s = STALE_S if held["writer"] == self._own else self._clock() - float(held["renewed_s"])
         except (ValueError, KeyError, TypeError):
             age_s = STALE_S
         if age_s < STALE_S:

@@ -29,7 +29,8 @@ def describe(
 
 
 def _recording(manifest: Manifest) -> dict[str, Any]:
-    return {"name": manifest.name, "start_ns": manifest.start_ns, "streams": [_stream(s) for s in manifest.streams]}
+    found = {"name": manifest.name, "start_ns": manifest.start_ns, "streams": [_stream(s) for s in manifest.streams]}
+    return found | ({"parent": dict(manifest.parent)} if manifest.parent else {})
 
 
 def _stream(stream: StreamEntry) -> dict[str, Any]:
@@ -68,8 +69,19 @@ def _channels(stream: StreamEntry) -> list[dict[str, Any]]:
                 "quality": segment.qualities[place],
                 "reached": _reached(held),
             }
+            | _original(held)
         )
     return rows
+
+
+def _original(held: list[tuple[SegmentEntry, int]]) -> dict[str, Any]:
+    """Join what holds against the samples before the first loss, where segments say so."""
+    rows = [g.original[i] for g, i in held if g.original]
+    if not rows:
+        return {}
+    ratios = [r[0] for r in rows]
+    prdn = None if None in ratios else max(r for r in ratios if r is not None)
+    return {"original": {"prdn": prdn, "rmse_adu": max(r[1] for r in rows), "max_error_adu": max(r[2] for r in rows)}}
 
 
 def _reached(held: list[tuple[SegmentEntry, int]]) -> dict[str, float]:

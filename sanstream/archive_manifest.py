@@ -58,6 +58,9 @@ class SegmentEntry:
         Anchors of a live segment: sample of the segment, device's and our clock at it, nanoseconds since 1970 (UTC).
     committed_ns : int
         When a live segment last grew, nanoseconds since 1970 (UTC); 0 for others.
+    original : tuple of (float or None, float, float)
+        Of a segment encoded from samples that had lost something: per channel the largest PRDN (None: unknown), RMSE
+        and error of any window against the samples before the first loss; ``reached`` is against those encoded.
     """
 
     name: str
@@ -75,6 +78,7 @@ class SegmentEntry:
     flags: tuple[str, ...] = ()
     clock: tuple[tuple[int, int | None, int], ...] = ()
     committed_ns: int = 0
+    original: tuple[tuple[float | None, float, float], ...] = ()
 
     @property
     def late(self) -> bool:
@@ -112,6 +116,7 @@ class SegmentEntry:
             **({"flags": list(self.flags)} if self.flags else {}),
             **({"clock": [list(a) for a in self.clock]} if self.clock else {}),
             **({"committed_ns": self.committed_ns} if self.committed_ns else {}),
+            **({"original": _once(self.original)} if self.original else {}),
         }
 
     @classmethod
@@ -135,6 +140,7 @@ class SegmentEntry:
             flags=tuple(data.get("flags", ())),
             clock=tuple((int(s), None if d is None else int(d), int(a)) for s, d, a in data.get("clock", ())),
             committed_ns=int(data.get("committed_ns", 0)),
+            original=tuple(tuple(r) for r in _each(data.get("original", ()), n)),
         )
 
 
@@ -167,6 +173,10 @@ class Manifest:
         Size of every bank in use, by its SHA-256.
     grows : bool
         Whether a daemon wrote it, segment by segment.
+    parent : mapping
+        What a recording made from another archive's says of that (FORMAT.md 12.4); empty for others.
+    digest : str
+        The ``sha256`` of the file that it was read from.
     """
 
     name: str
@@ -180,6 +190,8 @@ class Manifest:
     objects: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     banks: Mapping[str, int] = field(default_factory=dict)
     grows: bool = False
+    parent: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = field(default="", compare=False)
 
     def to_bytes(self) -> bytes:
         """Return the manifest's file."""
@@ -206,6 +218,7 @@ class Manifest:
                 "objects": {k: list(v) for k, v in sorted(self.objects.items())},
                 "banks": dict(sorted(self.banks.items())),
                 **({"grows": True} if self.grows else {}),
+                **({"parent": dict(self.parent)} if self.parent else {}),
             }
         )
 
@@ -253,6 +266,8 @@ class Manifest:
                 objects={k: (int(v[0]), str(v[1])) for k, v in values["objects"].items()},
                 banks=values["banks"],
                 grows=values.get("grows", False),
+                parent=dict(values.get("parent", {})),
+                digest=values["sha256"],
             )
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise CorruptError(f"{where}: not a manifest ({error!r})") from error

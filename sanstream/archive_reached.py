@@ -10,6 +10,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from sanstream.archive_crc import join_crc
 from sanstream.bank import Bank
 from sanstream.block_coding import SegmentCoding
 from sanstream.decode import decode_block, read_figures
@@ -153,6 +154,24 @@ class Reached:
             row = (ratio / n, ratio_max, (square / max(1, count)) ** 0.5, worst, flithos / n)
             rows.append(tuple(_short(v) for v in row))
         return tuple(rows)
+
+    def merge(self, state: Mapping[str, Any], n_bytes: int) -> None:
+        """Go on with what another has counted of the blocks that follow.
+
+        Parameters
+        ----------
+        state : mapping
+            Its :meth:`state`.
+        n_bytes : int
+            Of its samples as int32.
+        """
+        other = np.array(state["sums"], np.float64).T
+        most = [_SUMS.index("prdn_max"), _SUMS.index("worst")]
+        highest = np.maximum(self._sums[most], other[most])
+        self._sums = self._sums + other
+        self._sums[most] = highest
+        self._crc = join_crc(self._crc, state["crc"], n_bytes)
+        self.n_windows += state["n_windows"]
 
     def state(self) -> dict[str, Any]:
         """Return JSON values from which :meth:`resume` goes on."""

@@ -100,7 +100,7 @@ class RecordingReader:
         annotations = self.annotations
         if not whole:
             rate = next((s.rate for s in self.streams.values()), Fraction(1))
-            annotations = tuple(_cut_annotations(a, start, stop, rate) for a in annotations)
+            annotations = tuple(cut_annotations(a, start, stop, rate) for a in annotations)
         return Recording(
             self.name,
             streams,
@@ -148,7 +148,7 @@ def _read_stream(reader: StreamReader, first: int, stop: int | None) -> Stream:
     return Stream(reader.name, reader.rate, layers.segments() or tuple(segments), stop - first)
 
 
-def _cut_annotations(annotations: Annotations, start: Fraction, stop: Fraction | None, rate: Fraction) -> Annotations:
+def cut_annotations(annotations: Annotations, start: Fraction, stop: Fraction | None, rate: Fraction) -> Annotations:
     """Keep the events in ``[start, stop)`` seconds, counted from ``start``."""
     times = np.asarray(annotations.columns["time_ns"])
     low, high = round(start * 10**9), None if stop is None else round(stop * 10**9)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from types import TracebackType
@@ -40,6 +40,8 @@ class ArchiveWriter:
         Add to the archive that stands there.
     self_contained : bool
         Put whole banks into the arrays' metadata, so that Zarr needs no installed bank.
+    writer : str, optional
+        Name under which an object store is claimed: what a killed writer of the same name left is taken over at once.
 
     Raises
     ------
@@ -54,6 +56,7 @@ class ArchiveWriter:
         container: str | None = None,
         append: bool = False,
         self_contained: bool = False,
+        writer: str | None = None,
     ) -> None:
         if container is not None and container not in CONTAINERS:
             raise InputError(f"container {container!r} is unknown", hint=f"use {' or '.join(CONTAINERS)}")
@@ -64,7 +67,7 @@ class ArchiveWriter:
         self._draft: Draft
         if remote_scheme(text):
             self._target = text
-            self._draft = RemoteDraft(RemoteObjects(text), container, append=append)
+            self._draft = RemoteDraft(RemoteObjects(text), container, append=append, writer=writer)
         else:
             path = local_path(url)
             self._target = str(path)
@@ -116,30 +119,20 @@ class ArchiveWriter:
         InputError
             When its name is taken or cannot be a folder's, on a bad quality, or a full disk.
         """
-        self._check_name(recording.name)
         for name in (*(s.name for s in recording.streams), *(a.name for a in recording.annotations)):
             _check_folder_name(name)
         check_requests(requests, [c for s in recording.streams for g in s.segments for c in g.channels])
         options = EncodeOptions(requests, effort, bank, device, progress)
-        try:
-            with all_or_nothing(self._target):
-                head = Manifest(
-                    recording.name,
-                    recording.start_ns,
-                    recording.timezone,
-                    recording.source_format,
-                    recording.attributes,
-                    self.container,
-                    (),
-                )
-                with RecordingFolder(self._draft, head, self_contained=self._self_contained) as folder:
-                    manifest = encode_recording(folder, recording, options)
-                reach("recording_written")
-        except BaseException:
-            self._draft.drop(recording.name)
-            raise
-        self._manifests[recording.name] = manifest
-        return manifest
+        head = Manifest(
+            recording.name,
+            recording.start_ns,
+            recording.timezone,
+            recording.source_format,
+            recording.attributes,
+            self.container,
+            (),
+        )
+        return self.take(head, lambda folder: encode_recording(folder, recording, options))
 
     def copy(self, reader: RecordingReader) -> Manifest:
         """Take a recording over from another archive, blocks as they are.
@@ -160,17 +153,38 @@ class ArchiveWriter:
         CorruptError
             When the other archive has changed.
         """
-        self._check_name(reader.name)
+        return self.take(reader.manifest, lambda folder: copy_recording(folder, reader))
+
+    def take(self, head: Manifest, write: Callable[[RecordingFolder], Manifest]) -> Manifest:
+        """Let a function write a recording.
+
+        Parameters
+        ----------
+        head : Manifest
+            Gives name, start, attributes and parent; its container, streams, objects and banks are not looked at.
+        write : callable
+            Takes the recording's folder; returns what was written.
+
+        Returns
+        -------
+        Manifest
+
+        Raises
+        ------
+        InputError
+            When its name is taken, or on a full disk.
+        """
+        self._check_name(head.name)
+        head = replace(head, container=self.container, streams=(), objects={}, banks={}, grows=False)
         try:
             with all_or_nothing(self._target):
-                head = replace(reader.manifest, container=self.container, streams=(), objects={}, banks={}, grows=False)
                 with RecordingFolder(self._draft, head, self_contained=self._self_contained) as folder:
-                    manifest = copy_recording(folder, reader)
+                    manifest = write(folder)
                 reach("recording_written")
         except BaseException:
-            self._draft.drop(reader.name)
+            self._draft.drop(head.name)
             raise
-        self._manifests[reader.name] = manifest
+        self._manifests[head.name] = manifest
         return manifest
 
     def free_name(self, name: str) -> str:

@@ -33,13 +33,15 @@ _MOST_PARTS = 16
 """Simple steps tried have denominators up to this."""
 
 
-def find_lattice(x: npt.NDArray[np.integer]) -> Lattice | None:
+def find_lattice(x: npt.NDArray[np.integer], n_samples: int | None = None) -> Lattice | None:
     """Find the coarsest lattice, of step 2 or more, on which all values lie, or list them where they are few.
 
     Parameters
     ----------
     x : ndarray, shape (n,), integers
         Samples that are present.
+    n_samples : int, optional
+        How many they are, when ``x`` holds each value once.
 
     Returns
     -------
@@ -53,7 +55,8 @@ def find_lattice(x: npt.NDArray[np.integer]) -> Lattice | None:
     values = np.unique(x).astype(np.int64)
     if not _LEAST_VALUES <= len(values) <= _MOST_VALUES:
         return None
-    saved = len(x) * float(np.log2((values[-1] - values[0] + 1) / len(values)))
+    n = len(x) if n_samples is None else n_samples
+    saved = n * float(np.log2((values[-1] - values[0] + 1) / len(values)))
     if values[0] < -_REACH or values[-1] >= _REACH or saved < _LEAST_BITS:
         return None
     gaps = np.diff(values)
@@ -65,7 +68,7 @@ def find_lattice(x: npt.NDArray[np.integer]) -> Lattice | None:
             placed = _placed(values, step)
             if placed is not None:
                 return placed
-    return _listed(values, len(x))
+    return _listed(values, n)
 
 
 def _listed(values: npt.NDArray[np.int64], n_samples: int) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from sanstream.block_coding import (
     PredictorShape,
     SegmentCoding,
 )
-from sanstream.block_lattice import Lattice, find_lattices, on_lattices
+from sanstream.block_lattice import Lattice, find_lattices, on_lattices, places
 from sanstream.encode_effort import Effort, effort_named
 from sanstream.encode_groups import choose_groups
 from sanstream.encode_plan import Plan, encode_numbers
@@ -35,6 +36,23 @@ _RATE_BLOCKS = 12
 """Blocks that stand for a segment when a rate is asked."""
 
 
+@dataclass(frozen=True)
+class Extent:
+    """What is known of all samples of a segment that is planned from some of them.
+
+    Parameters
+    ----------
+    low, high : tuple of int
+        Per channel, no sample is less or more.
+    lattices : tuple of Lattice or None
+        Per channel, the lattice that all samples lie on; empty when no channel has one.
+    """
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    lattices: tuple[Lattice | None, ...] = ()
+
+
 def plan_segment(
     samples: IntSamples,
     channels: Sequence[Channel],
@@ -45,6 +63,8 @@ def plan_segment(
     effort: str | Effort = "default",
     bank: Bank | None = None,
     device: str | None = None,
+    banks: Sequence[Bank] = (),
+    extent: Extent | None = None,
 ) -> Plan:
     """Choose sizes, channel groups, bank, kernels and predictor starts for a segment.
 
@@ -64,6 +84,10 @@ def plan_segment(
         Default: the shipped bank that makes trial blocks smallest.
     device : str, optional
         Torch device for matching; default CUDA where there is one.
+    banks : sequence of Bank
+        More banks to choose from than those shipped.
+    extent : Extent, optional
+        When the samples are a part of the segment: evenly spaced runs of whole blocks.
 
     Returns
     -------
@@ -71,15 +95,21 @@ def plan_segment(
     """
     spend = effort_named(effort)
     missing = tuple(c.missing for c in channels)
-    lattices = find_lattices(samples, missing, [q.kind not in (SPARSE, BITS) for q in qualities])
+    if extent is None:
+        lattices = find_lattices(samples, missing, [q.kind not in (SPARSE, BITS) for q in qualities])
+        extent = Extent(*_ranges(samples, channels), lattices)
+    lattices = extent.lattices
     qualities, lattices = _worth_loss(samples, channels, qualities, lattices)
     samples = on_lattices(samples, lattices, missing)
-    banks = [bank] if bank is not None else list(named_banks().values()) or [blank_bank()]
+    low, high = zip(*map(_placed, extent.low, extent.high, lattices or repeat(None)), strict=True)
+    own = {b.id: b for b in (*banks, *named_banks().values())}
+    banks = [bank] if bank is not None else list(own.values()) or [blank_bank()]
     window, block = segment_sizes(rate, qualities, spend)
     coding = SegmentCoding(
         segment_id,
         rate,
-        *_ranges(samples, channels),
+        low,
+        high,
         missing,
         window,
         block,
@@ -108,6 +138,14 @@ def plan_segment(
     other = quick_start(samples, _shaped(samples, replace(plan, coding=coding, effort=rival), rival))
     same = other.coding.block_samples == best.coding.block_samples  # then both are weighed on the same blocks
     return other if (trial if same else Trial(samples, other)).rival_cost(other) < trial.rival_cost(best) else best
+
+
+def _placed(low: int, high: int, lattice: Lattice | None) -> tuple[int, int]:
+    """Return a range as places on its lattice."""
+    if lattice is None:
+        return low, high
+    first, last = places(np.array([low, high]), lattice).tolist()
+    return first, last
 
 
 def _worth_loss(
@@ -147,6 +185,8 @@ def resolve_bits(
     *,
     effort: str = "default",
     bank: Bank | None = None,
+    banks: Sequence[Bank] = (),
+    extent: Extent | None = None,
 ) -> tuple[Quality, ...]:
     """Turn ``bits=`` qualities into the one error level whose mean rate is what was asked.
 
@@ -155,7 +195,7 @@ def resolve_bits(
 
     Parameters
     ----------
-    samples, channels, qualities, rate, effort, bank
+    samples, channels, qualities, rate, effort, bank, banks, extent
         As for :func:`plan_segment`.
 
     Returns
@@ -175,7 +215,9 @@ def resolve_bits(
             out.append(parse_quality(text, channel) if quality.kind == BITS else quality)
         return tuple(out)
 
-    plan = plan_segment(samples, channels, at(0.1), rate, segment_id="0" * 16, effort=effort, bank=bank)
+    plan = plan_segment(
+        samples, channels, at(0.1), rate, segment_id="0" * 16, effort=effort, bank=bank, banks=banks, extent=extent
+    )
     samples = on_lattices(samples, plan.coding.lattices, plan.coding.missing)
     n_blocks = plan.coding.n_blocks(len(samples))
     numbers = sorted(set(np.linspace(0, n_blocks - 1, min(n_blocks, _RATE_BLOCKS)).round().astype(int).tolist()))

@@ -36,6 +36,7 @@ def encode_block(
     effort: Effort,
     qualities: Sequence[Quality],
     activated: Activated | None,
+    allowed: npt.NDArray[np.float64] | None = None,
 ) -> bytes:
     """Encode one block.
 
@@ -48,6 +49,9 @@ def encode_block(
         As planned for the segment.
     activated : Activated or None
         Candidate activations of the first group.
+    allowed : ndarray, shape (n_windows, n_channels), float64, optional
+        The error that a window may have at most, whatever its quality allows: RMSE, or the largest where the quality
+        bounds that, in digital steps.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def encode_block(
     """
     gaps = find_gaps(samples, coding)
     done: dict[int, Decoded] = {}
-    for coder in group_coders(samples, gaps, coding, bank, effort, qualities, activated, done):
+    for coder in group_coders(samples, gaps, coding, bank, effort, qualities, activated, done, allowed):
         done[coder.number] = coder.code()
     return write_block(number, coding, len(samples), gaps, [done[g].run for g in range(len(coding.groups))])
 
@@ -69,6 +73,7 @@ def group_coders(
     qualities: Sequence[Quality],
     activated: Activated | None,
     done: dict[int, Decoded],
+    allowed: npt.NDArray[np.float64] | None = None,
 ) -> Iterator[GroupCoder]:
     """Yield the coder of each group in turn; the caller puts what it gave into ``done`` before the next."""
     mask = np.zeros(samples.shape, np.uint8)
@@ -80,5 +85,5 @@ def group_coders(
         yield (TableCoder if coding.coder == TABLES else GroupCoder)(
             coding, bank, effort, qualities, group,
             samples[:, columns].astype(np.int64), mask[:, columns], done.get(coding.groups[group].parent),
-            activated if group == 0 else None,
+            activated if group == 0 else None, None if allowed is None else allowed[:, columns],
         )  # fmt: skip

@@ -6,6 +6,8 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +23,17 @@ from sanstream.quality import Quality
 from sanstream.signal import IntSamples
 
 _BATCH_BLOCKS = 16
+_THREADS: ContextVar[int] = ContextVar("threads", default=0)
+
+
+@contextmanager
+def encode_threads(n: int) -> Iterator[None]:
+    """Let blocks be encoded by ``n`` threads at most while the block runs, as where other processes have the cores."""
+    token = _THREADS.set(n)
+    try:
+        yield
+    finally:
+        _THREADS.reset(token)
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class Plan:
 
 def encode_numbers(samples: IntSamples, plan: Plan, numbers: Sequence[int]) -> Iterator[bytes]:
     """Encode chosen blocks, several at a time, in order."""
-    workers = max(1, min(os.cpu_count() or 1, 16))
+    workers = _THREADS.get() or max(1, min(os.cpu_count() or 1, 16))
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[bytes]] = deque()
         for first in range(0, len(numbers), _BATCH_BLOCKS):

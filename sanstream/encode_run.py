@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from sanstream._loops_samples import BASE, REFS, SHIFT
 from sanstream.bank import Bank
 from sanstream.block_coding import SegmentCoding
 from sanstream.encode_activations import worthy_activations
+from sanstream.encode_bounds import Bounds, window_bound
 from sanstream.encode_effort import Effort
 from sanstream.encode_kernels import Activated
 from sanstream.errors import BoundError
@@ -33,24 +33,11 @@ from sanstream.group_state import (
     max_activations,
     place_of,
 )
-from sanstream.quality import LOSSLESS, MAX_ERROR, PRDN, Quality
+from sanstream.quality import LOSSLESS, MAX_ERROR, Quality
 from sanstream.quality import SPARSE as SPARSE_QUALITY
 
-_SLACK = 1e-9
-_LARGEST = 2.0**33  # beyond any int32 error
-_LEAST_RMSE = 0.29
-"""Below the rounding noise of an integer (1/sqrt(12)) an RMSE bound leaves nothing to lose."""
 _PREDICTABLE_RMSE = 4.0
 """Up to this RMSE bound closed-loop prediction is tried beside the wavelet."""
-
-
-@dataclass
-class _Bounds:
-    """Per window and column: analysis kind, bound, and the tool b step that also keeps the bound."""
-
-    kind: npt.NDArray[np.int64]
-    bound: npt.NDArray[np.float64]
-    delta: npt.NDArray[np.int64]
 
 
 class GroupCoder:
@@ -69,6 +56,8 @@ class GroupCoder:
     missing : ndarray, same shape, uint8
     parent : Decoded or None
     activated : Activated or None
+    allowed : ndarray, shape (n_windows, n_columns), float64, optional
+        As for :func:`sanstream.encode_block.encode_block`.
     """
 
     def __init__(
@@ -82,7 +71,9 @@ class GroupCoder:
         missing: npt.NDArray[np.uint8],
         parent: Decoded | None,
         activated: Activated | None,
+        allowed: npt.NDArray[np.float64] | None = None,
     ) -> None:
+        self.allowed = allowed
         self.coding, self.bank, self.effort, self.number = coding, bank, effort, number
         self.place = place_of(coding, number)
         self.qualities = [qualities[c] for c in self.place.columns]
@@ -97,7 +88,7 @@ class GroupCoder:
         if parent is not None:
             self.san[:, : self.place.n_known] = parent.san
         table = (self.n_windows, self.n_columns)
-        self.bounds = _Bounds(np.zeros(table, np.int64), np.zeros(table), np.zeros(table, np.int64))
+        self.bounds = Bounds(np.zeros(table, np.int64), np.zeros(table), np.zeros(table, np.int64))
         self.plan = self._first_plan(activated)
 
     def _offsets(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -167,6 +158,7 @@ class GroupCoder:
     def _set_window(self, w: int, c: int, constant: int | None, deviation: float) -> None:
         """Set a window's bound from its only value, if it has but one, and its standard deviation."""
         quality, plan, bounds = self.qualities[c], self.plan, self.bounds
+        most = math.inf if self.allowed is None else float(self.allowed[w, c])
         if constant is not None:
             plan.tool[w, c] = CONSTANT
             plan.constant[w, c] = constant
@@ -177,15 +169,7 @@ class GroupCoder:
         if quality.kind == SPARSE_QUALITY:
             plan.tool[w, c] = SPARSE
             return
-        if quality.kind == MAX_ERROR:
-            value = min(quality.value, _LARGEST)
-            bounds.kind[w, c], bounds.bound[w, c], bounds.delta[w, c] = 2, value, int(value)
-            return
-        bound = min(_LARGEST, quality.value * (deviation / 100.0 if quality.kind == PRDN else 1.0) * (1 - _SLACK))
-        if bound >= _LEAST_RMSE:
-            bounds.kind[w, c], bounds.bound[w, c] = 1, bound
-            # uniform integer errors up to delta have a variance of ((2 delta + 1)^2 - 1) / 12
-            bounds.delta[w, c] = int((math.sqrt(12 * bound * bound + 1) - 1) / 2)
+        bounds.kind[w, c], bounds.bound[w, c], bounds.delta[w, c] = window_bound(quality, deviation, most)
 
     def _analyse(self, kind: npt.NDArray[np.int64]) -> None:
         """Plan tools a and c window by window, kernels following as they will in the decoder."""

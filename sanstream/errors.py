@@ -43,6 +43,10 @@ class BoundError(SanstreamError):
     """A decoded window is worse than the quality it was stored under (exit code 1)."""
 
 
+class JobError(SanstreamError):
+    """Some jobs of a re-encoding could not be done; their archive was not made (exit code 1)."""
+
+
 class RestoreError(SanstreamError):
     """Some recordings could not be written; all others were (exit code 1).
 

@@ -157,9 +157,9 @@ def choose_qualities(requests: Sequence[str], channels: Sequence[Channel]) -> tu
     return tuple(parse_quality(text, channel) for text, channel in zip(texts, channels, strict=True))
 
 
-def asked_of(requests: Sequence[str], channels: Sequence[Channel]) -> list[str]:
-    """Return the quality asked of each channel, as written; the later request wins."""
-    chosen = [LOSSLESS] * len(channels)
+def asked_of(requests: Sequence[str], channels: Sequence[Channel], base: Sequence[str] = ()) -> list[str]:
+    """Return the quality asked of each channel, as written; the later request wins; base: lossless."""
+    chosen = list(base) or [LOSSLESS] * len(channels)
     for request in requests:
         head, equals, tail = request.partition("=")
         if equals and head not in _KINDS:

@@ -139,6 +139,14 @@ def archive_250(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "beats.san"
 
 
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> object:
+    """Let ``reencode`` run its jobs in this process; ``ran`` of what is given names them."""
+    from reencode_cases import run_inline
+
+    return run_inline(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """A process that forks daemons to kill; see ``pipelines/faults/zygote.py``."""

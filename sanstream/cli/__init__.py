@@ -12,6 +12,7 @@ from sanstream.cli.inspect import evaluate, info, records, verify
 from sanstream.cli.live import delete, ingest, recover
 from sanstream.cli.live_publish import publish
 from sanstream.cli.live_status import status
+from sanstream.cli.reencode import reencode
 from sanstream.cli.store import archive, restore
 
 __all__ = ["main", "root", "run"]
@@ -34,7 +35,7 @@ def root() -> None:
 
 
 for _command in (
-    *(archive, restore, info, verify, records, evaluate, ingest, publish, status, delete, recover),
+    *(archive, restore, reencode, info, verify, records, evaluate, ingest, publish, status, delete, recover),
     *(banks, train, simulate, demo),
 ):
     root.add_command(_command)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from sanstream.errors import BoundError, CorruptError, SanstreamError
+from sanstream.errors import BoundError, CorruptError, JobError, SanstreamError
 
 BAD = 1
 """The thing examined is bad."""
@@ -100,7 +100,7 @@ def run(
         _say(str(error) if error.hint or not isinstance(error, CorruptError) else f"{error}; {_CORRUPT_HINT}")
         from sanstream.durable import SyncError  # here: it costs every other command its time
 
-        return BAD if isinstance(error, CorruptError | BoundError | SyncError) else USAGE
+        return BAD if isinstance(error, CorruptError | BoundError | JobError | SyncError) else USAGE
     except BrokenPipeError:
         # the reader of stdout went away; keep Python's own last flush from complaining
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,6 +40,29 @@ def info(archive: str, as_json: bool) -> None:
     click.echo(f"coded {found['coded_bytes']:,} bytes, stored {stored['total']:,} bytes ({parts})\n")
     head = "recording stream channel unit Hz samples bit/sample quality prdn-mean prdn-max rmse max-error phi".split()
     print_table(head, [row for recording in found["recordings"] for row in _channel_rows(recording)])
+    for recording in found["recordings"]:
+        for line in _origin_lines(recording):
+            click.echo(line)
+
+
+def _origin_lines(recording: dict[str, Any]) -> Iterator[str]:
+    """Say what a re-encoded recording was made from, and what holds against the samples before the first loss."""
+    if "parent" in recording:
+        parent = recording["parent"]
+        asked = ", ".join(parent["quality"]) or "as it was"
+        yield (
+            f"\n{recording['name']}: made by sanstream {parent['sanstream']} from manifest {parent['manifest'][:16]}; "
+            f"quality {asked}, effort {parent['effort'] or '-'}, bank {parent['bank'] or '-'}"
+        )
+    for stream in recording["streams"]:
+        for channel in stream["channels"]:
+            if "original" in channel:
+                held = channel["original"]
+                yield (
+                    f"{stream['name']} {channel['name']}, every window against the original: at most "
+                    f"prdn {number(held['prdn'])}, rmse {number(held['rmse_adu'])}, "
+                    f"max-error {number(held['max_error_adu'])}"
+                )
 
 
 def _channel_rows(recording: dict[str, Any]) -> list[list[object]]:

@@ -1,0 +1,1 @@
+"""Measure re-encoding on worker processes, and kill them."""

@@ -1,0 +1,318 @@
+"""The verb reencode(source): another quality, effort, bank, container or layout, on many processes, in pieces."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import sanstream
+from sanstream.archive import Archive, RecordingReader
+from sanstream.archive import open as open_archive
+from sanstream.archive_encode import Progress
+from sanstream.archive_manifest import CATALOG, Manifest
+from sanstream.archive_objects import local_path
+from sanstream.archive_store import RemoteObjects, remote_scheme
+from sanstream.archive_write import ArchiveWriter
+from sanstream.bank_places import choose_bank
+from sanstream.errors import InputError, JobError
+from sanstream.quality import check_requests
+from sanstream.reencode_assemble import Assembly, assemble
+from sanstream.reencode_bounds import RefusedError
+from sanstream.reencode_cluster import Cluster, Runner, WorkersLost, connected, device_of
+from sanstream.reencode_jobs import BANKS, Job, Work, job_done, jobs_of, kept_plan, source_address
+from sanstream.reencode_request import RETRAIN, Request, check_request
+from sanstream.reencode_store import Checkpoints, alone, checkpoints_of
+from sanstream.reencode_targets import Target, targets_of
+
+_DEFAULT = "default"
+_STARTS = 20
+"""Times that workers are started anew after some died as they began; each of them does what it can."""
+EFFORTS = ("fast", "default", "thorough")
+
+
+class NothingError(InputError):
+    """The source holds nothing of what is wanted (exit code 2)."""
+
+
+@dataclass
+class _Made:
+    """One recording of the new archive."""
+
+    reader: RecordingReader
+    shift: Fraction
+    targets: dict[str, list[Target]]
+    id: str
+    works: dict[tuple[str, int], Work] = field(default_factory=dict)
+
+    def all(self) -> list[Target]:
+        """Every segment."""
+        return [t for targets in self.targets.values() for t in targets]
+
+
+def reencode(
+    source: str | os.PathLike[str],
+    *,
+    to: str | os.PathLike[str],
+    quality: str | Sequence[str] = (),
+    effort: str | None = None,
+    bank: str | None = None,
+    container: str | None = None,
+    shard_s: float | None = None,
+    join: bool = False,
+    between: tuple[int, int] | None = None,
+    workers: int | None = None,
+    dask: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make an archive anew at another quality, effort, bank, container or layout.
+
+    What is asked of a lossy source holds against the samples before its loss, or is refused. Where neither quality
+    nor effort nor bank change, blocks are carried over and nothing is decoded. Killed at any moment, the same call
+    goes on where it was; when all is done, it does nothing.
+
+    Parameters
+    ----------
+    source : path
+        An archive; of one that a daemon writes, what is sealed.
+    to : path
+        The new archive; it appears whole, or not at all. What is done so far stands beside it, hidden.
+    quality : str or sequence of str
+        ``"prdn=9"``, ``"PLETH=lossless"``; channels that none names keep what they have.
+    effort : str, optional
+        ``"fast"``, ``"default"`` or ``"thorough"``; default: ``"default"`` where something is encoded.
+    bank : str, optional
+        Name, hash or file of the bank to start from; ``"retrain"``: the bank, shipped or the segment's own, and
+        kernels learned anew from it, that make trial blocks smallest, as ``archive`` does (no kernels at effort
+        fast). Default: the bank that each segment has, kernels learned anew from it.
+    container : str, optional
+        ``"zarr"`` or ``"parquet"``; default: the source's.
+    shard_s : float, optional
+        Seconds of signal in one object (Zarr); default: an hour at most.
+    join : bool
+        Make one segment of consecutive ones of the same channels, up to a day long, where they are encoded anew and
+        only midnight, size, bank, session or a gap of an hour at most divides them.
+    between : (int, int), optional
+        Only segments that begin in this time, nanoseconds since 1970.
+    workers : int, optional
+        Processes on this machine; default: one per core.
+    dask : str, optional
+        Address of a ``distributed`` scheduler; its workers must reach source and target.
+    progress : callable, optional
+        Takes a name, the samples done and the samples in all.
+
+    Returns
+    -------
+    dict
+        ``{"recordings": [names], "coded_bytes", "n_samples", "segments": {"encoded", "moved"}, "already": bool}``.
+
+    Raises
+    ------
+    InputError
+        On a request that the source cannot give, a target that is not empty, a full disk, or where Dask is missing.
+    JobError
+        When workers died at a job, again and again.
+    CorruptError
+        When the source has changed.
+    """
+    requests = (quality,) if isinstance(quality, str) else tuple(quality)
+    if effort is not None and effort not in EFFORTS:
+        raise InputError(f"effort {effort!r} is unknown", hint=f"use {', '.join(EFFORTS)}")
+    if workers is not None and workers < 1:
+        raise InputError(f"{workers} workers are too few", hint="use 1 or more")
+    chosen = choose_bank(bank).bank if bank not in (None, RETRAIN) and bank is not None else None
+    request = Request(requests, effort, chosen.id if chosen else bank, join, between, shard_s)
+    address = source_address(source)
+    with open_archive(address, live=False) as held:
+        made = _planned(held, request, address)
+        shape = container or held.container
+        if _stands(to, made, shape):
+            return _summary(_manifests(to, made), made, True)
+        ArchiveWriter(to, container=shape, writer=_writer(made)).abort()  # is there room for it?
+        if not any(not t.moved for m in made for t in m.all()):
+            return _summary(_commit(to, shape, made, request, None), made, False)
+        with alone(checkpoints_of(to), to) as store:
+            if chosen is not None:
+                store.put(f"{BANKS}/{chosen.id}", chosen.data)
+            cluster = Cluster(workers or os.cpu_count() or 1, dask)
+            try:
+                _encode(address, checkpoints_of(to), store, made, request, cluster, progress)
+            except RefusedError:
+                store.clear()
+                raise
+            manifests = _commit(to, shape, made, request, store)
+            store.clear()
+        return _summary(manifests, made, False)
+
+
+def _planned(held: Archive, request: Request, address: str) -> list[_Made]:
+    """Divide every recording, and refuse what its manifest tells cannot be given."""
+    made = []
+    for name, reader in held.recordings.items():
+        channels = [c for s in reader.manifest.streams for g in s.segments for c in g.channels]
+        shift, targets = targets_of(reader, request)
+        if request.between is not None and not any(targets.values()):
+            continue
+        check_requests(request.qualities, channels)
+        for target in (t for ts in targets.values() for t in ts):
+            for piece in target.pieces:
+                check_request(request, piece.entry, f"{name}/{target.stream}/{piece.entry.name}")
+        ids = [t.identity(request.to_dict(), t.moved) for ts in targets.values() for t in ts]
+        more = [shift, request.shard_s, sanstream.__version__]
+        made.append(_Made(reader, shift, targets, _joined_id([*ids, *map(str, more)])))
+    if not made:
+        raise NothingError(f"{address}: nothing to re-encode", hint="sanstream info says what it holds")
+    return made
+
+
+def _joined_id(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _writer(made: Sequence[_Made]) -> str:
+    return _joined_id([m.id for m in made])[:16]
+
+
+def _stands(to: str | os.PathLike[str], made: Sequence[_Made], container: str) -> bool:
+    """Tell whether the target is there already, made of the same."""
+    text = os.fspath(to)
+    there = RemoteObjects(text).exists(CATALOG) if remote_scheme(text) else (local_path(to) / CATALOG).is_file()
+    if not there:
+        return False
+    with open_archive(to, live=False) as held:
+        if list(held.recordings) != [m.reader.name for m in made] or held.container != container:
+            return False
+        return all(held.recordings[m.reader.name].manifest.parent.get("id") == m.id for m in made)
+
+
+def _manifests(to: str | os.PathLike[str], made: Sequence[_Made]) -> list[Manifest]:
+    with open_archive(to, live=False) as held:
+        return [held.recordings[m.reader.name].manifest for m in made]
+
+
+def _encode(
+    address: str,
+    checkpoints: str,
+    store: Checkpoints,
+    made: Sequence[_Made],
+    request: Request,
+    cluster: Cluster,
+    progress: Progress | None,
+) -> None:
+    """Do all jobs that are not done; where workers died as they were started, with new ones."""
+    for last in (*[False] * _STARTS, True):
+        try:
+            with connected(cluster) as client:
+                _set_works(address, checkpoints, made, request, device_of(client))
+                workers = cluster.workers if cluster.address is None else None
+                _run(client, workers, store, made, progress)
+            return
+        except WorkersLost as error:
+            if last:
+                raise JobError(
+                    "worker processes do not start, or die as they do",
+                    hint="free memory or use fewer --workers; the same command goes on from here",
+                ) from error
+
+
+def _set_works(address: str, checkpoints: str, made: Sequence[_Made], request: Request, device: str) -> None:
+    effort = request.effort or _DEFAULT
+    for one in made:
+        for stream, targets in one.targets.items():
+            for number, target in enumerate(targets):
+                if not target.moved:
+                    id_ = target.identity(effort, request.bank, device, sanstream.__version__)
+                    work = Work(
+                        address, one.reader.manifest.digest, checkpoints, target, id_, effort, request.bank, device
+                    )
+                    one.works[stream, number] = work
+
+
+def _run(
+    client: Any, workers: int | None, store: Checkpoints, made: Sequence[_Made], progress: Progress | None
+) -> None:
+    works = [w for one in made for w in one.works.values()]
+    total = sum(w.target.n_values for w in works)
+    done = 0
+
+    def advance(job: Job) -> None:
+        nonlocal done
+        done += job.n_values
+        if progress is not None:
+            progress(job.work.target.recording, done, total)
+
+    there = {k for k in store.keys("") if k.count("/") == 1}
+
+    def follow(job: Job) -> list[Job]:
+        advance(job)
+        return [] if job.stop else _missing(job.work, store, there, advance)
+
+    jobs: list[Job] = []
+    for work in works:
+        jobs += _missing(work, store, there, advance) if f"{work.id}/plan" in there else [Job(work)]
+    Runner(client, follow, workers).run(jobs)
+
+
+def _missing(work: Work, store: Checkpoints, there: set[str], advance: Callable[[Job], None]) -> list[Job]:
+    """Return what a planned segment still needs: its plan again where that is damaged, or its blocks."""
+    kept = kept_plan(work, store)
+    if kept is None:
+        return [Job(work)]
+    out = []
+    for job in jobs_of(work, kept.plan):
+        if job.key in there and job_done(job, store) is not None:
+            advance(job)
+        else:
+            out.append(job)
+    return out
+
+
+def _commit(
+    to: str | os.PathLike[str],
+    container: str,
+    made: Sequence[_Made],
+    request: Request,
+    store: Checkpoints | None,
+) -> list[Manifest]:
+    """Write the archive, and make it visible."""
+    manifests: list[Manifest] = []
+    with ArchiveWriter(to, container=container, writer=_writer(made)) as writer:
+        for one in made:
+            until = None
+            if request.between is not None:
+                until = Fraction(request.between[1] - (one.reader.start_ns or 0), 10**9)
+            assembly = Assembly(
+                one.reader, one.targets, one.works, store, one.shift, until, request.shard_s, _parent(one, request)
+            )
+            manifests.append(writer.take(assembly.head, partial(assemble, assembly)))
+        writer.commit()
+    return manifests
+
+
+def _parent(one: _Made, request: Request) -> dict[str, Any]:
+    earlier = one.reader.manifest.parent
+    return {
+        "manifest": one.reader.manifest.digest,
+        "sanstream": sanstream.__version__,
+        **request.to_dict(),
+        "id": one.id,
+        **({"parent": dict(earlier)} if earlier else {}),
+    }
+
+
+def _summary(manifests: Sequence[Manifest], made: Sequence[_Made], already: bool) -> dict[str, Any]:
+    segments = [g for m in manifests for s in m.streams for g in s.segments]
+    targets = [t for one in made for t in one.all()]
+    held = {(one.reader.name, g.coding.segment_id) for one in made for t in one.all() for g in [t.pieces[0].entry]}
+    moved = sum((m.name, g.coding.segment_id) in held for m in manifests for s in m.streams for g in s.segments)
+    return {
+        "recordings": [m.name for m in manifests],
+        "coded_bytes": sum(g.coded_bytes for g in segments),
+        "n_samples": sum(g.n_samples * g.coding.n_channels for g in segments),
+        "segments": {"encoded": len(targets) - moved, "moved": moved},
+        "already": already,
+    }

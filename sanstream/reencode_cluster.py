@@ -1,0 +1,242 @@
+"""Jobs on a Dask cluster: processes of this machine, or workers anywhere; a job that kills its workers is named."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sanstream.errors import InputError, JobError
+from sanstream.reencode_jobs import Job, run_job
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_DEATHS = 3
+"""A job is held to be guilty when so many workers died at it alone."""
+_AHEAD = 4
+"""Jobs per worker that the scheduler knows of: what it holds does not grow with the archive."""
+_PATIENCE = "30s"
+_LOOK_S, _FEWER_S, _NOBODY_S = 5, 20, 600
+"""Between two looks at the workers; how long some may be missing here, and all on another's cluster."""
+_HERE = "127.0.0.1:0"
+"""Dask serves HTTP whatever one says: at least to nobody else, and on any free port."""
+_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+class WorkersLost(Exception):
+    """Processes of this machine died as they were started, and nobody starts them again: begin anew."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where jobs run.
+
+    Parameters
+    ----------
+    workers : int
+        Processes of this machine.
+    address : str or None
+        Of a scheduler of ``distributed``; then ``workers`` is not looked at.
+    """
+
+    workers: int
+    address: str | None = None
+
+
+def check_installed() -> None:
+    """Say what to install where Dask is missing.
+
+    Raises
+    ------
+    InputError
+    """
+    if importlib.util.find_spec("distributed") is None:
+        raise InputError("re-encoding needs dask and distributed", hint="run: pip install 'sanstream[scale]'")
+
+
+@contextmanager
+def connected(cluster: Cluster) -> Iterator[Client]:
+    """Start workers, or connect to those that are there."""
+    check_installed()
+    from distributed import Client
+
+    if cluster.address is not None:
+        try:
+            client = Client(cluster.address, timeout=_PATIENCE, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{cluster.address}: no scheduler answers there", hint="start one with: dask scheduler"
+            ) from error
+        with client:
+            yield client
+        return
+    with _local(cluster.workers) as client:
+        yield client
+
+
+@contextmanager
+def _local(workers: int) -> Iterator[Client]:
+    """Start processes of one thread each, which only this process can talk to (TLS)."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    log = logging.getLogger("distributed")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # workers that die are counted and named here
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), 1)
+    own = {
+        "distributed.scheduler.allowed-failures": _DEATHS - 1,
+        "distributed.nanny.pre-spawn-environ": threads,
+        "distributed.worker.daemon": True,
+    }
+    try:
+        with (
+            dask.config.set(own),
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=_HERE,
+                worker_dashboard_address=_HERE,
+                scheduler_kwargs={"dashboard": False},
+                silence_logs=logging.CRITICAL,
+                security=True,
+                resources={"GPU": 1} if has_gpu() else None,
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            yield client
+    except RuntimeError as error:
+        if "failed to start" in str(error):
+            raise WorkersLost from error
+        raise
+    finally:
+        log.setLevel(level)
+
+
+def has_gpu() -> bool:
+    """Tell whether this machine has a GPU that torch can use; without a driver's device, torch is not even loaded."""
+    if not any(map(os.path.exists, _DEVICES)):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def device_of(client: Client) -> str:
+    """Return what matching runs on: CUDA where workers declare the resource ``GPU``."""
+    declared = client.run_on_scheduler(lambda dask_scheduler: any(dask_scheduler.resources.get("GPU", {}).values()))
+    return "cuda" if declared else "cpu"
+
+
+def _n_workers(client: Client) -> int:
+    return len(client.nthreads())
+
+
+@dataclass
+class Runner:
+    """Runs jobs, those first whose plans are wanted; each may bring more.
+
+    Parameters
+    ----------
+    client : Client
+    done : callable
+        Takes a job that is done; returns the jobs that may follow.
+    workers : int or None
+        How many there must be, on this machine; None on another's cluster.
+    """
+
+    client: Client
+    done: Callable[[Job], Sequence[Job]]
+    workers: int | None = None
+    _ready: deque[Job] = field(default_factory=deque)
+    _running: dict[Future, Job] = field(default_factory=dict)
+    _suspects: deque[Job] = field(default_factory=deque)
+    _alone: set[str] = field(default_factory=set)
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run everything.
+
+        Raises
+        ------
+        JobError
+            Naming the jobs at which workers died; all others are done.
+        WorkersLost
+            When workers of this machine do not come back.
+        SanstreamError
+            What a job could not do; others may not have run.
+        """
+        self._ready.extend(jobs)
+        guilty: list[Job] = []
+        resources = {"GPU": 1} if device_of(self.client) == "cuda" else None
+        try:
+            while self._ready or self._running or self._suspects:
+                self._submit(resources)
+                job, killed = self._next()
+                if killed and job.key in self._alone:
+                    guilty.append(job)
+                elif killed:
+                    self._suspects.append(job)
+                else:
+                    self._ready.extend(self.done(job))
+        finally:
+            self.client.cancel(list(self._running), force=True)
+        if guilty:
+            names = "; ".join(job.where for job in guilty)
+            raise JobError(
+                f"workers died {_DEATHS} times, alone, at: {names}",
+                hint="the rest is done and kept: the same command goes on from here, with more memory or another bank",
+            )
+
+    def _submit(self, resources: dict[str, int] | None) -> None:
+        most = _AHEAD * max(1, _n_workers(self.client))
+        while self._ready and len(self._running) < most:
+            self._start(self._ready.popleft(), resources)
+        if not self._running and self._suspects:  # nobody else is there to be blamed for what happens now
+            job = self._suspects.popleft()
+            self._alone.add(job.key)
+            self._start(job, resources)
+
+    def _start(self, job: Job, resources: dict[str, int] | None) -> None:
+        future = self.client.submit(run_job, job, pure=False, resources=resources)
+        self._running[future] = job
+
+    def _next(self) -> tuple[Job, bool]:
+        """Wait for a job; tells whether its workers died."""
+        from distributed.scheduler import KilledWorker
+
+        future = self._first()
+        job = self._running.pop(future)
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            return job, True
+        if error is not None:
+            raise error
+        return job, False
+
+    def _first(self) -> Future:
+        """Wait for the first that is done, with an eye on the workers."""
+        from distributed import wait
+
+        there = time.monotonic()
+        while True:
+            with suppress(TimeoutError), self.client.as_current():
+                done = wait(list(self._running), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done
+                return next(f for f in self._running if f in done)
+            now, n = time.monotonic(), _n_workers(self.client)
+            if n >= (self.workers or 1):
+                there = now
+            elif self.workers is not None and now - there > _FEWER_S:
+                raise WorkersLost
+            elif now - there > _NOBODY_S:
+                raise JobError(
+                    f"no worker for {_NOBODY_S / 60:.0f} minutes, {len(self._running)} jobs wait",
+                    hint="start workers, then run the command again: it goes on from here",
+                )
