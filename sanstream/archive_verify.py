@@ -12,6 +12,7 @@ import numpy as np
 from sanstream.archive_manifest import CATALOG, FIGURES, LIVE, MANIFEST, Manifest, SegmentEntry, is_sealed, read_catalog
 from sanstream.archive_objects import Objects
 from sanstream.archive_pending import is_ahead, is_growing_key
+from sanstream.archive_places import PLACES, Places
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_store import RemoteObjects
@@ -73,6 +74,7 @@ def find_problems(objects: Objects, *, deep: bool = False) -> list[Problem]:
     live = live or isinstance(objects, RemoteObjects)
     fixed = {"banks"}
     banks: dict[str, int] = {}
+    problems += _places(objects, present, known)
     for name in dict.fromkeys([*names, *here]):
         known.add(f"{name}/{MANIFEST}")
         try:
@@ -120,6 +122,16 @@ def _catalog(objects: Objects, problems: list[Problem]) -> tuple[str, list[str]]
     elif container == "zarr" and objects.read("zarr.json") != ROOT_GROUP:
         problems.append(Problem("zarr.json", "has changed"))
     return container, names
+
+
+def _places(objects: Objects, present: set[str], known: set[str]) -> Iterator[Problem]:
+    """Read what daemons agreed on, also of recordings of which nothing is sealed yet."""
+    for key in sorted(k for k in present if k.count("/") == 1 and k.endswith(f"/{PLACES}")):
+        known.add(key)
+        try:
+            Places.from_bytes(objects.read(key), PLACES)
+        except SanstreamError as error:
+            yield _unreadable(error, objects, key)
 
 
 def _objects(objects: Objects, manifest: Manifest, name: str) -> Iterator[Problem]:

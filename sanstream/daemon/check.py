@@ -18,7 +18,7 @@ from sanstream.config_values import write_size
 from sanstream.daemon.fresh import Fresh
 from sanstream.daemon.http import bind
 from sanstream.errors import InputError, SanstreamError
-from sanstream.feeds import make_feed
+from sanstream.feeds import Feed, make_feed
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 MOUNTS = Path("/proc/self/mounts")
@@ -84,7 +84,24 @@ def _try_store(url: str) -> list[str]:
 
 
 def _connect(settings: Settings, feed: FeedSettings) -> list[str]:
-    return make_feed(feed_options(settings, feed)).check()
+    return built(settings, feed).check()
+
+
+def built(settings: Settings, feed: FeedSettings) -> Feed:
+    """Build a feed.
+
+    Raises
+    ------
+    InputError
+        When an option is unknown or wrong, or it shares its source with daemons that do not share the archive.
+    """
+    made = make_feed(feed_options(settings, feed))
+    if made.state.partitions is not None and not settings.archive.shared:
+        raise InputError(
+            f"feed {feed.name!r}: has partitions, but the archive is not shared",
+            hint="set [archive] shared = true for every daemon that takes some of them",
+        )
+    return made
 
 
 def report(settings: Settings) -> str:

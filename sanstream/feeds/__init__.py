@@ -68,12 +68,15 @@ class FeedState:
     n_connects : int
     n_warnings : dict of str to int
         Counted oddities, by a short fixed word (``"float_exact"``, ``"clock"``).
+    partitions : int or None
+        Shares of the source that this daemon has, of those that it divides with others; None where it does not.
     """
 
     connected: bool = False
     error: str = ""
     n_connects: int = 0
     n_warnings: dict[str, int] = field(default_factory=dict)
+    partitions: int | None = None
 
 
 class Feed(Protocol):

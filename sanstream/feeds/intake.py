@@ -32,6 +32,7 @@ class _Held:
 
     message: bytes
     acknowledge: Acknowledge
+    tenure: str
     arrival_ns: int
     until: float
 
@@ -69,13 +70,13 @@ class Intake:
         """Messages that wait for the descriptor of their channels."""
         return sum(map(len, self._held.values()))
 
-    def take(self, message: bytes, acknowledge: Acknowledge) -> list[Delivery]:
+    def take(self, message: bytes, acknowledge: Acknowledge, tenure: str = "") -> list[Delivery]:
         """Turn a message into deliveries: mostly one; none while it waits; more when others waited for it."""
         arrival_ns = time.time_ns()
         try:
-            delivery = self._decoded(message, acknowledge, arrival_ns)
+            delivery = self._decoded(message, acknowledge, tenure, arrival_ns)
         except UnknownDescriptor as unknown:
-            self._hold(unknown.digest, _Held(message, acknowledge, arrival_ns, self._clock() + MAX_HELD_S))
+            self._hold(unknown.digest, _Held(message, acknowledge, tenure, arrival_ns, self._clock() + MAX_HELD_S))
             return list(self._overflow())
         except InputError as error:
             return [_poison(message, acknowledge, error.message)]
@@ -94,22 +95,22 @@ class Intake:
             out += [_poison(h.message, h.acknowledge, "its channel descriptor did not come in time") for h in late]
         return out
 
-    def forget(self) -> None:
-        """Drop what waits: its connection is lost, and the broker sends it again."""
-        self._held.clear()
-        self._held_bytes = 0
+    def forget(self, tenure: str | None = None) -> None:
+        """Drop what waits, all or of a tenure: its connection or partition is lost, and the broker sends it again."""
+        for digest in list(self._held):
+            self._drop(digest, [h for h in self._held[digest] if tenure is None or h.tenure == tenure])
 
-    def _decoded(self, message: bytes, acknowledge: Acknowledge, arrival_ns: int) -> Delivery:
+    def _decoded(self, message: bytes, acknowledge: Acknowledge, tenure: str, arrival_ns: int) -> Delivery:
         item = decode(message, self._descriptors, arrival_ns)
         recording = recording_of(self._options, item.recording)
         if recording != item.recording:
             item = replace(item, recording=recording)
         if isinstance(item, Floats):
-            return self._floats(item, message, acknowledge)
+            return self._floats(item, message, acknowledge, tenure)
         items: tuple[Chunk | Event, ...] = (item,)
-        return Delivery(items, len(message), acknowledge)
+        return Delivery(items, len(message), acknowledge, tenure=tenure)
 
-    def _floats(self, item: Floats, message: bytes, acknowledge: Acknowledge) -> Delivery:
+    def _floats(self, item: Floats, message: bytes, acknowledge: Acknowledge, tenure: str) -> Delivery:
         """Put floats on the lattice of their stream, which is found once and kept as long as the channels are."""
         key = (item.recording, item.stream)
         known = self._lattices.get(key)
@@ -124,7 +125,7 @@ class Intake:
             item.recording, item.stream, item.session, item.first_sample, samples,
             item.rate, channels, item.device_ns, item.arrival_ns,
         )  # fmt: skip
-        return Delivery((chunk,), len(message), acknowledge)
+        return Delivery((chunk,), len(message), acknowledge, tenure=tenure)
 
     def _lattice(self, channels: Channels) -> FloatLattice:
         try:
@@ -162,7 +163,7 @@ class Intake:
             self._drop(digest, waiting)
             for held in waiting:
                 try:
-                    yield self._decoded(held.message, held.acknowledge, held.arrival_ns)
+                    yield self._decoded(held.message, held.acknowledge, held.tenure, held.arrival_ns)
                 except InputError as error:
                     yield _poison(held.message, held.acknowledge, error.message)
 
