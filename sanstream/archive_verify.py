@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import google_crc32c
 import numpy as np
 
+from sanstream.archive_descriptors import descriptor_key, is_descriptor_key
 from sanstream.archive_manifest import CATALOG, FIGURES, LIVE, MANIFEST, Manifest, SegmentEntry, is_sealed, read_catalog
 from sanstream.archive_objects import Objects
 from sanstream.archive_pending import is_ahead, is_growing_key
@@ -20,6 +21,7 @@ from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.bank import Bank, find_bank, read_bank
 from sanstream.decode import decode_block, read_figures
 from sanstream.errors import BankError, CorruptError, SanstreamError, UnsupportedError
+from sanstream.wire_channels import digest_of
 
 # the figures of blocks stand on a log scale, rounded up; those of the manifest have four digits
 _ROUNDING = 1.001
@@ -126,6 +128,10 @@ def _catalog(objects: Objects, problems: list[Problem]) -> tuple[str, list[str]]
 
 def _places(objects: Objects, present: set[str], known: set[str]) -> Iterator[Problem]:
     """Read what daemons agreed on, also of recordings of which nothing is sealed yet."""
+    for key in sorted(filter(is_descriptor_key, present)):
+        known.add(key)
+        if descriptor_key(digest_of(objects.read(key))) != key:
+            yield Problem(key, "has changed (its name is its hash)")
     for key in sorted(k for k in present if k.count("/") == 1 and k.endswith(f"/{PLACES}")):
         known.add(key)
         try:

@@ -6,10 +6,11 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from sanstream.archive_descriptors import SharedDescriptors
 from sanstream.archive_objects import PARTIAL
 from sanstream.archive_store import RemoteObjects, Taken, remote_scheme
 from sanstream.config import FeedSettings, Settings, feed_options, secret
@@ -95,7 +96,10 @@ def built(settings: Settings, feed: FeedSettings) -> Feed:
     InputError
         When an option is unknown or wrong, or it shares its source with daemons that do not share the archive.
     """
-    made = make_feed(feed_options(settings, feed))
+    options = feed_options(settings, feed)
+    if settings.archive.shared:
+        options = replace(options, descriptors=SharedDescriptors(settings.archive.url))
+    made = make_feed(options)
     if made.state.partitions is not None and not settings.archive.shared:
         raise InputError(
             f"feed {feed.name!r}: has partitions, but the archive is not shared",

@@ -20,6 +20,7 @@ from sanstream.wire_channels import Channels, Descriptors, UnknownDescriptor, di
 
 MAX_HELD_BYTES = 64 << 20
 MAX_HELD_S = 60.0
+LOOK_S = 5.0
 _OVERHEAD = 200
 _MAX_LATTICES = 4096
 
@@ -60,7 +61,8 @@ class Intake:
         for descriptor in kept.read():
             with contextlib.suppress(InputError):  # of a newer program, perhaps
                 self._descriptors.learn(digest_of(descriptor), descriptor)
-        self._descriptors.keep = kept.keep
+        self._file, self._looked = kept, dict[bytes, float]()
+        self._descriptors.keep = self._keep
         self._held: OrderedDict[bytes, list[_Held]] = OrderedDict()
         self._held_bytes = 0
         self._lattices: OrderedDict[tuple[str, str], tuple[Channels, FloatLattice]] = OrderedDict()
@@ -76,6 +78,8 @@ class Intake:
         try:
             delivery = self._decoded(message, acknowledge, tenure, arrival_ns)
         except UnknownDescriptor as unknown:
+            if self._is_found(unknown.digest):
+                return self.take(message, acknowledge, tenure)
             self._hold(unknown.digest, _Held(message, acknowledge, tenure, arrival_ns, self._clock() + MAX_HELD_S))
             return list(self._overflow())
         except InputError as error:
@@ -91,14 +95,35 @@ class Intake:
         out = []
         for digest in list(self._held):
             late = [h for h in self._held[digest] if h.until <= now]
+            if late and self._is_found(digest):
+                continue
             self._drop(digest, late)
             out += [_poison(h.message, h.acknowledge, "its channel descriptor did not come in time") for h in late]
-        return out
+        return [*out, *self._released()]
 
     def forget(self, tenure: str | None = None) -> None:
         """Drop what waits, all or of a tenure: its connection or partition is lost, and the broker sends it again."""
         for digest in list(self._held):
             self._drop(digest, [h for h in self._held[digest] if tenure is None or h.tenure == tenure])
+
+    def _keep(self, descriptor: bytes) -> None:
+        """Make a descriptor durable here, and where others find it who get the messages that name it."""
+        self._file.keep(descriptor)
+        if self._options.descriptors is not None:
+            self._options.descriptors.keep(descriptor)
+
+    def _is_found(self, digest: bytes) -> bool:
+        """Learn a descriptor that another daemon was sent; it is looked for every few seconds."""
+        now = self._clock()
+        if self._options.descriptors is None or now - self._looked.get(digest, -LOOK_S) < LOOK_S:
+            return False
+        self._looked[digest] = now
+        found = self._options.descriptors.find(digest)
+        if found is None:
+            return False
+        with contextlib.suppress(InputError):
+            self._descriptors.learn(digest, found, keep=False)
+        return self._descriptors.knows(digest)
 
     def _decoded(self, message: bytes, acknowledge: Acknowledge, tenure: str, arrival_ns: int) -> Delivery:
         item = decode(message, self._descriptors, arrival_ns)

@@ -154,8 +154,14 @@ class Pull:
             if not message.reply:
                 self._status(message.headers or {})
                 continue
+            try:
+                deliveries += self._intake.take(message.data, partial(self._acknowledge, message.reply), self.tenure)
+            except OSError:  # what it brought cannot be made durable: later, over another connection
+                self._arrived.appendleft(message)
+                if deliveries:
+                    break
+                raise
             self._asked -= 1
-            deliveries += self._intake.take(message.data, partial(self._acknowledge, message.reply), self.tenure)
         return deliveries
 
     async def ask(self) -> None:
