@@ -38,18 +38,8 @@ def nats(folder: Path, settings: str = "") -> Iterator[str]:
     port = free_port()
     config = folder / "nats.conf"
     config.write_text(settings, encoding="utf-8")
-    command = [
-        _program("nats-server"),
-        "-c",
-        str(config),
-        "-js",
-        "-sd",
-        str(folder),
-        "-a",
-        "127.0.0.1",
-        "-p",
-        str(port),
-    ]
+    listen = ["-a", "127.0.0.1", "-p", str(port)]
+    command = [_program("nats-server"), "-c", str(config), "-js", "-sd", str(folder), *listen]
     with _running(command, port, folder):
         yield f"127.0.0.1:{port}"
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nats as nats_client
+import nats
 import nats.errors
 import nats.js.errors
 
-from pipelines.faults.servers import free_port, nats
+from pipelines.faults import servers
 from pipelines.workers.fleet import LEASE_S, PARTITIONS, Fleet, fresh
-from pipelines.workers.signals import RATE, Sent, compare
+from pipelines.workers.signals import Sent, compare
 from sanstream.archive import verify
 from sanstream.chunk import Chunk
 from sanstream.publish import PublishOptions
@@ -61,7 +61,7 @@ class Plan:
 def run(plan: Plan, work: Path) -> tuple[Row, list[str]]:
     """Run one plan in a folder; returns its row, and what is wrong."""
     folder = fresh(work)
-    with nats(folder / "broker", MAPPING % PARTITIONS) as address, _store(plan.store, folder) as url:
+    with servers.nats(folder / "broker", MAPPING % PARTITIONS) as address, _store(plan.store, folder) as url:
         feed = (
             f'[[feed]]\nname = "ward"\nurl = "nats://{address}"\nstreams = "sanstream.{{partition}}.>"\n'
             f"partitions = {PARTITIONS}\nlease_s = {LEASE_S}\ncreate = true\n"
@@ -138,7 +138,7 @@ def _left(address: str) -> int:
     """Return how many messages the consumers have not acknowledged."""
 
     async def ask() -> int:
-        nc = await nats_client.connect(f"nats://{address}")
+        nc = await nats.connect(f"nats://{address}")
         try:
             js, n = nc.jetstream(), 0
             for partition in range(PARTITIONS):
@@ -171,7 +171,7 @@ def _store(kind: str, folder: Path) -> Iterator[str]:
     if kind == "folder":
         yield str(folder / "live.san")
         return
-    port = free_port()
+    port = servers.free_port()
     with (folder / "s3.log").open("ab") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
@@ -204,4 +204,3 @@ def _made_bucket(port: int) -> bool:
 
 SHORT = Plan(streams=12, workers=3, seconds=20, every_s=4.0, store="folder", seed=1)
 """The form of continuous integration."""
-SAMPLES_A_SECOND = RATE

@@ -1,4 +1,4 @@
-"""Daemons that share a feed and an archive, each a process with a state folder of its own; killed, stopped, recovered."""
+"""Daemons that share a feed and an archive, each a process with its own state folder; killed, paused, recovered."""
 
 from __future__ import annotations
 
