@@ -9,6 +9,7 @@ from sanstream.archive_commit import replace_object
 from sanstream.archive_grow_folder import GrowingFolder, Moved, locked_patiently
 from sanstream.archive_manifest import MANIFEST
 from sanstream.durable import patiently, reach
+from sanstream.errors import CorruptError
 
 
 class SharedFolder(GrowingFolder):
@@ -30,6 +31,19 @@ class SharedFolder(GrowingFolder):
         replace_object(path, data, site=f"seal.{what}")
         self._sync_folders(path)
         reach(f"seal.{what}")
+
+    def read(self, key: str) -> bytes:
+        """Return an object; one that is gone may have gone with another daemon's commit.
+
+        Raises
+        ------
+        CorruptError
+            When it is missing.
+        """
+        try:
+            return super().read(key)
+        except FileNotFoundError as error:
+            raise CorruptError(f"{self.name}/{key}: is missing") from error
 
     def put_unlike(self, key: str, data: bytes, what: str) -> bool:
         """Put an object unless another daemon has put one there."""

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from live_cases import RATE, Clock, Ward, chunk, feed_seconds, samples
+from live_cases import RATE, START_NS, Clock, Ward, chunk, feed_seconds, samples
 
 import sanstream
 from sanstream.archive import verify
+from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_growth import Growth
 from sanstream.archive_places import PLACES, Places
 from sanstream.archive_store import RemoteObjects
 from sanstream.chunk import Delivery, Event
@@ -204,6 +206,18 @@ def test_events_of_both_stand_once(tmp_path: Path, url: str) -> None:
         (found,) = archive.recordings["bed1"].annotations
     assert list(found.columns["text"]) == [f"note {n}" for n in range(6)]
     assert list(found.columns["time_ns"]) == [n * 10**9 for n in range(6)]
+
+
+def test_daemons_that_add_events_in_turn_see_each_others(tmp_path: Path, url: str) -> None:
+    """A commit replaces the last part of the events, which the other's manifest still names."""
+    archives = [GrowingArchive(url, shared=True) for _ in range(2)]
+    for n in range(6):
+        event = Event("bed1", "s1", n, START_NS + n, "note", f"note {n}")
+        archives[n % 2].commit(Growth("bed1", START_NS, events=(event,)))
+    with sanstream.open(url) as archive:
+        (found,) = archive.recordings["bed1"].annotations
+    assert list(found.columns["text"]) == [f"note {n}" for n in range(6)]
+    assert verify(url) == []
 
 
 def test_recover_seals_a_dead_workers_journal_into_the_archive_it_is_told(tmp_path: Path, url: str) -> None:

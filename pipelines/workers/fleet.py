@@ -33,6 +33,12 @@ class Worker:
         When something is done with it next.
     what : str
         That something: ``"start"``, ``"continue"``, or nothing.
+    generation : int
+        Counts its state folders.
+    recovering : Popen or None
+        Finishes its last state folder.
+    told : bool
+        Whether it was told to stop; told twice, it would end at once.
     """
 
     name: str
@@ -42,6 +48,7 @@ class Worker:
     what: str = ""
     generation: int = 0
     recovering: subprocess.Popen[bytes] | None = None
+    told: bool = False
 
 
 @dataclass
@@ -91,6 +98,7 @@ class Fleet:
         else:
             self.counts["stops"] += 1
             worker.process.send_signal(signal.SIGTERM)
+            worker.told = True
             self._wait(worker, "start", 6.0)
 
     def tend(self) -> None:
@@ -119,7 +127,8 @@ class Fleet:
         for worker in self.workers:
             if worker.process is not None:
                 worker.process.send_signal(signal.SIGCONT)
-                worker.process.send_signal(signal.SIGTERM)
+                if not worker.told:
+                    worker.process.send_signal(signal.SIGTERM)
         for worker in self.workers:
             if worker.process is not None:
                 code = worker.process.wait(_DEADLINE_S)
@@ -141,10 +150,6 @@ class Fleet:
                     process.kill()
                     process.wait()
 
-    def ready(self) -> bool:
-        """Tell whether every daemon answers."""
-        return all((w.state / "http.json").exists() for w in self.workers)
-
     def _wait(self, worker: Worker, what: str, most_s: float) -> None:
         worker.what, worker.due = what, time.monotonic() + self._random.uniform(0.2, 1.0) * most_s
 
@@ -156,7 +161,7 @@ class Fleet:
 
     def _start(self, worker: Worker, *, elsewhere: bool = False) -> None:
         """Start a daemon; ``elsewhere``, with a new state folder, while another process recovers the old one."""
-        worker.what = ""
+        worker.what, worker.told = "", False
         if elsewhere:
             if (worker.state / "version").exists():  # it had come so far
                 self.counts["recoveries"] += 1

@@ -167,7 +167,7 @@ class Pull:
     async def ask(self) -> None:
         """Ask for more, unless that is done or enough is there."""
         now = time.monotonic()
-        if self._nc is None or self.ends or self._arrived or now < self._again:
+        if self._nc is None or self.ends or self._arrived or now < self._again or not self.is_ours():
             return
         if self._asked > 0 and now <= self._expiry:
             return
