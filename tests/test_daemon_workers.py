@@ -17,6 +17,8 @@ from sanstream.archive_growth import Growth
 from sanstream.archive_places import PLACES, Places
 from sanstream.archive_store import RemoteObjects
 from sanstream.chunk import Delivery, Event
+from sanstream.config import ArchiveSettings, HttpSettings, Settings
+from sanstream.daemon import check as checks
 from sanstream.daemon.run import recover
 from sanstream.errors import InputError, SanstreamError
 
@@ -169,6 +171,86 @@ def test_two_that_see_a_step_agree_on_it(tmp_path: Path, url: str) -> None:
     assert np.array_equal(held(url), X)
 
 
+def test_a_worker_that_returns_learns_of_a_step_that_it_did_not_see(tmp_path: Path, url: str) -> None:
+    one, two = workers(tmp_path, url)
+    one.tenure, two.tenure = "p1@1", "p1@2"
+    feed_seconds(one, X[:5000])
+    feed_seconds(two, X[5000:5250], first=5000)
+    feed_seconds(two, X[5250:8000], first=5250, start_s=60.0)
+    one.tenure = "p1@3"
+    feed_seconds(one, X[8000:], first=8000, start_s=60.0, device=False)
+    one.stop()
+    two.stop()
+    assert np.array_equal(held(url), X)
+    with sanstream.open(url) as archive:
+        assert archive.recordings["bed1"].streams["250hz"].n_samples == len(X) + 60 * RATE
+
+
+def test_a_clock_that_drifted_elsewhere_is_no_step_on_return(tmp_path: Path, url: str) -> None:
+    one, two = workers(tmp_path, url)
+    one.tenure, two.tenure = "p1@1", "p1@2"
+    feed_seconds(one, X[:5000])
+    for at in range(5000, 15000, RATE):
+        feed_seconds(two, X[at : at + RATE], first=at, start_s=(at - 5000) / RATE * 0.05)
+    one.tenure = "p1@3"
+    feed_seconds(one, X[15000:], first=15000, start_s=2.0)
+    one.stop()
+    two.stop()
+    with sanstream.open(url) as archive:
+        assert np.array_equal(archive.recordings["bed1"].streams["250hz"].read(), X)
+
+
+def test_how_far_another_worker_got_is_not_known_and_no_jump(tmp_path: Path) -> None:
+    url, days = f"memory://workers{next(_NUMBERS)}", 2 * 86400 * RATE
+    one, two = workers(tmp_path, url)
+    one.tenure, two.tenure = "p1@1", "p1@2"
+    feed_seconds(one, X[:1000], device=False)
+    two.clock.pass_s(2 * 86400)
+    feed_seconds(two, X[1000:2000], first=days, device=False)
+    one.tenure = "p1@3"
+    feed_seconds(one, X[2000:3000], first=days + 1000, device=False)
+    one.stop()
+    two.stop()
+    with sanstream.open(url) as archive:
+        x = archive.recordings["bed1"].streams["250hz"].read(days, days + 2000)
+    assert np.array_equal(x, X[1000:3000])
+
+
+def test_of_two_that_meet_a_session_at_once_one_places_it(tmp_path: Path, url: str) -> None:
+    one, two = workers(tmp_path, url)
+    feed_seconds(one, X[:1000])
+    feed_seconds(two, X[1000:2000], first=1000)
+    y = X[2000:]
+    feed_seconds(one, y[:2000], session="s2", start_s=10.0)
+    feed_seconds(two, y[1000:], first=1000, session="s2", start_s=10.02)  # five samples beside
+    one.stop()
+    two.stop()
+    assert np.array_equal(held(url), X)
+
+
+def test_a_new_tenure_begins_a_segment_also_where_the_end_of_the_last_was_not_told(tmp_path: Path, url: str) -> None:
+    (one,) = workers(tmp_path, url, 1)
+    for n in range(2):
+        one.tenure = f"p1@{n}"
+        feed_seconds(one, X[n * 5000 : n * 5000 + 5000], first=n * 5000)
+    one.stop()
+    assert np.array_equal(held(url), X[:10000])
+    with sanstream.open(url) as archive:
+        segments = archive.recordings["bed1"].streams["250hz"].entry.segments
+    assert [e.start_sample for e in segments] == [0, 5000]
+    assert segments[1].flags == ("moved",)
+
+
+def test_a_new_session_stays_off_what_was_sealed_since_its_stream_was_met(tmp_path: Path, url: str) -> None:
+    one, two = workers(tmp_path, url)
+    feed_seconds(two, X[:250])
+    feed_seconds(one, X[250:5000], first=250)
+    one.stop()
+    feed_seconds(two, X[5000:], session="s2", start_s=15.0)
+    two.stop()
+    assert np.array_equal(held(url), X)
+
+
 def test_a_new_session_stays_off_what_another_worker_sealed(tmp_path: Path, url: str) -> None:
     one, two = workers(tmp_path, url)
     feed_seconds(one, X[:5000])
@@ -266,6 +348,16 @@ def test_a_folder_that_a_running_daemon_has_for_itself_is_not_shared(tmp_path: P
     assert "shared = true" in (refused.value.hint or "")
     alone.stop()
     workers(tmp_path, url, 1)[0].stop()  # once it is gone
+
+
+@pytest.mark.parametrize(("kind", "state"), [("ext4", "ok"), ("nfs4", "failed")])
+def test_check_tries_the_lock_of_a_shared_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, state: str
+) -> None:
+    monkeypatch.setattr(checks, "file_system", lambda folder: kind)
+    archive = ArchiveSettings(str(tmp_path / "a"), tmp_path / "s", shared=True)
+    found = [f for f in checks.check(Settings(archive, http=HttpSettings(listen=""))) if "share" in f.text]
+    assert [f.state for f in found] == [state]
 
 
 def test_places_are_sealed_json_that_verify_reads(tmp_path: Path) -> None:

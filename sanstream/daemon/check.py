@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from sanstream.archive_commit import locked
 from sanstream.archive_descriptors import SharedDescriptors
 from sanstream.archive_objects import PARTIAL
 from sanstream.archive_store import RemoteObjects, Taken, remote_scheme
@@ -61,6 +62,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         archive = Path(settings.archive.url)
         yield from _folder("archive", archive)
         yield from _file_system("archive", archive, must_be_local=False)
+        if settings.archive.shared:
+            yield from _lock(archive)
     yield from _space(settings)
     yield from _address(settings)
     if not settings.feeds:
@@ -180,6 +183,20 @@ def _file_system(what: str, folder: Path, *, must_be_local: bool) -> Iterator[Fi
         yield Finding(WARNING, f"{what}: {folder} lies in a container's own layer; mount a volume there")
     elif kind:
         yield Finding(OK, f"{what}: {kind} file system")
+
+
+def _lock(archive: Path) -> Iterator[Finding]:
+    """See that the lock by which daemons share a folder holds between them."""
+    kind = file_system(archive)
+    if kind.startswith(_REMOTE):
+        yield Finding(FAILED, f"archive: daemons cannot share a folder on {kind}; give them an object store")
+        return
+
+    def run() -> list[str]:
+        with locked(archive):
+            return [f"{archive} can be locked; it may be shared by daemons of this machine"]
+
+    yield from _tried("archive", run)
 
 
 def _space(settings: Settings) -> Iterator[Finding]:
