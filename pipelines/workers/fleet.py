@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _DEADLINE_S = 300.0
+_PEACEFUL = (0, 128 + signal.SIGTERM)
+"""The second of one that was told to stop before it had begun."""
 LEASE_S = 4.0
 PARTITIONS = 8
 
@@ -132,7 +134,7 @@ class Fleet:
         for worker in self.workers:
             if worker.process is not None:
                 code = worker.process.wait(_DEADLINE_S)
-                if code:
+                if code not in _PEACEFUL:
                     self.problems.append(f"{worker.name} ended with {code}")
                 worker.process = None
             if worker.recovering is not None:
