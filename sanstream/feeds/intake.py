@@ -60,7 +60,8 @@ class Intake:
         self._descriptors = Descriptors(with_missing)
         for descriptor in kept.read():
             with contextlib.suppress(InputError):  # of a newer program, perhaps
-                self._descriptors.learn(digest_of(descriptor), descriptor)
+                # where daemons share, the next message that brings it puts it where the others look
+                self._descriptors.learn(digest_of(descriptor), descriptor, keep=options.descriptors is None)
         self._file, self._looked = kept, dict[bytes, float]()
         self._descriptors.keep = self._keep
         self._held: OrderedDict[bytes, list[_Held]] = OrderedDict()
