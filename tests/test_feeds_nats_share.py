@@ -138,6 +138,17 @@ def test_check_says_how_the_partitions_are_shared(broker: Broker) -> None:
         assert any("1 daemons share them now" in line for line in feed.check())
 
 
+def test_the_leases_of_a_bucket_that_is_there_last_as_it_says(broker: Broker) -> None:
+    """Else the server would give away what its holder still counts on."""
+    fill(broker)
+    with Running(url(broker), **SHARED) as one:
+        wait_for(lambda: one.feed.state.partitions == PARTITIONS)
+        with Running(url(broker), **{**SHARED, "lease_s": 60.0}) as two:
+            wait_for(lambda: two.feed.state.partitions)
+            assert share(two)._leases.lease_s == SHARED["lease_s"]
+            assert any("leases of 3 s" in line for line in two.feed.check())
+
+
 @pytest.mark.parametrize(
     ("streams", "options", "message"),
     [

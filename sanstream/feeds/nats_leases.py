@@ -52,13 +52,20 @@ class Leases:
         Seconds for which a lease lasts.
     clock : callable, optional
         Seconds that never step back.
+
+    Attributes
+    ----------
+    held : dict of int to Lease
+        By partition.
+    lease_s : float
+        Seconds for which a lease lasts: what the bucket says, where it is there already.
     """
 
     def __init__(
         self, bucket: str, partitions: int, lease_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.held: dict[int, Lease] = {}
-        self._bucket, self._partitions, self._lease_s, self._clock = bucket, partitions, lease_s, clock
+        self._bucket, self._partitions, self.lease_s, self._clock = bucket, partitions, lease_s, clock
         self._own = secrets.token_hex(6)
         self._random = random.Random(self._own)
         self._kv: Any = None
@@ -68,7 +75,7 @@ class Leases:
     @property
     def every_s(self) -> float:
         """Seconds between two turns."""
-        return self._lease_s / 5
+        return self.lease_s / 5
 
     def has(self, partition: int, serial: int | None = None) -> bool:
         """Tell whether a partition is surely ours, and has been since a lease was taken."""
@@ -81,13 +88,14 @@ class Leases:
         return sorted(self.held)[self._fair :]
 
     async def open(self, nc: Any, replicas: int) -> None:
-        """Find or make the bucket."""
-        self._js = nc.jetstream(timeout=min(5.0, self._lease_s / 3))
+        """Find or make the bucket; how long its keys last counts for all that share it, whatever each was told."""
+        self._js = nc.jetstream(timeout=min(5.0, self.lease_s / 3))
         try:
             self._kv = await self._js.key_value(self._bucket)
         except nats.js.errors.BucketNotFoundError:
-            config = api.KeyValueConfig(self._bucket, ttl=self._lease_s, history=1, replicas=replicas)
+            config = api.KeyValueConfig(self._bucket, ttl=self.lease_s, history=1, replicas=replicas)
             self._kv = await self._js.create_key_value(config)
+        self.lease_s = (await self._kv.status()).ttl or self.lease_s
 
     async def turn(self) -> None:
         """Renew what is ours, give up what is lost, and take what is free."""
@@ -137,7 +145,7 @@ class Leases:
             written = await self._kv.update(f"partition.{partition}", self._own.encode(), last=revision)
         except nats.js.errors.KeyWrongLastSequenceError:
             return None
-        return Lease(partition, written, began + _MARGIN * self._lease_s, serial)
+        return Lease(partition, written, began + _MARGIN * self.lease_s, serial)
 
     async def _names(self) -> set[str]:
         head = f"$KV.{self._bucket}."

@@ -69,6 +69,7 @@ class Share:
         else:
             await self._leases.open(nc, 1)
             members = f"{await self._leases.members()} daemons share them now"
+            self._lease_s = self._leases.lease_s
         first, last = (self._subject.replace(PARTITION, str(n)) for n in (0, self._partitions - 1))
         return [
             f"{self._partitions} partitions, subjects {first} to {last}; what comes under others is not archived",
