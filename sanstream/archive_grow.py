@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from sanstream.archive_commit import explained
 from sanstream.archive_grow_folder import GrowingFolder, Moved, Place
@@ -18,70 +15,18 @@ from sanstream.archive_grow_heal import open_folder, stray_keys
 from sanstream.archive_grow_held import HeldManifests
 from sanstream.archive_grow_parts import Changes, add_events, add_segment, drop_events, drop_segments
 from sanstream.archive_grow_remote import open_remote
-from sanstream.archive_manifest import MANIFEST, Manifest, SegmentEntry
+from sanstream.archive_grow_shared import SharedFolder
+from sanstream.archive_growth import Growth
+from sanstream.archive_live_place import is_shared
+from sanstream.archive_manifest import MANIFEST, Manifest
 from sanstream.archive_objects import local_path
+from sanstream.archive_places import PLACES, Places
 from sanstream.archive_store import remote_scheme
-from sanstream.bank import Bank
-from sanstream.chunk import Event, check_name
+from sanstream.chunk import check_name
 from sanstream.errors import CorruptError, InputError, UnsupportedError
 
 ALL_EVENTS = (1 << 63) - 1
 """A time that no event reaches."""
-
-
-@dataclass(frozen=True)
-class GrownSegment:
-    """What a segment gains.
-
-    Parameters
-    ----------
-    stream : str
-    rate : Fraction
-        Samples per second.
-    entry : SegmentEntry
-        As it is after this growth; ``coded_bytes`` and ``has_delta`` are set by :meth:`GrowingArchive.commit`,
-        and so is a ``committed_ns`` of 0.
-    bank : Bank
-    first_block : int
-        Number of the first of ``blocks``: a multiple of the blocks of a shard.
-    blocks : tuple of bytes
-        Whole shards; the last may be short only when the segment is finished.
-    """
-
-    stream: str
-    rate: Fraction
-    entry: SegmentEntry
-    bank: Bank
-    first_block: int
-    blocks: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class Growth:
-    """What one recording gains in one commit.
-
-    Parameters
-    ----------
-    recording : str
-    start_ns : int
-        Time of the recording's sample 0, nanoseconds since 1970 (UTC); the same at every commit.
-    timezone : str
-    attributes : mapping
-        JSON values, added to what the recording has.
-    segments : tuple of GrownSegment
-    events : tuple of Event
-        New ones.
-    source_format : str
-        What ``restore`` writes when it is not told otherwise.
-    """
-
-    recording: str
-    start_ns: int
-    timezone: str = "utc"
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    segments: tuple[GrownSegment, ...] = ()
-    events: tuple[Event, ...] = ()
-    source_format: str = "wfdb"
 
 
 class GrowingArchive:
@@ -89,10 +34,10 @@ class GrowingArchive:
 
     The manifest of a recording is replaced last and is the commit point. Everything may be done again after a crash
     or a failure: the same growth, committed twice, gives the same archive. Readers need no lock. What a commit that
-    was cut off left is removed when its recording is first touched again. Of a folder, one process at a time; the
-    daemon's lock on its state folder sees to that. In an object store several daemons may add to one archive, and to
-    one recording: a manifest is replaced only where it is still the one that was read. Threads may commit to different
-    recordings at a time.
+    was cut off left is removed when its recording is first touched again. Of a folder, one process at a time, unless
+    it is shared; the daemon's lock on its state folder sees to that. In an object store, and in a shared folder,
+    several daemons may add to one archive, and to one recording: a manifest is replaced only where it is still the one
+    that was read. Threads may commit to different recordings at a time.
 
     Parameters
     ----------
@@ -104,6 +49,16 @@ class GrowingArchive:
         The daemon's state folder, where readers find what is not in the archive yet; None for none.
     clock : callable
         Returns nanoseconds since 1970 (UTC).
+    shared : bool
+        Other daemons may write to the folder at the same time; they must all say so. Readers then see only what is
+        sealed.
+
+    Attributes
+    ----------
+    is_remote : bool
+        It is in an object store.
+    is_shared : bool
+        Other daemons may write to it.
 
     Raises
     ------
@@ -122,6 +77,7 @@ class GrowingArchive:
         container: str = "zarr",
         state_dir: Path | None = None,
         clock: Callable[[], int] = time.time_ns,
+        shared: bool = False,
     ) -> None:
         if container != "zarr":
             raise UnsupportedError(
@@ -138,8 +94,9 @@ class GrowingArchive:
             root = local_path(url)
             self.where = str(root)
             with explained(root):
-                open_folder(root, state_dir)
-            self._folder = GrowingFolder(root)
+                open_folder(root, state_dir, shared=shared)
+            self._folder = SharedFolder(root) if shared or is_shared(root) else GrowingFolder(root)
+        self.is_shared = not isinstance(self._folder, GrowingFolder) or isinstance(self._folder, SharedFolder)
         self.name = self._folder.name
         self._clock = clock
         self._listing = threading.Lock()
@@ -163,10 +120,44 @@ class GrowingArchive:
 
     def has(self, recording: str) -> bool:
         """Tell whether something stands under a recording's name."""
-        return self._folder.exists(f"{recording}/{MANIFEST}" if self.is_remote else recording)
+        return self._folder.exists(f"{recording}/{MANIFEST}" if self.is_shared else recording)
 
-    def manifest(self, recording: str) -> Manifest | None:
+    def agree(self, recording: str, change: Callable[[Places | None], Places | None]) -> Places | None:
+        """Change where the sessions of a recording lie, so that no other daemon's change is undone.
+
+        Parameters
+        ----------
+        recording : str
+        change : callable
+            Gets what stands there and returns what shall stand, or None to leave it; called again where another
+            daemon was faster.
+
+        Returns
+        -------
+        Places or None
+            What stands there now.
+
+        Raises
+        ------
+        InputError
+            When the folder or store cannot be written to.
+        CorruptError
+            When what stands there has changed.
+        """
+        where = f"{self.name}: {recording}/{PLACES}"
+
+        def on_bytes(data: bytes | None) -> bytes | None:
+            new = change(None if data is None else Places.from_bytes(data, where))
+            return None if new is None else new.to_bytes()
+
+        with explained(self.where):
+            data = self._folder.agree(f"{recording}/{PLACES}", on_bytes)
+        return None if data is None else Places.from_bytes(data, where)
+
+    def manifest(self, recording: str, *, fresh: bool = False) -> Manifest | None:
         """Return a recording's manifest as it is committed; None when there is no such recording.
+
+        With ``fresh``, what other daemons committed meanwhile is in it, too.
 
         Raises
         ------
@@ -176,7 +167,7 @@ class GrowingArchive:
             When the manifest has changed.
         """
         held = self._held.pop(recording)
-        if held is None:
+        if held is None or fresh:
             data = self._folder.read_manifest(recording)
             if data is None:
                 return None
@@ -286,7 +277,7 @@ class GrowingArchive:
             yield
         except CorruptError as error:
             held = self._held.get(recording)
-            data = self._folder.read_manifest(recording) if self.is_remote else None
+            data = self._folder.read_manifest(recording) if self.is_shared else None
             if held is not None and data is not None and data != held.to_bytes():
                 raise Moved(recording) from error
             raise
@@ -321,15 +312,15 @@ class GrowingArchive:
         self._held.pop(recording)
         self._listed.discard(recording)
         self._list(lambda names: [n for n in names if n != recording])
-        self._folder.remove([f"{recording}/{MANIFEST}"])
+        self._folder.remove([f"{recording}/{MANIFEST}", f"{recording}/{PLACES}"])
         self._folder.forget(recording)
-        if self.is_remote:
+        if self.is_shared:
             self._folder.remove(f"{recording}/{key}" for key in manifest.objects)
         self._remove_strays(recording, None)
 
     def _remove_strays(self, recording: str, manifest: Manifest | None) -> None:
-        """Remove what no manifest names; in an object store that may be another daemon's, which is about to commit."""
-        if not self.is_remote:
+        """Remove what no manifest names; where daemons share, that may be another's, which is about to commit."""
+        if not self.is_shared:
             if manifest is not None:  # it may be seen, but not on the disk yet, when its writer was killed
                 self._folder.settle(recording)
             strays = stray_keys(self._folder.keys(recording), manifest)

@@ -17,7 +17,7 @@ from sanstream.durable import current_disk, patiently, reach
 from sanstream.errors import InputError
 
 _PATIENCE_S = 30.0
-_AT_ONCE = ("manifest", "catalog")
+_AT_ONCE = ("manifest", "catalog", "places")
 
 
 class Place(Protocol):
@@ -70,6 +70,9 @@ class Place(Protocol):
     def change_catalog(self, change: Callable[[list[str]], list[str]]) -> None:
         """Replace the catalog."""
 
+    def agree(self, key: str, change: Callable[[bytes | None], bytes | None]) -> bytes | None:
+        """Replace an object by what ``change`` makes of it (None: leave it); returns what stands there then."""
+
     def forget(self, recording: str) -> None:
         """Make sure that a manifest which was removed does not come back with the power."""
 
@@ -119,13 +122,17 @@ class GrowingFolder:
         else:
             write_object(path, data, site=f"seal.{what}")
             sync_folder(path.parent, site="seal.folder")
+        self._sync_folders(path)
+        reach(f"seal.{what}")
+
+    def _sync_folders(self, path: Path) -> None:
+        """Bring the entries of the folders above an object to the disk, once each."""
         folder = path.parent
         while folder != self.root and folder not in self._durable:
             sync_folder(folder.parent, site="seal.folder")
             if folder.parent.name != "c":  # a shard's folder is written to once
                 self._durable.add(folder)
             folder = folder.parent
-        reach(f"seal.{what}")
 
     def put_shared(self, key: str, data: bytes, what: str) -> None:
         """Put an object that several recordings share and that never changes; once a process, unless it is gone."""
@@ -164,6 +171,17 @@ class GrowingFolder:
         """Replace the catalog, while no other writer does."""
         with locked_patiently(self.root):
             self.put(CATALOG, catalog_bytes("zarr", change(self.recordings())), "catalog")
+
+    def agree(self, key: str, change: Callable[[bytes | None], bytes | None]) -> bytes | None:
+        """Replace an object by what ``change`` makes of it, while no other writer does."""
+        with locked_patiently(self.root):
+            path = self.root / key
+            held = patiently(path.read_bytes) if path.is_file() else None
+            new = change(held)
+            if new is None or new == held:
+                return held
+            self.put(key, new, "places")
+            return new
 
     def forget(self, recording: str) -> None:
         """Bring the folder's entries to the disk: a manifest that came back with the power would be listed again."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from sanstream.archive_commit import clear_partials
 from sanstream.archive_draft import heal
 from sanstream.archive_grow_folder import GrowingFolder, is_partial, locked_patiently
-from sanstream.archive_live_place import read_place
+from sanstream.archive_live_place import is_shared, read_place
 from sanstream.archive_manifest import CATALOG, LIVE, MANIFEST, Manifest, catalog_bytes, compact_json, read_catalog
 from sanstream.archive_objects import PARTIAL
 from sanstream.archive_pending import is_growing_key
@@ -20,13 +20,22 @@ from sanstream.durable import current_disk
 from sanstream.errors import InputError, UnsupportedError
 
 
-def open_folder(root: Path, state_dir: Path | None) -> None:
+def open_folder(root: Path, state_dir: Path | None, *, shared: bool = False) -> None:
     """Make an archive, or take over the one that stands there, and name the daemon's state folder in it.
+
+    Parameters
+    ----------
+    root : Path
+    state_dir : Path or None
+        None for no daemon, or one that does not want to be found.
+    shared : bool
+        Other daemons may write to it, and say so, too.
 
     Raises
     ------
     InputError
-        When something else stands there, or a running daemon with another state folder writes to it.
+        When something else stands there, or a running daemon writes to it which does not share it, or others share
+        it which this one does not.
     UnsupportedError
         When it is no Zarr archive.
     """
@@ -40,8 +49,12 @@ def open_folder(root: Path, state_dir: Path | None) -> None:
             raise UnsupportedError(f"{root}: a {container} archive cannot grow", hint="choose another folder")
         clear_partials(root)
         heal(root)
-        if state_dir is not None:
+        if shared:
+            _name_shared(root, folder)
+        elif state_dir is not None:
             _name_state(root, folder, state_dir)
+        if is_shared(root):
+            return  # what looks cut off may be another daemon's commit under way
         for path in root.iterdir():
             if path.is_dir() and not path.name.startswith(".") and path.name != "banks":
                 _clear_uncommitted(folder, path.name)
@@ -69,12 +82,30 @@ def _make(root: Path, folder: GrowingFolder) -> None:
     folder.put(CATALOG, catalog_bytes("zarr", []), "catalog")
 
 
+def _name_shared(root: Path, folder: GrowingFolder) -> None:
+    before = read_place(root)
+    if before is not None and _is_held(before):
+        raise InputError(
+            f"{root}: a running daemon with its state in {before} has it for itself",
+            hint="let that one say [archive] shared = true, too, and start it again",
+        )
+    data = compact_json({"shared": True, "archive": str(root.absolute())})
+    if not is_shared(root):
+        folder.put(LIVE, data, "catalog")
+
+
 def _name_state(root: Path, folder: GrowingFolder, state_dir: Path) -> None:
+    if is_shared(root):
+        raise InputError(
+            f"{root}: daemons share it, and this one is not told so",
+            hint=f"set [archive] shared = true; when no other is left, remove {LIVE} there",
+        )
     state = state_dir.absolute()
     before = read_place(root)
     if before is not None and before != state and _is_held(before):
         raise InputError(
-            f"{root}: a running daemon with its state in {before} writes to it", hint="give each daemon its own archive"
+            f"{root}: a running daemon with its state in {before} writes to it",
+            hint="give each daemon its own archive, or let each say [archive] shared = true",
         )
     data = compact_json({"state_dir": str(state), "archive": str(root.absolute())})
     if not (root / LIVE).exists() or (root / LIVE).read_bytes() != data:

@@ -27,3 +27,12 @@ def read_place(root: Path) -> Path | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return state if archive.resolve() == root.resolve() else None
+
+
+def is_shared(root: Path) -> bool:
+    """Tell whether several daemons write to an archive's folder; a copy of one is nobody's."""
+    try:
+        values = json.loads((root / LIVE).read_bytes())
+        return values["shared"] is True and Path(values["archive"]).resolve() == root.resolve()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

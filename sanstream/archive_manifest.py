@@ -53,7 +53,7 @@ class SegmentEntry:
         Whether the coding lacks a delta that the container holds.
     flags : tuple of str
         Why a live segment began: ``"late"``, ``"clock_step"``, ``"session"``, ``"channels"``, ``"bank"``,
-        ``"midnight"``, ``"gap"``, ``"size"``.
+        ``"midnight"``, ``"gap"``, ``"size"``, ``"moved"``.
     clock : tuple of (int, int or None, int)
         Anchors of a live segment: sample of the segment, device's and our clock at it, nanoseconds since 1970 (UTC).
     committed_ns : int

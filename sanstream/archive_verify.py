@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 import google_crc32c
 import numpy as np
 
+from sanstream.archive_descriptors import descriptor_key, is_descriptor_key
 from sanstream.archive_manifest import CATALOG, FIGURES, LIVE, MANIFEST, Manifest, SegmentEntry, is_sealed, read_catalog
 from sanstream.archive_objects import Objects
 from sanstream.archive_pending import is_ahead, is_growing_key
+from sanstream.archive_places import PLACES, Places
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_store import RemoteObjects
@@ -19,6 +21,7 @@ from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.bank import Bank, find_bank, read_bank
 from sanstream.decode import decode_block, read_figures
 from sanstream.errors import BankError, CorruptError, SanstreamError, UnsupportedError
+from sanstream.wire_channels import digest_of
 
 # the figures of blocks stand on a log scale, rounded up; those of the manifest have four digits
 _ROUNDING = 1.001
@@ -74,6 +77,7 @@ def find_problems(objects: Objects, *, deep: bool = False, contents: bool = True
     known.update({LIVE} if objects.exists(LIVE) else ())
     fixed = {"banks"}
     banks: dict[str, int] = {}
+    problems += _places(objects, present, known)
     for name in dict.fromkeys([*names, *here]):
         known.add(f"{name}/{MANIFEST}")
         found, manifest = _recording(objects, name, container, live, deep=deep, contents=contents)
@@ -165,6 +169,20 @@ def _catalog(objects: Objects, problems: list[Problem]) -> tuple[str, list[str]]
     elif container == "zarr" and objects.read("zarr.json") != ROOT_GROUP:
         problems.append(Problem("zarr.json", "has changed"))
     return container, names
+
+
+def _places(objects: Objects, present: set[str], known: set[str]) -> Iterator[Problem]:
+    """Read what daemons agreed on, also of recordings of which nothing is sealed yet."""
+    for key in sorted(filter(is_descriptor_key, present)):
+        known.add(key)
+        if descriptor_key(digest_of(objects.read(key))) != key:
+            yield Problem(key, "has changed (its name is its hash)")
+    for key in sorted(k for k in present if k.count("/") == 1 and k.endswith(f"/{PLACES}")):
+        known.add(key)
+        try:
+            Places.from_bytes(objects.read(key), PLACES)
+        except SanstreamError as error:
+            yield _unreadable(error, objects, key)
 
 
 def _objects(objects: Objects, manifest: Manifest, name: str) -> Iterator[Problem]:

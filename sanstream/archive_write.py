@@ -17,6 +17,7 @@ from sanstream.archive_encode import EncodeOptions, Progress, encode_recording
 from sanstream.archive_folder import RecordingFolder
 from sanstream.archive_manifest import CATALOG, CONTAINERS, LIVE, MANIFEST, Manifest
 from sanstream.archive_objects import local_path
+from sanstream.archive_places import PLACES
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_store import RemoteObjects, remote_scheme
 from sanstream.bank import Bank
@@ -24,7 +25,7 @@ from sanstream.errors import InputError
 from sanstream.quality import check_requests
 from sanstream.signal import Recording
 
-_RESERVED = ("banks", CATALOG, "zarr.json", MANIFEST, LIVE)
+_RESERVED = ("banks", CATALOG, "zarr.json", MANIFEST, LIVE, PLACES)
 
 
 class ArchiveWriter:

@@ -182,6 +182,11 @@ class Delivery:
         The message itself when it could not be read; ``items`` is then empty and ``reason`` says why.
         It is set aside, then acknowledged.
     reason : str
+    tenure : str
+        Names the time for which the feed has the share of its source that this comes from; empty where feeds do not
+        share sources.
+    ends : bool
+        The tenure is over: nothing else comes of it, and ``items`` is empty.
     """
 
     items: tuple[Chunk | Event, ...]
@@ -189,3 +194,5 @@ class Delivery:
     acknowledge: Callable[[], None] = _nothing
     poison: bytes | None = None
     reason: str = ""
+    tenure: str = ""
+    ends: bool = False

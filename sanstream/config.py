@@ -69,6 +69,9 @@ class ArchiveSettings:
         "What a segment's age counts from: when it was stored, or its samples' time.",
         "commit",
     )
+    shared: bool = _key(
+        FLAG, "Other daemons archive the same recordings here, also the same streams one after another.", False
+    )
     effort: str = _key(choice("fast", "default"), "Work that is spent on each block.", "default")
     container: str = _key(choice("zarr"), "What the archive is.", "zarr")
 

@@ -22,7 +22,8 @@ WORDS = {
     "cause": frozenset(
         {
             *("start", "full_queue", "disk_full", "journal_full", "connection", "publisher", "restart", "source"),
-            *("late", "clock_step", "session", "channels", "rate", "bank", "midnight", "gap", "size", "end", "removed"),
+            *("late", "clock_step", "session", "channels", "rate", "bank", "midnight", "gap", "size", "end", "moved"),
+            "removed",
         }
     ),
 }
@@ -137,6 +138,7 @@ class Telemetry:
     queue_seconds = _gauge("Signal in the feed's queue.", "feed")
     lag_seconds = _gauge("Age of the newest journalled sample of the feed's slowest stream.", "feed")
     connected = _gauge("1 while the feed is connected.", "feed")
+    partitions = _gauge("Partitions that this daemon has, of a feed that daemons share.", "feed")
     streams = _gauge("Streams being archived.")
     journal_bytes = _gauge("Size of the raw journal.")
     ledger_bytes = _gauge("Size of the ledger.")

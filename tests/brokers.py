@@ -91,8 +91,11 @@ class Broker:
 
 
 @contextlib.contextmanager
-def nats_broker(folder: Path, *, password: str = "", max_payload: str = "") -> Iterator[Broker]:
-    """nats-server with JetStream and the settings of ``deploy/``; user ``sanstream`` when there is a password."""
+def nats_broker(folder: Path, *, password: str = "", max_payload: str = "", partitions: int = 0) -> Iterator[Broker]:
+    """nats-server with JetStream and the settings of ``deploy/``; user ``sanstream`` when there is a password.
+
+    With ``partitions``, the mapping of deploy/ is in force, for so many.
+    """
     binary = program("nats-server")
 
     def command(broker: Broker) -> list[str]:
@@ -100,6 +103,10 @@ def nats_broker(folder: Path, *, password: str = "", max_payload: str = "") -> I
         text = text.replace("100GB", "1GB")
         if max_payload:
             text = text.replace("max_payload: 8MB", f"max_payload: {max_payload}")
+        if partitions:
+            found = re.search(r"^# (mappings = .*)$", text, re.M)
+            assert found
+            text += "\n" + found[1].replace("partition(16,", f"partition({partitions},") + "\n"
         if password:
             text += f'\nauthorization {{ user: sanstream, password: "{password}" }}\n'
         config = broker.folder / "nats.conf"

@@ -11,7 +11,7 @@ import google_crc32c
 import numpy as np
 from archive_cases import walk
 
-from sanstream.archive_grow import GrownSegment
+from sanstream.archive_growth import GrownSegment
 from sanstream.archive_manifest import SegmentEntry
 from sanstream.archive_reached import Reached
 from sanstream.chunk import Event

@@ -13,7 +13,8 @@ from grow_cases import LEADS, START_NS, STREAM, event, segment, ward
 
 import sanstream
 from sanstream import archive_commit
-from sanstream.archive_grow import GrowingArchive, Growth
+from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_growth import Growth
 from sanstream.archive_manifest import Manifest
 from sanstream.archive_objects import LocalObjects
 from sanstream.archive_verify import find_problems

@@ -13,8 +13,9 @@ from grow_cases import event as event_at
 
 import sanstream
 from sanstream.archive import verify
-from sanstream.archive_grow import ALL_EVENTS, GrowingArchive, Growth
+from sanstream.archive_grow import ALL_EVENTS, GrowingArchive
 from sanstream.archive_grow_events import part_key
+from sanstream.archive_growth import Growth
 from sanstream.archive_store import RemoteObjects
 from sanstream.chunk import Event
 from sanstream.errors import InputError

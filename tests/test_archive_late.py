@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sanstream
-from sanstream.archive_grow import GrowingArchive, Growth
+from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_growth import Growth
 from sanstream.archive_layers import Layers, held_before
 from sanstream.archive_manifest import MANIFEST, Manifest
 from sanstream.archive_objects import LocalObjects

@@ -17,7 +17,8 @@ from grow_cases import LEADS, RATE, START_NS, STREAM, LiveSegment, event, segmen
 import sanstream
 from sanstream import archive_live_state
 from sanstream.archive import open as open_archive
-from sanstream.archive_grow import GrowingArchive, Growth
+from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_growth import Growth
 from sanstream.archive_objects import LocalObjects
 from sanstream.archive_verify import find_problems
 from sanstream.chunk import Chunk, Event

@@ -23,6 +23,7 @@ from sanstream.daemon.judge import worst_first
 from sanstream.daemon.run import ingest
 from sanstream.daemon.state_files import save_json, save_status
 from sanstream.errors import InputError
+from sanstream.feeds import FeedState
 from sanstream.telemetry import Telemetry
 
 Serve = Callable[..., Server]
@@ -269,6 +270,7 @@ class FakeFeed:
     """A feed that finds what a test wants."""
 
     found: list[str] | Exception = ["2 streams"]  # noqa: RUF012
+    state = FeedState()
 
     def check(self) -> list[str]:
         if isinstance(self.found, Exception):

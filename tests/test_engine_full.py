@@ -22,7 +22,7 @@ from servers import wait_for
 
 import sanstream
 from sanstream import durable
-from sanstream.archive_grow import Growth
+from sanstream.archive_growth import Growth
 from sanstream.chunk import Delivery
 from sanstream.daemon import sights
 from sanstream.daemon.inbox import FeedLink, Inbox

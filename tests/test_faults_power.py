@@ -12,7 +12,8 @@ from grow_cases import RATE, STREAM, segment, ward
 from live_cases import START_NS, settings
 
 import sanstream
-from sanstream.archive_grow import GrowingArchive, Growth
+from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_growth import Growth
 from sanstream.daemon.home import Home, read_version
 from sanstream.durable import POINTS
 from sanstream.durable_power import PowerCut

@@ -32,11 +32,14 @@ class Missing(Exception):
 
 
 @contextmanager
-def nats(folder: Path) -> Iterator[str]:
-    """Run nats-server with JetStream; gives its address."""
+def nats(folder: Path, settings: str = "") -> Iterator[str]:
+    """Run nats-server with JetStream, and with further settings; gives its address."""
     folder.mkdir(parents=True)
     port = free_port()
-    command = [_program("nats-server"), "-js", "-sd", str(folder), "-a", "127.0.0.1", "-p", str(port)]
+    config = folder / "nats.conf"
+    config.write_text(settings, encoding="utf-8")
+    listen = ["-a", "127.0.0.1", "-p", str(port)]
+    command = [_program("nats-server"), "-c", str(config), "-js", "-sd", str(folder), *listen]
     with _running(command, port, folder):
         yield f"127.0.0.1:{port}"
 

@@ -153,6 +153,7 @@ def recover(state_dir: Path, archive: str | None) -> int:
     \b
     Example:
       sanstream recover live.state
+      sanstream recover /mnt/dead/live.state --to s3://ward7/live
     """
     from sanstream.daemon.logs import set_up_logs
     from sanstream.daemon.run import recover as run

@@ -6,10 +6,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from sanstream.archive_commit import locked
+from sanstream.archive_descriptors import SharedDescriptors
 from sanstream.archive_objects import PARTIAL
 from sanstream.archive_store import RemoteObjects, Taken, remote_scheme
 from sanstream.config import FeedSettings, Settings, feed_options, secret
@@ -18,7 +20,7 @@ from sanstream.config_values import write_size
 from sanstream.daemon.fresh import Fresh
 from sanstream.daemon.http import bind
 from sanstream.errors import InputError, SanstreamError
-from sanstream.feeds import make_feed
+from sanstream.feeds import Feed, make_feed
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 MOUNTS = Path("/proc/self/mounts")
@@ -60,6 +62,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         archive = Path(settings.archive.url)
         yield from _folder("archive", archive)
         yield from _file_system("archive", archive, must_be_local=False)
+        if settings.archive.shared:
+            yield from _lock(archive)
     yield from _space(settings)
     yield from _address(settings)
     if not settings.feeds:
@@ -84,7 +88,27 @@ def _try_store(url: str) -> list[str]:
 
 
 def _connect(settings: Settings, feed: FeedSettings) -> list[str]:
-    return make_feed(feed_options(settings, feed)).check()
+    return built(settings, feed).check()
+
+
+def built(settings: Settings, feed: FeedSettings) -> Feed:
+    """Build a feed.
+
+    Raises
+    ------
+    InputError
+        When an option is unknown or wrong, or it shares its source with daemons that do not share the archive.
+    """
+    options = feed_options(settings, feed)
+    if settings.archive.shared:
+        options = replace(options, descriptors=SharedDescriptors(settings.archive.url))
+    made = make_feed(options)
+    if made.state.partitions is not None and not settings.archive.shared:
+        raise InputError(
+            f"feed {feed.name!r}: has partitions, but the archive is not shared",
+            hint="set [archive] shared = true for every daemon that takes some of them",
+        )
+    return made
 
 
 def report(settings: Settings) -> str:
@@ -159,6 +183,20 @@ def _file_system(what: str, folder: Path, *, must_be_local: bool) -> Iterator[Fi
         yield Finding(WARNING, f"{what}: {folder} lies in a container's own layer; mount a volume there")
     elif kind:
         yield Finding(OK, f"{what}: {kind} file system")
+
+
+def _lock(archive: Path) -> Iterator[Finding]:
+    """See that the lock by which daemons share a folder holds between them."""
+    kind = file_system(archive)
+    if kind.startswith(_REMOTE):
+        yield Finding(FAILED, f"archive: daemons cannot share a folder on {kind}; give them an object store")
+        return
+
+    def run() -> list[str]:
+        with locked(archive):
+            return [f"{archive} can be locked; it may be shared by daemons of this machine"]
+
+    yield from _tried("archive", run)
 
 
 def _space(settings: Settings) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from sanstream.config import Settings
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.aside import Aside
 from sanstream.daemon.blocks import BlockWriter
+from sanstream.daemon.claims import Claims
 from sanstream.daemon.compacting import Compactor
 from sanstream.daemon.counts import Counts
 from sanstream.daemon.inbox import Dropped, FeedLink
@@ -48,7 +49,7 @@ class Engine:
     disk : Disk, optional
         Default: the one in use.
     clock : callable
-        Nanoseconds since 1970; the only clock that the engine knows.
+        Nanoseconds since 1970.
     pool : Executor, optional
         Encodes several streams at a time.
     adapting : Adapting, optional
@@ -59,8 +60,7 @@ class Engine:
     disk_full : bool
         Nothing is acknowledged until there is room.
     store_down, no_handles : bool
-        Whether that is because the archive's store does not say what it has of a new recording, or because too many
-        files are open.
+        Whether that is because the archive does not say what it has of a recording, or too many files are open.
     n_journalled, n_committed : int
         How often the journal's and the ledger's stage of a turn came to its end.
 
@@ -90,8 +90,9 @@ class Engine:
         self._disk = disk or current_disk()
         folder = settings.archive.state_dir
         self.archive = GrowingArchive(
-            settings.archive.url, container=settings.archive.container, state_dir=folder, clock=clock
-        )
+            settings.archive.url, container=settings.archive.container, state_dir=folder, clock=clock,
+            shared=settings.archive.shared,
+        )  # fmt: skip
         self.state = State(settings.archive.effort, self.archive.bank_folders)
         self.ledger = Ledger(folder / "ledger.log", self._disk)
         self.state.replay(self.ledger.records())
@@ -103,16 +104,19 @@ class Engine:
         self.intake = Intake(
             self.state, self.journal, opener.lane, self.aside.conflict, self.counts,
             int(settings.limits.clock_tolerance_s * 1e9), clock, opener.recording,
+            Claims(self.archive) if settings.archive.shared else None,
         )  # fmt: skip
         for file, entry in read_journal(folder / "journal"):
             self.intake.replay(entry, file)
         for _, lane in self.state.lanes():
             lane.touched_ns = clock()  # how long it was silent before is not known
+        if settings.archive.shared:
+            self.intake.release()  # others may have gone on with them meanwhile
         self.compactor = Compactor(self.state, self.ledger)
         self.keeper = Keeper(self.archive, settings.archive, self.state)
         self.sealer = Sealer(
             self.state, self.ledger, self.archive, clock, self.keeper.note,
-            threads=SEALS if pool is not None else 1, known=opener.recording,
+            threads=SEALS if pool is not None else 1, known=opener.recording, claims=self.intake.claims,
         )  # fmt: skip
         self._unacknowledged: list[tuple[Delivery, str]] = []
         self._lost: dict[tuple[str, str, str], Dropped] = {}

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from sanstream.archive_live_place import is_shared
+from sanstream.archive_objects import local_path
+from sanstream.archive_store import remote_scheme
 from sanstream.config import ArchiveSettings, HttpSettings, RetrainSettings, Settings
 from sanstream.durable import Disk
 from sanstream.errors import InputError, UnsupportedError
@@ -65,6 +68,7 @@ class Home:
             "archive": str(Path(archive.url).absolute()) if "://" not in archive.url else archive.url,
             "effort": archive.effort,
             "quality": dict(settings.quality),
+            **({"shared": True} if archive.shared else {}),
         }
         data = json.dumps(values).encode()
         path = self.folder / _VERSION
@@ -115,6 +119,11 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+def _joins(url: str) -> bool:
+    """Tell whether an archive is one that daemons share: whoever finishes a state folder there must, too."""
+    return remote_scheme(url) is None and is_shared(local_path(url))
+
+
 def remembered_settings(folder: Path, archive: str | None) -> Settings:
     """Return settings without feeds that finish a state folder.
 
@@ -131,7 +140,9 @@ def remembered_settings(folder: Path, archive: str | None) -> Settings:
             hint="give the folder that holds journal and ledger.log",
         )
     return Settings(
-        ArchiveSettings(str(url), folder, effort=values.get("effort", "default")),
+        ArchiveSettings(
+            str(url), folder, effort=values.get("effort", "default"), shared=values.get("shared", False) or _joins(url)
+        ),
         values.get("quality", {"default": "lossless"}),
         retrain=RetrainSettings(mode="off"),
         http=HttpSettings(listen=""),

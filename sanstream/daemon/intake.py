@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
 from sanstream.chunk import Chunk, Delivery, Event, stream_name
-from sanstream.daemon.lanes import MAIN, Lane
-from sanstream.daemon.placing import Misplaced, check_sane, locate, origin_of, settle
+from sanstream.daemon.claims import Claims
+from sanstream.daemon.coverage import Coverage
+from sanstream.daemon.descriptors import Descriptors
+from sanstream.daemon.lanes import MAIN, MOVED, Lane
+from sanstream.daemon.placing import Located, Misplaced, check_sane, locate, origin_of, settle
 from sanstream.daemon.sessions import Piece, Session
 from sanstream.daemon.state import State
 from sanstream.daemon.streams import (
@@ -19,16 +21,12 @@ from sanstream.daemon.streams import (
     SHORT_S,
     RecordingState,
     StreamState,
-    is_in_range,
-    range_of_all,
     take,
 )
 from sanstream.journal import Journal
 from sanstream.journal_records import ChunkEntry, Definition, EventEntry
 from sanstream.modality import modality_of_all
 from sanstream.signal import Channel
-
-_INT16, _INT32 = (-(1 << 15) + 1, (1 << 15) - 1), (-(1 << 31) + 1, (1 << 31) - 1)
 
 
 class Counters(Protocol):
@@ -72,6 +70,8 @@ class Intake:
         Nanoseconds since 1970.
     known_recording : callable
         Returns a recording that the archive has already, or another name for one that cannot grow.
+    claims : Claims, optional
+        Where other daemons archive the same recordings, what they agree on with this one.
     """
 
     state: State
@@ -82,10 +82,12 @@ class Intake:
     tolerance_ns: int
     clock: Callable[[], int]
     known_recording: Callable[[str], RecordingState | str | None] = lambda name: None
+    claims: Claims | None = None
 
     def __post_init__(self) -> None:
         self._definitions: dict[tuple[Any, ...], Definition] = {}
         self._renamed: dict[str, str] = {}
+        self._other_rates: set[tuple[str, str, Fraction]] = set()
         self._channels = Descriptors()
 
     def accept(self, delivery: Delivery, feed: str) -> None:
@@ -102,11 +104,13 @@ class Intake:
         DiskFull
             When the journal has no room; the same message may be given again.
         """
+        if delivery.ends:
+            self.release(delivery.tenure)
         for item in delivery.items:
             if isinstance(item, Event):
                 self.accept_event(item, feed)
             else:
-                self._accept_chunk(item, feed)
+                self._accept_chunk(item, feed, delivery.tenure)
 
     def accept_event(self, event: Event, feed: str) -> None:
         """Journal an event, unless it came before."""
@@ -142,7 +146,14 @@ class Intake:
         self.state.touched[stream] = None
         take(stream, definition, chunk, file, self.open_lane, self.clock())
 
-    def _accept_chunk(self, chunk: Chunk, feed: str) -> None:
+    def release(self, tenure: str | None = None) -> None:
+        """Let the segments of a tenure's streams, or of all, end soon: others go on with them."""
+        for stream in self.state.streams.values():
+            if tenure is None or stream.tenure == tenure:
+                stream.release(self.clock())
+                self.state.touched[stream] = None
+
+    def _accept_chunk(self, chunk: Chunk, feed: str, tenure: str) -> None:
         try:
             check_sane(chunk)
         except Misplaced as reason:
@@ -154,6 +165,10 @@ class Intake:
         stream = self._stream_of(chunk, feed)
         if stream.name != chunk.stream:
             chunk = replace(chunk, stream=stream.name)
+        if self.claims is not None and stream.tenure != tenure:
+            self.claims.adopt(stream)
+            stream.release(self.clock())
+            stream.tenure = tenure
         session = stream.sessions.get(chunk.session)
         first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
         parts = [(first, stop)] if session is None else session.received.free(first, stop)
@@ -171,7 +186,7 @@ class Intake:
 
     def _take(self, stream: StreamState, chunk: Chunk, feed: str) -> None:
         try:
-            found = locate(stream, chunk, self.tolerance_ns)
+            found = self._locate(stream, chunk)
         except Misplaced as reason:
             self._refuse(chunk, str(reason), feed, stream)
             return
@@ -193,12 +208,29 @@ class Intake:
             self.counters.late(feed, late)
         self.counters.received(feed, stream.modality, chunk)
 
+    def _locate(self, stream: StreamState, chunk: Chunk) -> Located:
+        """Find a chunk's place; a new one is no place before all daemons that share the recording know of it."""
+        found = locate(stream, chunk, self.tolerance_ns)
+        if self.claims is None:
+            return found
+        looked = False
+        while True:
+            known = found.session.name in stream.sessions
+            if known and found.piece is found.session.piece_at(chunk.first_sample):
+                return found
+            if not known and not looked:
+                self.claims.look(stream)  # a new session stays off what others have sealed meanwhile
+                looked = True
+            elif self.claims.settle(stream, found.session, found.piece):
+                return found
+            found = locate(stream, chunk, self.tolerance_ns)
+
     def _begin(
         self, stream: StreamState, kind: str, start: int, channels: tuple[Channel, ...], flags: list[str]
     ) -> Lane:
         # days, gaps and channels that change make long segments, however fast they are replayed
         last = stream.main if kind == MAIN else next((o for o in reversed(stream.others) if o.kind == kind), None)
-        if last is not None and last.end - last.start < SHORT_S * stream.rate:
+        if last is not None and last.end - last.start < SHORT_S * stream.rate and MOVED not in flags:
             stream.begun.append(self.clock())
         return self.open_lane(stream, kind, start, channels, flags)
 
@@ -213,17 +245,28 @@ class Intake:
         """Return the chunk's stream; one whose rate differs from its namesake's has the rate in its name."""
         name = name or chunk.stream
         stream = self.state.streams.get((chunk.recording, name))
-        if stream is not None and stream.rate != chunk.rate:
-            name = f"{chunk.stream[:96]}.{stream_name(chunk.rate)}"
+        other = (chunk.recording, name, chunk.rate) in self._other_rates
+        if other or (stream is not None and stream.rate != chunk.rate):
+            name = _with_rate(chunk)
             stream = self.state.streams.get((chunk.recording, name))
         if stream is None:
             recording = self.state.recordings.get(chunk.recording)
+            start = origin_of(chunk) if start_ns is None else start_ns
+            if self.claims is not None and start_ns is None:
+                first = start if recording is None else recording.start_ns
+                start, mine = self.claims.open(chunk.recording, first, name, chunk.rate)
+                if not mine:  # another daemon has a stream of another rate under its name
+                    self._other_rates.add((chunk.recording, chunk.stream, chunk.rate))
+                    return self._stream_of(replace(chunk, stream=_with_rate(chunk)), feed)
             if recording is None:
-                start = origin_of(chunk) if start_ns is None else start_ns
                 recording = self.state.recordings[chunk.recording] = RecordingState(chunk.recording, start, feed)
             stream = StreamState(recording, name, Fraction(chunk.rate), feed, modality_of_all(chunk.channels))
-            stream.committed = recording.covered.pop(name, stream.committed)
-            stream.end = stream.committed.end
+            covered = recording.covered.pop(name, Coverage())
+            if self.claims is None:
+                stream.committed = covered
+            else:
+                stream.foreign = covered
+            stream.end = covered.end
             self.state.streams[chunk.recording, name] = stream
         return stream
 
@@ -277,6 +320,10 @@ class Intake:
             del self._definitions[key]
 
 
+def _with_rate(chunk: Chunk) -> str:
+    return f"{chunk.stream[:96]}.{stream_name(chunk.rate)}"
+
+
 def _part(chunk: Chunk, low: int, high: int) -> Chunk:
     """Cut a chunk to the session samples ``low`` to ``high``."""
     skip = low - chunk.first_sample
@@ -285,51 +332,3 @@ def _part(chunk: Chunk, low: int, high: int) -> Chunk:
         device += round(skip * 10**9 / chunk.rate)
     samples = chunk.samples[skip : high - chunk.first_sample]
     return replace(chunk, first_sample=low, samples=samples, device_ns=device)
-
-
-class Descriptors:
-    """Channel tuples, one object for equal ones, their ranges widened where samples leave them."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[int, tuple[tuple[Channel, ...], str]] = {}
-        self._present: dict[str, tuple[tuple[Channel, ...], int, int]] = {}
-
-    def fitting(self, chunk: Chunk) -> tuple[Channel, ...]:
-        """Return the chunk's channels, with room for all of its samples."""
-        held = self._by_id.get(id(chunk.channels))
-        if held is None:
-            if len(self._by_id) > 50_000:
-                self._by_id.clear()
-            content = json.dumps([c.to_dict() for c in chunk.channels], sort_keys=True)
-            held = self._by_id[id(chunk.channels)] = (chunk.channels, content)  # the object is kept, so its id stays
-        present = self._present.get(held[1])
-        if present is None:
-            present = self._present[held[1]] = (chunk.channels, *range_of_all(chunk.channels))
-        channels, low, high = present
-        x = chunk.samples
-        # all channels at once first: a look at each costs four times as much
-        if (int(x.min()) < low or int(x.max()) > high) and not is_in_range(chunk, channels):
-            channels = _wide_enough(chunk, channels)
-            self._present[held[1]] = (channels, *range_of_all(channels))
-        return channels
-
-
-def _wide_enough(chunk: Chunk, channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
-    """Widen the digital ranges that samples leave: to 16 bits, else to 32."""
-    out = []
-    for column, channel in enumerate(channels):
-        x = chunk.samples[:, column]
-        held = x if channel.missing is None else x[x != channel.missing]
-        least, most = (int(held.min()), int(held.max())) if len(held) else (0, 0)
-        low, high = channel.digital_min, channel.digital_max
-        if least < low or most > high:
-            wide = _INT16 if _INT16[0] <= min(low, least) and max(high, most) <= _INT16[1] else _INT32
-            low, high = min(wide[0], low, least), max(wide[1], high)
-        # the missing code stays what the feed says, also where it now lies inside the range
-        out.append(replace(channel, digital_min=low, digital_max=high))
-    return tuple(out)
-
-
-def with_identity(chunk: Chunk, names: Mapping[str, str]) -> Chunk:
-    """Rename a chunk's recording by ``[identity] map``."""
-    return replace(chunk, recording=names[chunk.recording]) if chunk.recording in names else chunk

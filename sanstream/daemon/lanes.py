@@ -17,6 +17,8 @@ from sanstream.quality import Quality
 from sanstream.signal import Channel, IntSamples
 
 MAIN, LATE = "main", "late"
+MOVED = "moved"
+"""Flag of a segment that began because its stream came back from another daemon, or from a restart."""
 GAP_S = 3600
 """A longer stretch without samples ends a segment."""
 _LATE_IDLE_S = 30

@@ -21,7 +21,7 @@ from sanstream.signal import Channel
 class StoreDown(DiskFull):
     """The object store cannot be asked what it has of a recording; as with a full disk, the feed waits."""
 
-    def __init__(self, error: StoreError) -> None:
+    def __init__(self, error: SanstreamError) -> None:
         InputError.__init__(self, error.message, hint="it is tried again by itself")
 
 
@@ -61,7 +61,7 @@ class Opener:
         qualities, _ = qualities_of(self._quality, channels)
         block = segment_sizes(stream.rate, qualities, self._effort)[1]
         lane = Lane(stream.key, kind, start, stream.rate, channels, qualities, block, flags=flags)
-        if self._archive.is_remote:  # other daemons may add to it, and asking would wait for it
+        if self._archive.is_shared:  # other daemons may add to it, and asking would wait for it
             lane.name = f"{start}-{secrets.token_hex(6)}"
             return lane
         taken = {other.name for other in stream.lanes}

@@ -104,10 +104,12 @@ def locate(stream: StreamState, chunk: Chunk, tolerance_ns: int) -> Located:
     if reading.step_ns is not None:
         shift = max(0, samples_of(reading.step_ns, stream.rate))
         piece = Piece(first, piece.base + shift, CLOCK_STEP)
-    elif known and place > stream.end and place - stream.end > _FAR_S * stream.rate and not reading.is_anchor:
+    elif known and _jumps(stream, session, place) and not reading.is_anchor:
         raise Misplaced(f"its numbers jump {float((place - stream.end) / stream.rate):.0f} s ahead of its stream")
     place = piece.base + first
-    if place < 0 or _is_future(stream, place, chunk) or (place < stream.end and not stream.is_free(place, place + n)):
+    # what other daemons sealed may be this session's, which comes again: only a new one has to stay off it
+    taken = place < stream.end and not stream.is_free(place, place + n, foreign=not known)
+    if place < 0 or _is_future(stream, place, chunk) or taken:
         # before the recording began, long after now, or where others' samples stand: its clock is wrong, or was
         far = (stream.end - place) * 10**9 > tolerance_ns * stream.rate
         piece = Piece(first, stream.end - first, CLOCK_STEP if far or known else "")
@@ -128,9 +130,15 @@ def settle(stream: StreamState, chunk: Chunk, found: Located) -> None:
         session.add_piece(piece)
     if found.is_anchor and chunk.device_ns is not None:
         session.anchor = (chunk.first_sample, chunk.device_ns)
+    session.fresh = False
     session.received.add(chunk.first_sample, chunk.first_sample + chunk.n_samples)
     session.remember(chunk.first_sample, chunk.n_samples, digest(chunk))
     stream.changed.add(session.name)
+
+
+def _jumps(stream: StreamState, session: Session, place: int) -> bool:
+    """Tell whether a place is more than a day ahead of all that is known of its stream."""
+    return not session.fresh and place > stream.end and place - stream.end > _FAR_S * stream.rate
 
 
 def _is_future(stream: StreamState, place: int, chunk: Chunk) -> bool:

@@ -73,6 +73,8 @@ def set_gauges(engine: Engine) -> None:
         engine.counts.child("queue_seconds", name).set(link.inbox.seconds)
         engine.counts.child("connected", name).set(_is_up(link))
         engine.counts.child("lag_seconds", name).set(_feed_lag(engine, name, now))
+        if link.state.partitions is not None:
+            engine.counts.child("partitions", name).set(link.state.partitions)
     telemetry.streams.set(len(engine.state.streams))
     telemetry.journal_bytes.set(engine.journal.size_bytes)
     telemetry.ledger_bytes.set(engine.ledger.size_bytes)
@@ -120,6 +122,7 @@ def _feed(engine: Engine, link: FeedLink, now: int) -> dict[str, Any]:
         "refused_for": refused,
         "lag_s": _feed_lag(engine, link.name, now),
         "warnings": dict(link.state.n_warnings),
+        "partitions": link.state.partitions,
     }
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from sanstream.config import FeedSettings, Settings, feed_options
+from sanstream.config import FeedSettings, Settings
 from sanstream.daemon.adapting import Adapting
+from sanstream.daemon.check import built
 from sanstream.daemon.engine import Engine
 from sanstream.daemon.fresh import Fresh
 from sanstream.daemon.home import Home, remembered_settings
@@ -30,7 +31,7 @@ from sanstream.daemon.tell import Teller
 from sanstream.daemon.warm import warm_up
 from sanstream.durable import Disk, DiskFull, SyncError
 from sanstream.errors import InputError, SanstreamError
-from sanstream.feeds import Feed, Stopped, make_feed
+from sanstream.feeds import Feed, Stopped
 
 _LOG = logging.getLogger("sanstream.daemon")
 _TURN_S, _SHOW_S, _SAVE_S = 0.1, 1.0, 5.0
@@ -129,7 +130,7 @@ def ingest(settings: Settings, *, wake: threading.Event | None = None) -> int:
     signals = _Signals()
     disk = Disk()
     notifier = Notifier()
-    feeds = [(f, make_feed(feed_options(settings, f))) for f in settings.feeds]
+    feeds = [(f, built(settings, f)) for f in settings.feeds]
     fresh = Fresh(settings)
     with Home(settings.archive.state_dir, disk) as home, fresh.unless_refused():
         home.remember(settings)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
-from sanstream.archive_grow import GrowingArchive, GrownSegment, Growth
+from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_growth import GrownSegment, Growth
 from sanstream.archive_manifest import Manifest
 from sanstream.archive_reached import Reached
 from sanstream.chunk import Event
+from sanstream.daemon.claims import Claims
 from sanstream.daemon.lanes import Lane
 from sanstream.daemon.refusals import cause_of
 from sanstream.daemon.rows import opening_entry, place_of_lane, recording_row
@@ -52,6 +54,8 @@ class Sealer:
         turn records what has arrived.
     known : callable
         Returns a recording that the archive has already, or another name for one that cannot grow.
+    claims : Claims, optional
+        Where other daemons archive the same recordings, what they agree on with this one.
 
     Attributes
     ----------
@@ -70,8 +74,9 @@ class Sealer:
         note: Callable[[Manifest], None] = lambda manifest: None,
         threads: int = 1,
         known: Callable[[str], RecordingState | str | None] = lambda name: None,
+        claims: Claims | None = None,
     ) -> None:
-        self._known = known
+        self._known, self._claims = known, claims
         self._pool = ThreadPoolExecutor(threads, "seal") if threads > 1 else None
         self._note = note
         self._state = state
@@ -135,6 +140,8 @@ class Sealer:
         if isinstance(found, str):
             return  # made of files meanwhile
         begin = max(now - _PAST_S * 10**9, min(now, *(e.time_ns for e in events)))
+        if self._claims is not None and found is None:
+            begin = self._claims.start(name, begin)
         recording = self._state.recordings[name] = found or RecordingState(name, begin, "")
         self._ledger.append(*recording_row(recording))
 

@@ -51,6 +51,8 @@ class Session:
         Session sample and device clock, nanoseconds, of the last anchor.
     digests : dict
         Length and CRC32C of the latest chunks by first sample, to tell a repetition from a contradiction.
+    fresh : bool
+        Its place comes from another daemon, and nothing of it has come since: how far that one got is not known.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Session:
     received: Coverage = field(default_factory=Coverage)
     anchor: tuple[int, int] | None = None
     digests: dict[int, tuple[int, int]] = field(default_factory=dict)
+    fresh: bool = False
 
     def piece_at(self, sample: int) -> Piece:
         """Return the piece that holds a session sample."""
@@ -154,8 +157,8 @@ def read_clock(session: Session, chunk: Chunk, tolerance_ns: int) -> Reading:
     """
     if chunk.device_ns is None:
         return Reading(False)
-    if session.anchor is None:
-        return Reading(True)
+    if session.anchor is None or session.anchor[0] < session.piece_at(chunk.first_sample).first <= chunk.first_sample:
+        return Reading(True)  # the first, or the first that is known since its clock was set
     sample, device_ns = session.anchor
     elapsed = chunk.first_sample - sample
     if elapsed <= 0:  # out of order: its time tells nothing new

@@ -14,7 +14,7 @@ import numpy as np
 
 from sanstream.chunk import Chunk
 from sanstream.daemon.coverage import Coverage
-from sanstream.daemon.lanes import GAP_S, LATE, MAIN, Lane
+from sanstream.daemon.lanes import GAP_S, LATE, MAIN, MOVED, Lane
 from sanstream.daemon.sessions import Piece, Session, ns_of
 from sanstream.daemon.waiting import Waiting
 from sanstream.signal import Channel
@@ -63,6 +63,10 @@ class StreamState:
         Places of samples in the ledger or the archive.
     flying : Coverage or None
         Places of samples that are being encoded.
+    foreign : Coverage
+        Places of segments that the archive holds, where other daemons write to it, too.
+    tenure : str or None
+        The share of a source that it comes from, while it comes to this daemon.
     begun : deque of int
         When its latest segments that follow a short one began, on the engine's clock.
     """
@@ -82,6 +86,8 @@ class StreamState:
     changed: set[str] = field(default_factory=set)
     figures: dict[str, float] = field(default_factory=dict)
     flying: Coverage | None = None
+    foreign: Coverage = field(default_factory=Coverage)
+    tenure: str | None = None
     begun: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_BEGUN))
 
     @property
@@ -112,10 +118,12 @@ class StreamState:
             return free
         return [part for low, high in free for part in self.flying.free(low, high)]
 
-    def is_free(self, start: int, stop: int) -> bool:
-        """Tell whether no sample is known for any of ``start`` to ``stop``."""
+    def is_free(self, start: int, stop: int, *, foreign: bool = False) -> bool:
+        """Tell whether no sample is known for any of ``start`` to ``stop``, with ``foreign`` of other daemons, too."""
         if start >= self.end:
             return True
+        if foreign and self.foreign.overlaps(start, stop):
+            return False
         return self.unclaimed(start, stop) == [(start, stop)] and not any(
             lane.holds(max(start, lane.open_start), stop) for lane in self.lanes if stop > lane.open_start
         )
@@ -123,6 +131,13 @@ class StreamState:
     def is_braked(self, now_ns: int) -> bool:
         """Tell whether no further segment may begin now: too many did."""
         return len(self.begun) == MAX_BEGUN and 0 <= now_ns - self.begun[0] < BEGUN_S * 10**9
+
+    def release(self, now_ns: int) -> None:
+        """End all lanes soon: the stream goes on in another daemon, and here, should it return, in a new segment."""
+        for lane in self.lanes:
+            if not lane.closed and lane.closing_ns is None:
+                lane.limit, lane.limit_flag, lane.closing_ns = lane.end, MOVED, now_ns
+        self.tenure = None
 
     def goes_on(self, definition: Any, piece: Piece, first: int, stop: int) -> bool:
         """Tell whether session samples ``first`` to ``stop`` surely begin no segment."""

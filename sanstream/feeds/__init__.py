@@ -23,6 +23,16 @@ class Stopped(Exception):
     """The daemon stops: the feed's ``run`` should return. No error."""
 
 
+class DescriptorStore(Protocol):
+    """Where daemons that share a source keep the channel descriptors that its messages name."""
+
+    def keep(self, descriptor: bytes) -> None:
+        """Make a descriptor durable. Raises OSError when that cannot be done now."""
+
+    def find(self, digest: bytes) -> bytes | None:
+        """Return a descriptor by its name; None when it is not there, or cannot be read now."""
+
+
 @dataclass(frozen=True)
 class FeedOptions:
     """What the configuration says of one feed.
@@ -43,6 +53,8 @@ class FeedOptions:
         Everything else in the feed's table, checked by the feed against its own ``OPTIONS``.
     state_dir : Path or None
         Folder, made when needed, for what the feed must know again after a restart; None for nowhere.
+    descriptors : DescriptorStore, optional
+        Where other daemons take messages of the same source.
     """
 
     name: str
@@ -54,6 +66,7 @@ class FeedOptions:
     identity: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     state_dir: Path | None = None
+    descriptors: DescriptorStore | None = None
 
 
 @dataclass
@@ -68,12 +81,15 @@ class FeedState:
     n_connects : int
     n_warnings : dict of str to int
         Counted oddities, by a short fixed word (``"float_exact"``, ``"clock"``).
+    partitions : int or None
+        Shares of the source that this daemon has, of those that it divides with others; None where it does not.
     """
 
     connected: bool = False
     error: str = ""
     n_connects: int = 0
     n_warnings: dict[str, int] = field(default_factory=dict)
+    partitions: int | None = None
 
 
 class Feed(Protocol):

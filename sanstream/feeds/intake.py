@@ -20,6 +20,7 @@ from sanstream.wire_channels import Channels, Descriptors, UnknownDescriptor, di
 
 MAX_HELD_BYTES = 64 << 20
 MAX_HELD_S = 60.0
+LOOK_S = 5.0
 _OVERHEAD = 200
 _MAX_LATTICES = 4096
 
@@ -32,6 +33,7 @@ class _Held:
 
     message: bytes
     acknowledge: Acknowledge
+    tenure: str
     arrival_ns: int
     until: float
 
@@ -58,8 +60,10 @@ class Intake:
         self._descriptors = Descriptors(with_missing)
         for descriptor in kept.read():
             with contextlib.suppress(InputError):  # of a newer program, perhaps
-                self._descriptors.learn(digest_of(descriptor), descriptor)
-        self._descriptors.keep = kept.keep
+                # where daemons share, the next message that brings it puts it where the others look
+                self._descriptors.learn(digest_of(descriptor), descriptor, keep=options.descriptors is None)
+        self._file, self._looked = kept, dict[bytes, float]()
+        self._descriptors.keep = self._keep
         self._held: OrderedDict[bytes, list[_Held]] = OrderedDict()
         self._held_bytes = 0
         self._lattices: OrderedDict[tuple[str, str], tuple[Channels, FloatLattice]] = OrderedDict()
@@ -69,13 +73,15 @@ class Intake:
         """Messages that wait for the descriptor of their channels."""
         return sum(map(len, self._held.values()))
 
-    def take(self, message: bytes, acknowledge: Acknowledge) -> list[Delivery]:
+    def take(self, message: bytes, acknowledge: Acknowledge, tenure: str = "") -> list[Delivery]:
         """Turn a message into deliveries: mostly one; none while it waits; more when others waited for it."""
         arrival_ns = time.time_ns()
         try:
-            delivery = self._decoded(message, acknowledge, arrival_ns)
+            delivery = self._decoded(message, acknowledge, tenure, arrival_ns)
         except UnknownDescriptor as unknown:
-            self._hold(unknown.digest, _Held(message, acknowledge, arrival_ns, self._clock() + MAX_HELD_S))
+            if self._is_found(unknown.digest):
+                return self.take(message, acknowledge, tenure)
+            self._hold(unknown.digest, _Held(message, acknowledge, tenure, arrival_ns, self._clock() + MAX_HELD_S))
             return list(self._overflow())
         except InputError as error:
             return [_poison(message, acknowledge, error.message)]
@@ -90,26 +96,47 @@ class Intake:
         out = []
         for digest in list(self._held):
             late = [h for h in self._held[digest] if h.until <= now]
+            if late and self._is_found(digest):
+                continue
             self._drop(digest, late)
             out += [_poison(h.message, h.acknowledge, "its channel descriptor did not come in time") for h in late]
-        return out
+        return [*out, *self._released()]
 
-    def forget(self) -> None:
-        """Drop what waits: its connection is lost, and the broker sends it again."""
-        self._held.clear()
-        self._held_bytes = 0
+    def forget(self, tenure: str | None = None) -> None:
+        """Drop what waits, all or of a tenure: its connection or partition is lost, and the broker sends it again."""
+        for digest in list(self._held):
+            self._drop(digest, [h for h in self._held[digest] if tenure is None or h.tenure == tenure])
 
-    def _decoded(self, message: bytes, acknowledge: Acknowledge, arrival_ns: int) -> Delivery:
+    def _keep(self, descriptor: bytes) -> None:
+        """Make a descriptor durable here, and where others find it who get the messages that name it."""
+        self._file.keep(descriptor)
+        if self._options.descriptors is not None:
+            self._options.descriptors.keep(descriptor)
+
+    def _is_found(self, digest: bytes) -> bool:
+        """Learn a descriptor that another daemon was sent; it is looked for every few seconds."""
+        now = self._clock()
+        if self._options.descriptors is None or now - self._looked.get(digest, -LOOK_S) < LOOK_S:
+            return False
+        self._looked[digest] = now
+        found = self._options.descriptors.find(digest)
+        if found is None:
+            return False
+        with contextlib.suppress(InputError):
+            self._descriptors.learn(digest, found, keep=False)
+        return self._descriptors.knows(digest)
+
+    def _decoded(self, message: bytes, acknowledge: Acknowledge, tenure: str, arrival_ns: int) -> Delivery:
         item = decode(message, self._descriptors, arrival_ns)
         recording = recording_of(self._options, item.recording)
         if recording != item.recording:
             item = replace(item, recording=recording)
         if isinstance(item, Floats):
-            return self._floats(item, message, acknowledge)
+            return self._floats(item, message, acknowledge, tenure)
         items: tuple[Chunk | Event, ...] = (item,)
-        return Delivery(items, len(message), acknowledge)
+        return Delivery(items, len(message), acknowledge, tenure=tenure)
 
-    def _floats(self, item: Floats, message: bytes, acknowledge: Acknowledge) -> Delivery:
+    def _floats(self, item: Floats, message: bytes, acknowledge: Acknowledge, tenure: str) -> Delivery:
         """Put floats on the lattice of their stream, which is found once and kept as long as the channels are."""
         key = (item.recording, item.stream)
         known = self._lattices.get(key)
@@ -124,7 +151,7 @@ class Intake:
             item.recording, item.stream, item.session, item.first_sample, samples,
             item.rate, channels, item.device_ns, item.arrival_ns,
         )  # fmt: skip
-        return Delivery((chunk,), len(message), acknowledge)
+        return Delivery((chunk,), len(message), acknowledge, tenure=tenure)
 
     def _lattice(self, channels: Channels) -> FloatLattice:
         try:
@@ -162,7 +189,7 @@ class Intake:
             self._drop(digest, waiting)
             for held in waiting:
                 try:
-                    yield self._decoded(held.message, held.acknowledge, held.arrival_ns)
+                    yield self._decoded(held.message, held.acknowledge, held.tenure, held.arrival_ns)
                 except InputError as error:
                     yield _poison(held.message, held.acknowledge, error.message)
 

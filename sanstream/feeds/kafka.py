@@ -29,9 +29,10 @@ _CHECK_S = 10.0
 class _Partition:
     """One partition while it is ours; what is acknowledged later, after it went to another member, counts no more."""
 
-    def __init__(self, topic: str, number: int) -> None:
+    def __init__(self, topic: str, number: int, tenure: str) -> None:
         self.topic = topic
         self.number = number
+        self.tenure = tenure
         self.order = InOrder()
         self.next_offset = -1
         self.committed = -1
@@ -73,6 +74,7 @@ class KafkaFeed:
         self._waiting_bytes = 0
         self._paused = False
         self._ended: BaseException | None = None
+        self._n_assigned = 0
         if not 6 <= self._settings["session_timeout_s"] <= 1800:
             raise InputError(f"feed {options.name!r}: session_timeout_s must be 6 to 1800, as brokers demand")
 
@@ -145,10 +147,11 @@ class KafkaFeed:
     def _begin(self) -> None:
         """Forget what a run that failed left behind: it is not committed, so it comes again."""
         self._ended, self._paused = None, False
-        self._partitions.clear()
         self._waiting.clear()
         self._waiting_bytes = 0
         self._intake.forget()
+        self._queue([self._ending(p) for p in self._partitions.values()])
+        self._partitions.clear()
 
     def _poll(self, consumer: Consumer, stop: threading.Event) -> None:
         next_commit = time.monotonic() + _COMMIT_S
@@ -174,7 +177,7 @@ class KafkaFeed:
             return  # given away meanwhile
         self.state.connected, self.state.error = True, ""
         entry = partition.order.add(message.offset())
-        self._queue(self._intake.take(message.value() or b"", partial(partition.acknowledge, entry)))
+        self._queue(self._intake.take(message.value() or b"", partial(partition.acknowledge, entry), partition.tenure))
 
     def _queue(self, deliveries: list[Delivery]) -> None:
         if deliveries:
@@ -242,7 +245,10 @@ class KafkaFeed:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for p in partitions:
-            self._partitions[p.topic, p.partition] = _Partition(p.topic, p.partition)
+            self._n_assigned += 1
+            tenure = f"{self._group}:{p.topic}-{p.partition}@{self._n_assigned}"
+            self._partitions[p.topic, p.partition] = _Partition(p.topic, p.partition, tenure)
+        self.state.partitions = len(self._partitions)
         self._paused = False
         self.state.connected, self.state.error = True, ""
         self.state.n_connects += 1
@@ -252,10 +258,16 @@ class KafkaFeed:
         self._on_lost(consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for p in partitions:
-            self._partitions.pop((p.topic, p.partition), None)
-        # what waits of them comes again, to whoever has them then
-        self._intake.forget()
+        gone = [self._partitions.pop((p.topic, p.partition), None) for p in partitions]
+        for partition in filter(None, gone):
+            # what waits for its channels comes again, to whoever has it then; what is queued is archived here, too
+            self._intake.forget(partition.tenure)
+            self._queue([self._ending(partition)])
+        self.state.partitions = len(self._partitions)
+
+    def _ending(self, partition: _Partition) -> Delivery:
+        """Say, behind all that is queued, that a partition is another member's now."""
+        return Delivery((), tenure=partition.tenure, ends=True)
 
     def _on_error(self, error: Any) -> None:
         if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE):
