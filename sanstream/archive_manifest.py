@@ -15,7 +15,7 @@ from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError, UnsupportedError
 from sanstream.signal import Channel
 
-FORMAT_VERSION = 0
+FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 CATALOG = "catalog.json"
 LIVE = "live.json"

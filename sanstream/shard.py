@@ -26,7 +26,7 @@ from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError, UnsupportedError
 
 MAGIC = b"SNSH"
-VERSION = 0
+VERSION = 1
 _HEADER = struct.Struct("<4sBBIII")
 _CRC_BYTES = 4
 _WIDTHS = (2, 3, 4)
@@ -162,9 +162,9 @@ def read_table(data: bytes, *, coding: SegmentCoding, chunk_samples: int) -> Sha
     (crc,) = struct.unpack_from("<I", data, end)
     if crc != _checksum(bytes(data[:end]), coding):
         raise CorruptError(f"{where}: checksum differs")
-    if version != VERSION:
+    if version > VERSION:
         raise UnsupportedError(
-            f"{where}: version {version}, this sanstream reads {VERSION}", hint="install a newer sanstream"
+            f"{where}: version {version}, this sanstream reads up to {VERSION}", hint="install a newer sanstream"
         )
     entries = data[_HEADER.size : end]
     lengths = tuple(int.from_bytes(entries[i : i + width], "little") for i in range(0, len(entries), width))

@@ -158,7 +158,7 @@ def test_an_archive_from_a_newer_version(run: Run, tmp_path: Path, archive_250: 
     copy = shutil.copytree(archive_250, tmp_path / "b.san")
     for file in copy.rglob("*.json"):
         text = file.read_text()
-        file.write_text(text.replace('"format_version":0', '"format_version":9'))
+        file.write_text(text.replace('"format_version":1', '"format_version":9'))
     refused(run("info", copy), 2, "version 9", "install a newer sanstream")
 
 
@@ -175,7 +175,7 @@ def test_a_sound_but_newer_file_is_no_damage(run: Run, tmp_path: Path, archive_2
 def test_a_changed_version_number_is_damage(run: Run, tmp_path: Path, archive_250: Path) -> None:
     copy = shutil.copytree(archive_250, tmp_path / "b.san")
     text = (copy / "beats/manifest.json").read_text()
-    (copy / "beats/manifest.json").write_text(text.replace('"format_version":0', '"format_version":1'))
+    (copy / "beats/manifest.json").write_text(text.replace('"format_version":1', '"format_version":2'))
     ended = run("verify", copy)
     assert ended.code == 1
     assert "beats/manifest.json: written in format version 1" in ended.out
