@@ -55,11 +55,14 @@ class Kind:
     rate : Fraction
     n_streams : int
         How many are measured together.
+    seconds : int
+        Of signal that count; the same before them is not counted.
     """
 
     name: str
     rate: Fraction
     n_streams: int
+    seconds: int = HOUR_S
 
     def ring(self) -> tuple[tuple[Channel, ...], IntSamples]:
         """Return channels and two minutes of samples, shape (n_samples, n_channels), int32."""
@@ -87,7 +90,7 @@ KINDS = (
     Kind("ECG, 2 leads, 250 Hz", Fraction(250), 8),
     Kind("ECG, 12 leads, 500 Hz", Fraction(500), 2),
     Kind("ICU bed, 4 waves, 125 Hz", Fraction(125), 8),
-    Kind("EEG, 64 channels, 256 Hz", Fraction(256), 1),
+    Kind("EEG, 64 channels, 256 Hz", Fraction(256), 1, 900),
 )
 QUALITIES, EFFORTS = ("lossless", "prdn=5"), ("fast", "default")
 
@@ -200,11 +203,11 @@ def run(work: Path, *, short: bool = False) -> list[Row]:
         file.unlink(missing_ok=True)
     rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
     done = {(r["stream"], r["quality"], r["effort"]) for r in rows}
-    hour_s = 120 if short else HOUR_S
     wanted = product(KINDS[:1] if short else KINDS, QUALITIES[1:] if short else QUALITIES, EFFORTS)
     for kind, quality, effort in wanted:
         if (kind.name, quality, effort) in done:
             continue
+        hour_s = 120 if short else kind.seconds
         batch(kind, quality, effort, hour_s=60)  # compiles
         new = [
             ingest(kind, quality, effort, work / "state", hour_s=hour_s),
