@@ -14,10 +14,11 @@ from sanstream.archive_draft_remote import unlisted
 from sanstream.archive_encode import Progress
 from sanstream.archive_info import describe
 from sanstream.archive_live_place import read_place
-from sanstream.archive_manifest import CATALOG, FORMAT_VERSION, MANIFEST, Manifest, read_catalog
+from sanstream.archive_manifest import CATALOG, MANIFEST, Manifest, read_catalog
 from sanstream.archive_objects import PARTIAL, LocalObjects, Objects, local_path
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
+from sanstream.archive_sealed import FORMAT_VERSION
 from sanstream.archive_store import RemoteObjects, remote_scheme
 from sanstream.archive_verify import Problem, find_problems
 from sanstream.archive_write import ArchiveWriter

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sanstream.archive_manifest import compact_json
+from sanstream.archive_sealed import compact_json
 from sanstream.errors import CorruptError, UnsupportedError
 from sanstream.signal import Annotations
 

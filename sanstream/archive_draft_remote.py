@@ -17,8 +17,9 @@ from typing import Any
 
 from sanstream.archive_commit import reach
 from sanstream.archive_draft import check_container, name_taken, weigh
-from sanstream.archive_manifest import CATALOG, MANIFEST, Manifest, catalog_bytes, compact_json, read_catalog
+from sanstream.archive_manifest import CATALOG, MANIFEST, Manifest, catalog_bytes, read_catalog
 from sanstream.archive_objects import PARTIAL
+from sanstream.archive_sealed import compact_json
 from sanstream.archive_store import RemoteObjects, Taken
 from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.errors import CorruptError, InputError

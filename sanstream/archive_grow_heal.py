@@ -12,9 +12,10 @@ from sanstream.archive_commit import clear_partials
 from sanstream.archive_draft import heal
 from sanstream.archive_grow_folder import GrowingFolder, is_partial, locked_patiently
 from sanstream.archive_live_place import is_shared, read_place
-from sanstream.archive_manifest import CATALOG, LIVE, MANIFEST, Manifest, catalog_bytes, compact_json, read_catalog
+from sanstream.archive_manifest import CATALOG, LIVE, MANIFEST, Manifest, catalog_bytes, read_catalog
 from sanstream.archive_objects import PARTIAL
 from sanstream.archive_pending import is_growing_key
+from sanstream.archive_sealed import compact_json
 from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.durable import current_disk
 from sanstream.errors import InputError, UnsupportedError

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sanstream.archive_manifest import CATALOG, FIGURES, FORMAT_VERSION, Manifest, SegmentEntry, StreamEntry
+from sanstream.archive_manifest import CATALOG, FIGURES, Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_objects import Objects
 from sanstream.archive_parquet import BLOCKS
+from sanstream.archive_sealed import FORMAT_VERSION
 
 
 def describe(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from sanstream.archive_manifest import FORMAT_VERSION, open_json, seal_json
+from sanstream.archive_sealed import FORMAT_VERSION, open_json, seal_json
 from sanstream.errors import CorruptError
 
 PLACES = "places.json"

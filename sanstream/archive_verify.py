@@ -10,12 +10,13 @@ import google_crc32c
 import numpy as np
 
 from sanstream.archive_descriptors import descriptor_key, is_descriptor_key
-from sanstream.archive_manifest import CATALOG, FIGURES, LIVE, MANIFEST, Manifest, SegmentEntry, is_sealed, read_catalog
+from sanstream.archive_manifest import CATALOG, FIGURES, LIVE, MANIFEST, Manifest, SegmentEntry, read_catalog
 from sanstream.archive_objects import Objects
 from sanstream.archive_pending import is_ahead, is_growing_key
 from sanstream.archive_places import PLACES, Places
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
+from sanstream.archive_sealed import is_sealed
 from sanstream.archive_store import RemoteObjects
 from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.bank import Bank, find_bank, read_bank

@@ -10,8 +10,9 @@ from itertools import islice
 
 import numpy as np
 
-from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry, compact_json
+from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_objects import Objects, read_checked
+from sanstream.archive_sealed import compact_json
 from sanstream.bank import Bank
 from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError

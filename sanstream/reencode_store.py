@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from sanstream.archive_manifest import FORMAT_VERSION, open_json, seal_json
 from sanstream.archive_objects import PARTIAL, local_path
+from sanstream.archive_sealed import FORMAT_VERSION, open_json, seal_json
 from sanstream.archive_store import RemoteObjects, remote_scheme
 from sanstream.errors import CorruptError, InputError, UnsupportedError
 

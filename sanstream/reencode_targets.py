@@ -10,9 +10,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from sanstream.archive_manifest import LATE, SegmentEntry, compact_json
+from sanstream.archive_manifest import LATE, SegmentEntry
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
+from sanstream.archive_sealed import compact_json
 from sanstream.reencode_request import Request, is_moved, wanted_texts
 from sanstream.signal import Channel, IntSamples
 

@@ -260,7 +260,7 @@ def test_what_is_no_archive_is_one_clear_line(tmp_path: Path, what: str, message
 
 
 def test_an_archive_from_a_newer_version_says_so(tmp_path: Path) -> None:
-    from sanstream.archive_manifest import seal_json
+    from sanstream.archive_sealed import seal_json
 
     path = write(tmp_path / "a", [tiny()])
     (path / "catalog.json").write_bytes(seal_json({"format_version": 7, "of": "tomorrow"}))

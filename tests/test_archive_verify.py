@@ -13,8 +13,9 @@ from archive_cases import CONTAINERS, patient, tiny, write
 import sanstream
 from sanstream.archive import ArchiveWriter
 from sanstream.archive_annotations import pack_annotations, unpack_annotations
-from sanstream.archive_manifest import Manifest, catalog_bytes, open_json, seal_json
+from sanstream.archive_manifest import Manifest, catalog_bytes
 from sanstream.archive_objects import LocalObjects
+from sanstream.archive_sealed import open_json, seal_json
 from sanstream.archive_verify import find_problems
 from sanstream.errors import CorruptError, SanstreamError, UnsupportedError
 
@@ -175,9 +176,9 @@ def test_what_is_no_manifest_is_an_error(data: bytes) -> None:
 
 def test_a_sealed_manifest_without_its_fields_is_an_error() -> None:
     with pytest.raises(CorruptError, match="not a manifest"):
-        Manifest.from_bytes(seal_json({"format_version": 0, "streams": [{}]}), "m")
+        Manifest.from_bytes(seal_json({"format_version": 1, "streams": [{}]}), "m")
     with pytest.raises(UnsupportedError):
-        Manifest.from_bytes(seal_json({"format_version": 1}), "m")
+        Manifest.from_bytes(seal_json({"format_version": 2}), "m")
     with pytest.raises(CorruptError, match="not a catalog"):
         from sanstream.archive_manifest import read_catalog
 

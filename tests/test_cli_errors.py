@@ -11,7 +11,7 @@ import pytest
 from conftest import PACKAGE, Ended, Run, beats, make_recording
 
 from sanstream import formats
-from sanstream.archive_manifest import open_json, seal_json
+from sanstream.archive_sealed import open_json, seal_json
 
 
 def refused(ended: Ended, code: int, *says: str) -> None:
@@ -178,7 +178,7 @@ def test_a_changed_version_number_is_damage(run: Run, tmp_path: Path, archive_25
     (copy / "beats/manifest.json").write_text(text.replace('"format_version":1', '"format_version":2'))
     ended = run("verify", copy)
     assert ended.code == 1
-    assert "beats/manifest.json: written in format version 1" in ended.out
+    assert "beats/manifest.json: written in format version 2" in ended.out
     assert "(or changed since: checksum differs); install a newer sanstream" in ended.out
 
 

@@ -25,9 +25,10 @@ import pyarrow.parquet as pq
 from pipelines.jobs.place import Place
 from pipelines.jobs.tables import ACTIVATIONS, KERNELS, WINDOWS, kernels_table, windows_of
 from sanstream.archive import RecordingReader
-from sanstream.archive_manifest import Manifest, SegmentEntry, compact_json
+from sanstream.archive_manifest import Manifest, SegmentEntry
 from sanstream.archive_read import StreamReader
 from sanstream.archive_records import REACH, record_batches
+from sanstream.archive_sealed import compact_json
 
 TABLES = {"activations": ACTIVATIONS, "windows": WINDOWS, "kernels": KERNELS}
 PARTS = "_parts"

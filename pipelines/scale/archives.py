@@ -9,16 +9,9 @@ from fractions import Fraction
 
 import google_crc32c
 
-from sanstream.archive_manifest import (
-    CATALOG,
-    MANIFEST,
-    Manifest,
-    SegmentEntry,
-    StreamEntry,
-    catalog_bytes,
-    compact_json,
-)
+from sanstream.archive_manifest import CATALOG, MANIFEST, Manifest, SegmentEntry, StreamEntry, catalog_bytes
 from sanstream.archive_reached import Reached
+from sanstream.archive_sealed import compact_json
 from sanstream.archive_zarr import GROUP, META, ROOT_GROUP, array_meta, recording_group
 from sanstream.encode_live import Part, encode_part, plan_live, shipped_start
 from sanstream.encode_plan import Plan
