@@ -219,8 +219,7 @@ def _alike(data: Mapping[str, Any]) -> SegmentCoding | None:
     except (InputError, LookupError, TypeError, ValueError, ArithmeticError):
         return None  # parsed alone, its message names the segment
     coding = copy(first)
-    # what was checked is not checked again, and its seal is another
-    coding.__dict__.pop("seal", None)
+    coding.__dict__.pop("seal", None)  # what was checked is not checked again, but its seal is another
     coding.__dict__.update(segment_id=name, bank_base=base, bank_delta=delta)
     return coding
 
@@ -233,13 +232,10 @@ def _first(text: str) -> SegmentCoding:
 def _lattices(values: Any) -> tuple[Lattice | None, ...]:
     if not values:
         raise ValueError("lattices of no channel")
-    return tuple(_lattice(v) for v in values)
+    return tuple(v if v is None or isinstance(v, str) else _pair(*v) for v in values)
 
 
-def _lattice(value: Any) -> Lattice | None:
-    if value is None or isinstance(value, str):
-        return value
-    step, offset = value
+def _pair(step: Any, offset: Any) -> tuple[int, int]:
     return _whole(step), _whole(offset)
 
 
