@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sanstream.block_lattice import STEP_BITS, Lattice, values_at
+from sanstream.block_values import octets, rate, text, whole
 from sanstream.errors import InputError, UnsupportedError
 
 VERSION = 1
@@ -32,7 +33,6 @@ MAX_BLOCK_VALUES = 1 << 24
 """Samples of a block times channels: what a reader must be able to hold."""
 MAX_CHANNELS = 4096
 _ID, _BASE = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")
-_RATE = re.compile(r"[0-9]{1,18}(?:/[0-9]{1,18})?")
 
 
 @dataclass(frozen=True)
@@ -190,28 +190,28 @@ class SegmentCoding:
 
 def _parsed(data: Mapping[str, Any]) -> SegmentCoding:
     return SegmentCoding(
-        _text(data["segment_id"]),
-        _rate(data["rate"]),
-        tuple(map(_whole, data["digital_min"])),
-        tuple(map(_whole, data["digital_max"])),
-        tuple(None if v is None else _whole(v) for v in data["missing"]),
-        _whole(data["window_samples"]),
-        _whole(data["block_samples"]),
+        text(data["segment_id"]),
+        rate(data["rate"]),
+        tuple(map(whole, data["digital_min"])),
+        tuple(map(whole, data["digital_max"])),
+        tuple(None if v is None else whole(v) for v in data["missing"]),
+        whole(data["window_samples"]),
+        whole(data["block_samples"]),
         tuple(
-            Group(tuple(map(_whole, c)), _whole(p), tuple(tuple(map(_whole, r)) for r in refs))
+            Group(tuple(map(whole, c)), whole(p), tuple(tuple(map(whole, r)) for r in refs))
             for c, p, refs in data["groups"]
         ),
-        _text(data["bank"]["base"]),
-        _bytes(data["bank"]["delta"]),
+        text(data["bank"]["base"]),
+        octets(data["bank"]["delta"]),
         _shape(data["predictor"]),
-        _text(data["coder"]),
+        text(data["coder"]),
         _lattices(data["lattices"]) if "lattices" in data else (),
     )
 
 
 def _alike(data: Mapping[str, Any]) -> SegmentCoding | None:
     """Build from one that differs in id and bank alone, as many segments do; None where it is not sound."""
-    name, base, delta = _text(data["segment_id"]), _text(data["bank"]["base"]), _bytes(data["bank"]["delta"])
+    name, base, delta = text(data["segment_id"]), text(data["bank"]["base"]), octets(data["bank"]["delta"])
     if not _ID.fullmatch(name) or not _BASE.fullmatch(base) or len(delta) > MAX_DELTA_BYTES:
         return None
     try:
@@ -236,39 +236,11 @@ def _lattices(values: Any) -> tuple[Lattice | None, ...]:
 
 
 def _pair(step: Any, offset: Any) -> tuple[int, int]:
-    return _whole(step), _whole(offset)
-
-
-def _whole(value: Any) -> int:
-    """Return an integer; a number that is none, or a text, would be sealed as another than it is."""
-    if type(value) is not int:
-        raise ValueError(f"{value!r} is no integer")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text")
-    return value
-
-
-def _bytes(text: Any) -> bytes:
-    """Decode base64 in its one canonical form."""
-    data = base64.b64decode(_text(text), validate=True)
-    if base64.b64encode(data).decode("ascii") != text:
-        raise ValueError("base64 with bits left over")
-    return data
-
-
-def _rate(text: Any) -> Fraction:
-    """Read a rate in lowest terms; exponents and decimals are refused, since they name numbers of any size."""
-    if not isinstance(text, str) or not _RATE.fullmatch(text) or str(Fraction(text)) != text:
-        raise ValueError(f"rate {text!r}")
-    return Fraction(text)
+    return whole(step), whole(offset)
 
 
 def _shape(values: Any) -> PredictorShape:
-    own, cross, hop, ahead, taps = map(_whole, values)
+    own, cross, hop, ahead, taps = map(whole, values)
     return PredictorShape(own, cross, hop, ahead, taps)
 
 
