@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from sanstream.block_coding_values import bytes_of, rate_of, text_of, whole
 from sanstream.block_lattice import STEP_BITS, Lattice, values_at
+from sanstream.block_values import octets, rate, text, whole
 from sanstream.errors import InputError, UnsupportedError
 
 VERSION = 1
@@ -190,8 +190,8 @@ class SegmentCoding:
 
 def _parsed(data: Mapping[str, Any]) -> SegmentCoding:
     return SegmentCoding(
-        text_of(data["segment_id"]),
-        rate_of(data["rate"]),
+        text(data["segment_id"]),
+        rate(data["rate"]),
         tuple(map(whole, data["digital_min"])),
         tuple(map(whole, data["digital_max"])),
         tuple(None if v is None else whole(v) for v in data["missing"]),
@@ -201,17 +201,17 @@ def _parsed(data: Mapping[str, Any]) -> SegmentCoding:
             Group(tuple(map(whole, c)), whole(p), tuple(tuple(map(whole, r)) for r in refs))
             for c, p, refs in data["groups"]
         ),
-        text_of(data["bank"]["base"]),
-        bytes_of(data["bank"]["delta"]),
+        text(data["bank"]["base"]),
+        octets(data["bank"]["delta"]),
         _shape(data["predictor"]),
-        text_of(data["coder"]),
+        text(data["coder"]),
         _lattices(data["lattices"]) if "lattices" in data else (),
     )
 
 
 def _alike(data: Mapping[str, Any]) -> SegmentCoding | None:
     """Build from one that differs in id and bank alone, as many segments do; None where it is not sound."""
-    name, base, delta = text_of(data["segment_id"]), text_of(data["bank"]["base"]), bytes_of(data["bank"]["delta"])
+    name, base, delta = text(data["segment_id"]), text(data["bank"]["base"]), octets(data["bank"]["delta"])
     if not _ID.fullmatch(name) or not _BASE.fullmatch(base) or len(delta) > MAX_DELTA_BYTES:
         return None
     try:
@@ -219,8 +219,7 @@ def _alike(data: Mapping[str, Any]) -> SegmentCoding | None:
     except (InputError, LookupError, TypeError, ValueError, ArithmeticError):
         return None  # parsed alone, its message names the segment
     coding = copy(first)
-    # what was checked is not checked again, and its seal is another
-    coding.__dict__.pop("seal", None)
+    coding.__dict__.pop("seal", None)  # what was checked is not checked again, but its seal is another
     coding.__dict__.update(segment_id=name, bank_base=base, bank_delta=delta)
     return coding
 
@@ -233,13 +232,10 @@ def _first(text: str) -> SegmentCoding:
 def _lattices(values: Any) -> tuple[Lattice | None, ...]:
     if not values:
         raise ValueError("lattices of no channel")
-    return tuple(_lattice(v) for v in values)
+    return tuple(v if v is None or isinstance(v, str) else _pair(*v) for v in values)
 
 
-def _lattice(value: Any) -> Lattice | None:
-    if value is None or isinstance(value, str):
-        return value
-    step, offset = value
+def _pair(step: Any, offset: Any) -> tuple[int, int]:
     return whole(step), whole(offset)
 
 

@@ -1,4 +1,4 @@
-"""Values of a segment coding's JSON, each in the one form that FORMAT.md clause 3 allows; ValueError for any other."""
+"""Single values of a codec's configuration: what is not exactly of its type is refused."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ def whole(value: Any) -> int:
     return value
 
 
-def text_of(value: Any) -> str:
+def text(value: Any) -> str:
     """Return a text."""
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is no text")
     return value
 
 
-def bytes_of(text: Any) -> bytes:
+def octets(value: Any) -> bytes:
     """Decode base64 in its one canonical form."""
-    data = base64.b64decode(text_of(text), validate=True)
-    if base64.b64encode(data).decode("ascii") != text:
+    data = base64.b64decode(text(value), validate=True)
+    if base64.b64encode(data).decode("ascii") != value:
         raise ValueError("base64 with bits left over")
     return data
 
 
-def rate_of(text: Any) -> Fraction:
+def rate(value: Any) -> Fraction:
     """Read a rate in lowest terms; exponents and decimals are refused, since they name numbers of any size."""
-    if not isinstance(text, str) or not _RATE.fullmatch(text) or str(Fraction(text)) != text:
-        raise ValueError(f"rate {text!r}")
-    return Fraction(text)
+    if not isinstance(value, str) or not _RATE.fullmatch(value) or str(Fraction(value)) != value:
+        raise ValueError(f"rate {value!r}")
+    return Fraction(value)
