@@ -33,10 +33,13 @@ class Draft(Protocol):
     container : str
     present : list of str
         Recordings that the archive has already.
+    is_remote : bool
+        Whether readers pay for every request: manifests then hold all that a read needs.
     """
 
     container: str
     present: list[str]
+    is_remote: bool
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, by its key below the archive."""
@@ -76,6 +79,8 @@ class LocalDraft:
     InputError
         When the target is not empty (without ``append``) or no archive (with it).
     """
+
+    is_remote = False
 
     def __init__(self, target: Path, container: str | None, *, append: bool) -> None:
         self._target, self._append = target, append

@@ -50,6 +50,8 @@ class RemoteDraft:
         When the place is not empty (without ``append``), holds no archive (with it), or another writer is there.
     """
 
+    is_remote = True
+
     def __init__(
         self,
         objects: RemoteObjects,

@@ -38,7 +38,7 @@ class RecordingFolder:
         self._banks: dict[str, int] = {}
         self._writer: ZarrWriter | ParquetWriter
         if head.container == "zarr":
-            self._writer = ZarrWriter(self._put, self_contained=self_contained)
+            self._writer = ZarrWriter(self._put, self_contained=self_contained, keeps_delta=not draft.is_remote)
         else:
             self._writer = ParquetWriter(draft.path(f"{head.name}/{BLOCKS}"), head)
 

@@ -67,12 +67,14 @@ class ZarrWriter:
         Takes a key below the recording's folder and the object's bytes.
     self_contained : bool
         Put the whole bank into every array's codec configuration.
+    keeps_delta : bool
+        The manifest leaves a segment's delta to its array's metadata, where it stands in any case.
     """
 
-    keeps_delta = True
-
-    def __init__(self, put: Callable[[str, bytes], None], *, self_contained: bool = False) -> None:
-        self._put = put
+    def __init__(
+        self, put: Callable[[str, bytes], None], *, self_contained: bool = False, keeps_delta: bool = True
+    ) -> None:
+        self._put, self.keeps_delta = put, keeps_delta
         self._self_contained = self_contained
 
     def add_segment(self, stream: str, rate: Fraction, entry: SegmentEntry, bank: Bank, blocks: Iterable[bytes]) -> int:

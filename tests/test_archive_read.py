@@ -265,7 +265,7 @@ def test_an_archive_from_a_newer_version_says_so(tmp_path: Path) -> None:
     path = write(tmp_path / "a", [tiny()])
     (path / "catalog.json").write_bytes(seal_json({"format_version": 7, "of": "tomorrow"}))
     with pytest.raises(
-        UnsupportedError, match=r"written in format version 7, this sanstream reads up to 0; install a newer"
+        UnsupportedError, match=r"written in format version 7, this sanstream reads up to 1; install a newer"
     ):
         sanstream.open(path)
 

@@ -24,6 +24,7 @@ from sanstream.archive_draft_remote import CLAIM, STALE_S
 from sanstream.archive_store import RemoteObjects, Taken
 from sanstream.archive_write import ArchiveWriter
 from sanstream.errors import CorruptError, InputError, UnsupportedError
+from sanstream.simulate import simulate_ecg
 from sanstream.transfer import convert
 
 PATIENT = patient()
@@ -93,6 +94,18 @@ def test_a_cold_read_is_three_requests_and_the_next_is_one(url: str, proxy: Prox
     assert len(proxy.requests) == 4
     grid = PATIENT.streams[0].segments[0].samples
     assert np.array_equal(np.concatenate([first, again])[:, :3], grid[:2000])
+
+
+def test_a_cold_read_of_a_segment_with_kernels_is_three_requests_too(url: str, proxy: Proxy) -> None:
+    heart = simulate_ecg(180, rate_hz=100, n_leads=2, seed=3)
+    with ArchiveWriter(url) as writer:
+        writer.add(heart, ("prdn=5",), effort="default")
+        writer.commit()
+    proxy.requests.clear()
+    (stream,) = sanstream.open(url).recordings[heart.name].streams.values()
+    stream.read(0, 1000)
+    assert len(proxy.requests) == 3
+    assert stream.coding(stream.entry.segments[0]).bank_delta
 
 
 def test_a_store_that_fails_slows_nothing_but_the_clock(url: str, proxy: Proxy) -> None:
