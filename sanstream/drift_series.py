@@ -81,6 +81,9 @@ class Practice:
         come back.
     patience : int
         Values after ADWIN's word during which the shift may still become clear.
+    blind : int
+        With fewer values since the last change that it found, ADWIN finds no other, however large; until then every
+        shift counts that matters.
     least : int
         Shortest stretch that ADWIN compares.
     limit : float
@@ -99,6 +102,7 @@ class Practice:
     share: float = 0.03
     novel: float = 5.0
     patience: int = 16
+    blind: int = 30
     least: int = 5
     limit: float = 10.0
     grain: float = 0.0
@@ -113,7 +117,7 @@ class Practice:
 PHI = Practice()
 AXIS = Practice(_excused_axis, share=0.0, grain=4.0, period=180.0)
 ROUNDNESS = Practice(_excused_roundness, share=0.25, grain=0.014)
-BITS = Practice(_excused_bits, confirm=5, before=40, sigmas=3.0, share=0.15, patience=6, least=1, limit=30.0)
+BITS = Practice(_excused_bits, confirm=5, before=40, sigmas=3.0, share=0.15, patience=6, blind=0, least=1, limit=30.0)
 
 
 @dataclass(frozen=True)
@@ -187,9 +191,9 @@ class Series:
         self._adwin.update(self._standard(value))
         if self._adwin.drift_detected:
             self._candidate = self.practice.patience
-        elif self._candidate == 0:
+        if self._candidate == 0 and self._adwin.width >= self.practice.blind:
             return None
-        self._candidate -= 1
+        self._candidate = max(0, self._candidate - 1)
         return self._shift()
 
     def _begin(self) -> None:

@@ -29,7 +29,7 @@ POINTS = (
     *("archive.partial_made", "archive.object_written", "archive.recording_written"),
     *("archive.before_rename", "archive.renamed", "archive.before_catalog"),
     *("seal.bank", "seal.shard", "seal.meta", "seal.events", "seal.manifest", "seal.catalog", "seal.recorded"),
-    *("engine.acknowledged", "engine.committed", "retrain.trained", "retrain.adopted"),
+    *("engine.acknowledged", "engine.committed", "retrain.trained", "retrain.adopted", "share.places"),
 )
 """Places where a process may die, each reached by :func:`reach`."""
 

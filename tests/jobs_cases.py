@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sanstream.archive_grow import GrowingArchive, GrownSegment, Growth
+from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_growth import GrownSegment, Growth
 from sanstream.archive_manifest import SegmentEntry
 from sanstream.archive_reached import Reached
 from sanstream.bank import Bank, Kernel, named_banks, read_bank, write_bank

@@ -62,7 +62,7 @@ def test_stored_bytes_are_everything_on_disk(run: Run, archive_250: Path) -> Non
 
 def test_info_is_a_table_for_people(run: Run, archive_250: Path) -> None:
     lines = run("info", archive_250).out.splitlines()
-    assert "container zarr, format 0" in lines[0]
+    assert "container zarr, format 1" in lines[0]
     assert lines[3].split()[:3] == ["recording", "stream", "channel"]
     assert len(lines) == 6
 

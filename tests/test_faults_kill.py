@@ -31,6 +31,7 @@ from sanstream.durable import POINTS
 N, N_KAFKA = 20, 5
 FILES_ONLY = {f"archive.{p}" for p in ("partial_made", "recording_written", "before_rename", "renamed")}
 RETRAIN = {"retrain.trained", "retrain.adopted"}
+SHARED = {"share.places"}
 
 
 def survives(folder: Path, zygote: Zygote, transport: Transport, n: int = N) -> Ward:
@@ -40,7 +41,7 @@ def survives(folder: Path, zygote: Zygote, transport: Transport, n: int = N) -> 
     return ward
 
 
-@pytest.mark.parametrize("point", sorted(set(POINTS) - FILES_ONLY - RETRAIN))
+@pytest.mark.parametrize("point", sorted(set(POINTS) - FILES_ONLY - RETRAIN - SHARED))
 def test_a_daemon_killed_at_a_named_point_loses_and_doubles_nothing(tmp_path: Path, zygote: Zygote, point: str) -> None:
     kill_at_point(Ward(tmp_path, zygote, Replayed(tmp_path, 2)), point)
 

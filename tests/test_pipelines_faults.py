@@ -23,7 +23,7 @@ def test_a_sample_says_which_one_it_is() -> None:
 
 def test_every_point_of_a_daemon_is_tried() -> None:
     assert len(REACHABLE) == len(set(REACHABLE))
-    assert {p.partition(".")[0] for p in set(POINTS) - set(REACHABLE)} == {"archive", "retrain"}
+    assert {p.partition(".")[0] for p in set(POINTS) - set(REACHABLE)} == {"archive", "retrain", "share"}
 
 
 @pytest.fixture

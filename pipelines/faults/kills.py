@@ -37,10 +37,10 @@ REACHABLE = (
     *(
         p
         for p in POINTS
-        if p not in FIRST and p.rpartition(".")[2] not in OF_ARCHIVING and not p.startswith("retrain.")
+        if p not in FIRST and p.rpartition(".")[2] not in OF_ARCHIVING and not p.startswith(("retrain.", "share."))
     ),
 )
-"""Points of a daemon without retraining."""
+"""Points of a daemon without retraining that shares its archive with no other."""
 _AT_POINT_S, _NEWS_S = 0.5, 30.0
 
 
