@@ -11,6 +11,7 @@ import pytest
 from live_cases import RATE, START_NS, Clock, Ward, chunk, feed_seconds, samples
 
 import sanstream
+from sanstream import durable
 from sanstream.archive import verify
 from sanstream.archive_grow import GrowingArchive
 from sanstream.archive_growth import Growth
@@ -20,6 +21,7 @@ from sanstream.chunk import Delivery, Event
 from sanstream.config import ArchiveSettings, HttpSettings, Settings
 from sanstream.daemon import check as checks
 from sanstream.daemon.run import recover
+from sanstream.durable_power import PowerLost
 from sanstream.errors import InputError, SanstreamError
 
 X = samples(100)
@@ -86,6 +88,29 @@ def test_a_dead_workers_session_goes_on_elsewhere_in_its_place(tmp_path: Path, u
     feed_seconds(two, X[4000:], first=4000, device=device, start_s=0.0 if device else 7.3)
     two.stop()
     assert len(held(url)) == len(X) - 4000
+    one.revive()
+    assert np.array_equal(held(url), X)
+
+
+def test_a_worker_that_dies_as_places_are_agreed_on_leaves_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"memory://workers{next(_NUMBERS)}"
+    one, two = workers(tmp_path, url)
+
+    def die(point: str) -> None:
+        if point == "share.places":
+            raise PowerLost(point)
+
+    monkeypatch.setattr(durable, "watcher", die)
+    with pytest.raises(PowerLost):
+        feed_seconds(one, X[:1000], device=False)
+    monkeypatch.setattr(durable, "watcher", None)
+    assert one.acknowledged == []
+    one.die()
+    two.clock.pass_s(9.1)
+    feed_seconds(two, X, device=False, start_s=9.1)
+    two.stop()
     one.revive()
     assert np.array_equal(held(url), X)
 

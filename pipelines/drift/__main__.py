@@ -1,6 +1,6 @@
 """Measure the drift watch and retraining on days of simulated ECG.
 
-Usage: python -m pipelines.drift [--seeds 30] [--hours 24] [--changes 6] [--work build/drift] [--jobs 1] [--short]
+Usage: python -m pipelines.drift [--seeds 30] [--hours 24] [--changes 12] [--retrained 6] [--work build/drift] [--jobs 1] [--short]
 
 Stable days count false alarms; changes give the delay of the alarm and the bits that retraining saves, on ten minutes
 that no training saw, beside those that the signal's noise takes alone, which no kernel can save. Resumable: finished
@@ -58,30 +58,31 @@ def stable_line(rows: list[Row], hours: float) -> Row:
     return {"signal": f"{len(rows)} × {hours:g} h without a change", "cases": len(rows), "alarms": len(alarms)}
 
 
-def change_line(kind: str, cases: list[tuple[Row, Row, Row, Row]]) -> Row:
-    """Return the table's row of one kind of change, from (before, after, retrained, noise alone)."""
+def change_line(kind: str, seen: list[tuple[Row, Row]], weighed: list[tuple[Row, ...]]) -> Row:
+    """Return the table's row of one kind of change, from (before, after) and (retrained, noise alone)."""
     delays: list[int | None] = []
     large = []
-    for before, after, *_ in cases:
+    for before, after in seen:
         n = len(before["bits"])
         alarms = [a.window - 6 * n for minute, a in measure.watched_over(before, after) if minute >= n]
         delays.append(alarms[0] if alarms else None)
         large.append(max(measure.sigmas(before, after)) >= 3 and measure.usable(after, 5))
     found = [d for d in delays if d is not None]
-    row: Row = {"signal": kind, "cases": len(cases), "alarms": len(found), "of 3 σ or more": sum(large)}
+    row: Row = {"signal": kind, "cases": len(seen), "alarms": len(found), "of 3 σ or more": sum(large)}
     within = [d is not None and d <= WITHIN for d in delays]
     row["of these within 5 min"] = sum(w for w, is_large in zip(within, large, strict=True) if is_large)
     row["median delay, s"] = 10 * median(found) if found else None
+    row["retrained"] = len(weighed)
     for quality in ("prdn=5", "prdn=9", "lossless"):
         for effort in ("fast", "default"):
-            pairs = [r[f"{quality} {effort}"] for _, _, r, _ in cases]
+            pairs = [r[f"{quality} {effort}"] for r, _ in weighed]
             old, new = (sum(p[i] for p in pairs) / len(pairs) for i in (0, 1))
             if effort == "fast":
                 row |= {f"{quality}, bit/sample before": old, f"{quality}, after": new}
             row[f"{quality} {effort}, saved %"] = 100 * (1 - new / old)
             row[f"{quality} {effort}, saved least %"] = min(100 * (1 - b / a) for a, b in pairs)
         if quality != "lossless":
-            row[f"{quality}, noise alone"] = sum(f[quality] for *_, f in cases) / len(cases)
+            row[f"{quality}, noise alone"] = sum(f[quality] for _, f in weighed) / len(weighed)
     return row
 
 
@@ -90,27 +91,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=30, help="days without a change")
     parser.add_argument("--hours", type=float, default=24.0, help="of each")
-    parser.add_argument("--changes", type=int, default=6, help="seeds per kind of change")
+    parser.add_argument("--changes", type=int, default=12, help="seeds per kind of change")
+    parser.add_argument("--retrained", type=int, default=6, help="of these seeds, those whose bits are measured, too")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "drift")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--short", action="store_true", help="two seeds, one change; checked, nothing written")
     options = parser.parse_args()
     if options.short:
-        options.seeds, options.hours, options.changes = 2, 0.75, 1
+        options.seeds, options.hours, options.changes, options.retrained = 2, 0.75, 1, 1
     kinds, at = (KINDS[:1], 40) if options.short else (KINDS, 90)
     changes = [300 + s for s in range(options.changes)]
     asked: list[tuple[str, tuple[Any, ...]]] = [("stable", (s, int(60 * options.hours))) for s in range(options.seeds)]
     asked += [("base", (s, at)) for s in changes]
-    asked += [(what, how) for s in changes for k in kinds for what, how in _of_change(s, k, at)]
+    asked += [("changed", (s, k, at, 30)) for s in changes for k in kinds]
+    asked += [
+        (what, (s, k, at)) for s in changes[: options.retrained] for k in kinds for what in ("retrained", "floor")
+    ]
     with ProcessPoolExecutor(options.jobs) as pool:
         made = dict(zip(asked, pool.map(row_of, [(options.work, *a) for a in asked]), strict=True))
     table = [stable_line([row for (what, _), row in made.items() if what == "stable"], options.hours)]
     for kind in kinds if changes else ():
-        cases = []
-        for s in changes:
-            after, bits, noise = (made[a] for a in _of_change(s, kind, at))
-            cases.append((made["base", (s, at)], after, bits, noise))
-        table.append(change_line(kind, cases))
+        seen = [(made["base", (s, at)], made["changed", (s, kind, at, 30)]) for s in changes]
+        weighed = [
+            tuple(made[what, (s, kind, at)] for what in ("retrained", "floor")) for s in changes[: options.retrained]
+        ]
+        table.append(change_line(kind, seen, weighed))
     for line in table:
         print(line)
     if options.short:
@@ -119,10 +124,6 @@ def main() -> None:
         assert table[1]["prdn=5 fast, saved %"] >= 15
         return
     write_measured("drift", table)
-
-
-def _of_change(seed: int, kind: str, at: int) -> list[tuple[str, tuple[Any, ...]]]:
-    return [("changed", (seed, kind, at, 30)), ("retrained", (seed, kind, at)), ("floor", (seed, kind, at))]
 
 
 if __name__ == "__main__":
