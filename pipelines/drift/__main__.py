@@ -1,6 +1,6 @@
 """Measure the drift watch and retraining on days of simulated ECG.
 
-Usage: python -m pipelines.drift [--seeds 30] [--hours 24] [--changes 12] [--retrained 6] [--work build/drift] [--jobs 1] [--short]
+Usage: python -m pipelines.drift [--seeds 30] [--hours 24] [--changes 12] [--retrained 6] [--jobs 1] [--short]
 
 Stable days count false alarms; changes give the delay of the alarm and the bits that retraining saves, on ten minutes
 that no training saw, beside those that the signal's noise takes alone, which no kernel can save. Resumable: finished
