@@ -23,6 +23,10 @@ TRIGGER = "trigger"
 """Channel kind: trigger, status, counter or annotation channel; lossless in every mode."""
 
 
+FLOAT32_BITS = "float32-bits"
+"""Value of a channel header's ``lattice``: samples are float32 bits as order-preserving int32, always lossless."""
+
+
 @dataclass(frozen=True)
 class Channel:
     """One channel of a stream, as the recorder described it.
@@ -74,9 +78,18 @@ class Channel:
         """Build a channel from :meth:`to_dict` output."""
         return cls(**data)
 
+    @property
+    def holds_float_bits(self) -> bool:
+        """Whether digital samples are no ADC's integers, but the bits of float32 values, in order."""
+        return self.header.get("lattice") == FLOAT32_BITS
+
     def physical(self, digital: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
         """Convert digital samples to physical units; missing samples become NaN."""
-        out = (digital.astype(np.float64) - self.baseline) / self.gain
+        if self.holds_float_bits:
+            bits = np.where(digital < 0, digital ^ 0x7FFFFFFF, digital).astype(np.int32)
+            out = bits.view(np.float32).astype(np.float64)
+        else:
+            out = (digital.astype(np.float64) - self.baseline) / self.gain
         if self.missing is not None:
             out[digital == self.missing] = np.nan
         return out

@@ -9,14 +9,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from archive_cases import CONTAINERS, LEADS, assert_same, events, patient, tiny, walk, write
+from pyarrow import csv
 
 import sanstream
 from sanstream import archive_commit, formats
 from sanstream.cli.exits import run
-from sanstream.errors import BankError, CorruptError, InputError, RestoreError
-from sanstream.signal import Channel, Recording, Segment, Stream
+from sanstream.errors import BankError, CorruptError, InputError, RestoreError, UnsupportedError
+from sanstream.feeds.floats import FloatLattice
+from sanstream.signal import Annotations, Channel, Recording, Segment, Stream
 from sanstream.transfer import archive, convert, restore
 from sanstream.transfer_deidentify import deidentify
 
@@ -204,3 +207,44 @@ def test_all_files_of_a_record_are_one_recording(tmp_path: Path) -> None:
     done = archive(written, to=tmp_path / "a", effort="fast")
     assert len(written) > 1
     assert len(done["recordings"]) == 1
+
+
+def exact_floats_archive(folder: Path) -> np.ndarray:
+    """Archive what a live feed keeps bit for bit; returns the floats."""
+    values = np.random.default_rng(1).normal(0, 1e-5, (400, 1)).astype(np.float32)
+    values[7] = np.nan
+    (channel,), samples = FloatLattice((Channel("x", "V"),), resolution="exact").convert(values)
+    stream = Stream("100hz", Fraction(100), (Segment(0, (channel,), samples),))
+    write(folder, [Recording("bed", (stream,), source_format="wfdb")])
+    return values
+
+
+def test_floats_kept_bit_for_bit_are_floats_again(tmp_path: Path) -> None:
+    values = exact_floats_archive(tmp_path / "a")
+    with sanstream.open(tmp_path / "a") as archive:
+        np.testing.assert_array_equal(archive.recordings["bed"].streams["100hz"].read(physical=True), values)
+    (table,) = restore(tmp_path / "a", to=tmp_path / "p", format="parquet")
+    np.testing.assert_array_equal(pq.read_table(table)["x"].to_numpy(), values[:, 0])
+    (text,) = restore(tmp_path / "a", to=tmp_path / "c", format="csv")
+    cells = text.read_text().splitlines()[2:]
+    np.testing.assert_array_equal(np.array([c or "nan" for c in cells], np.float32), values[:, 0])
+    (array,) = restore(tmp_path / "a", to=tmp_path / "n", format="npy")
+    np.testing.assert_array_equal(np.load(array).reshape(-1, 1), values)
+
+
+@pytest.mark.parametrize("format", ["wfdb", "edf", "bdf"])
+def test_formats_of_integers_refuse_floats_on_no_step(tmp_path: Path, format: str) -> None:
+    exact_floats_archive(tmp_path / "a")
+    with pytest.raises(UnsupportedError, match=r"'x' holds floats that lie on no step.*restore as --format parquet"):
+        restore(tmp_path / "a", to=tmp_path / "r", format=format)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("format", [None, "edf", "csv"])
+def test_a_recording_of_events_alone_is_restored_as_a_table(tmp_path: Path, format: str | None) -> None:
+    marks = Annotations("events", {"time_ns": np.array([0, 10**9]), "kind": np.array(["mark", "alarm"], object)})
+    write(tmp_path / "a", [Recording("marks", (), annotations=(marks,), source_format="wfdb"), tiny()])
+    written = restore(tmp_path / "a", to=tmp_path / "r", format=format)
+    table = csv.read_csv(tmp_path / "r" / "marks_events.csv")
+    assert table.to_pydict() == {"time_ns": [0, 10**9], "kind": ["mark", "alarm"]}
+    assert len(written) > 1

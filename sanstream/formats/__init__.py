@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from sanstream.errors import InputError, SanstreamError, UnsupportedError
+from sanstream.formats.events import write_events
 from sanstream.signal import Recording
 
 FORMATS = ("wfdb", "edf", "bdf", "csv", "parquet", "npy")
@@ -29,6 +30,7 @@ _SUFFIXES = {
     ".npy": "npy",
 }
 _MODULES = {"bdf": "edf"}
+_INTEGERS = ("wfdb", "edf", "bdf")
 
 __all__ = ["FORMATS", "detect", "notes", "read", "write"]
 
@@ -142,6 +144,7 @@ def write(recording: Recording, directory: str | Path, *, format: str) -> list[P
     """
     if format not in FORMATS:
         raise InputError(f"unknown format {format!r}", hint=f"use one of {', '.join(FORMATS)}")
+    _check_integers(recording, format)
     target = Path(directory)
     made = not target.exists()
     scratch: Path | None = None
@@ -149,7 +152,8 @@ def write(recording: Recording, directory: str | Path, *, format: str) -> list[P
     try:
         target.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".sanstream-", dir=target))
-        names = [file.relative_to(scratch) for file in _module(format).write(recording, scratch, format)]
+        writer = _module(format).write if recording.streams or not recording.annotations else write_events
+        names = [file.relative_to(scratch) for file in writer(recording, scratch, format)]
         for name in names:
             if (target / name).exists():
                 raise InputError(f"{target / name} exists already", hint="choose an empty folder")
@@ -173,3 +177,15 @@ def write(recording: Recording, directory: str | Path, *, format: str) -> list[P
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_integers(recording: Recording, format: str) -> None:
+    if format not in _INTEGERS:
+        return
+    for channel in (c for s in recording.streams for g in s.segments for c in g.channels):
+        if channel.holds_float_bits:
+            raise UnsupportedError(
+                f"recording {recording.name!r}: channel {channel.label!r} holds floats that lie on no step, kept bit "
+                f"for bit; {format.upper()} holds integers",
+                hint="restore as --format parquet, csv or npy",
+            )

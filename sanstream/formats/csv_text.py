@@ -170,6 +170,8 @@ def write_numbers(channel: Channel, samples: IntSamples) -> list[str]:
         out = [missing if v == code else format_number(v * multiple, digits, style) for v in samples.tolist()]
         _put_exceptions(out, text.get("exceptions"))
         return out
+    if channel.holds_float_bits:
+        return ["" if v != v else str(np.float32(v)) for v in channel.physical(samples).tolist()]
     if channel.gain == 1 and channel.baseline == 0:
         return ["" if v == channel.missing else str(v) for v in samples.tolist()]
     decimals = max(0, math.ceil(math.log10(abs(channel.gain)))) + 2

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.errors import UnsupportedError
-from sanstream.signal import SIGNAL, TRIGGER, Channel, IntSamples
+from sanstream.signal import FLOAT32_BITS, SIGNAL, TRIGGER, Channel, IntSamples
 
 Floats = npt.NDArray[np.floating[Any]]
 
 MISSING = -(2**31)
 """Integer that stands for NaN and for an empty cell."""
 
-BITS = "float32-bits"
+BITS = FLOAT32_BITS
 """Lattice name of order-preserving int32 of float32 bits: lossless only."""
 
 _LIMIT = 2**31 - 1

@@ -218,6 +218,10 @@ def _foreign(recording: Recording, channels: tuple[Channel, ...], samples: IntSa
     fields, arrays = [], []
     for i, channel in enumerate(channels):
         column = samples[:, i]
+        if channel.holds_float_bits:
+            arrays.append(pa.array(channel.physical(column).astype(np.float32), from_pandas=True))
+            fields.append(pa.field(channel.label, pa.float32(), metadata={"unit": channel.unit}))
+            continue
         mask = None if channel.missing is None else column == channel.missing
         metadata = {"unit": channel.unit, "gain": repr(channel.gain), "baseline": repr(channel.baseline)}
         arrays.append(pa.array(column, mask=mask))
