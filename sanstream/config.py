@@ -30,6 +30,13 @@ from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions
 
 GIB = 1 << 30
+LOCAL, REMOTE = "local", "remote"
+"""What must be durable before a message is acknowledged: the state folder, or the archive."""
+SEAL_S = 60
+"""With :data:`REMOTE`, seconds of a shard, and for which events wait, so that what they came with is acknowledged."""
+HELD_S = 120
+"""With :data:`REMOTE`, how long a message is unacknowledged: a block of a minute until it is whole, the next one's
+samples, its way to the store. Segments that something is held longer for are ended."""
 LISTEN = "127.0.0.1:9464"
 """Where the daemon answers when nothing else is said."""
 
@@ -72,8 +79,23 @@ class ArchiveSettings:
     shared: bool = _key(
         FLAG, "Other daemons archive the same recordings here, also the same streams one after another.", False
     )
+    durability: str = _key(
+        choice(LOCAL, REMOTE),
+        "When a message is acknowledged: once the state folder's journal has it, or once the archive has its samples,"
+        " for a machine whose disk may be lost; `remote` includes `shared`.",
+        LOCAL,
+    )
     effort: str = _key(choice("fast", "default"), "Work that is spent on each block.", "default")
     container: str = _key(choice("zarr"), "What the archive is.", "zarr")
+
+    def __post_init__(self) -> None:
+        if self.until_archived:  # a new state folder must find where the lost one had placed its sessions
+            object.__setattr__(self, "shared", True)
+
+    @property
+    def until_archived(self) -> bool:
+        """Whether messages are acknowledged only once the archive has them."""
+        return self.durability == REMOTE
 
 
 @dataclass(frozen=True)
@@ -271,4 +293,5 @@ def feed_options(settings: Settings, feed: FeedSettings) -> FeedOptions:
         identity={**settings.identity, **feed.identity},
         options=feed.options,
         state_dir=settings.archive.state_dir / "feeds",
+        held_s=HELD_S if settings.archive.until_archived else 0,
     )

@@ -22,7 +22,6 @@ from sanstream.daemon.streams import RecordingState, StreamState
 from sanstream.durable import reach
 from sanstream.errors import InputError
 from sanstream.ledger import Ledger
-from sanstream.shard import shard_samples
 
 RETRY_S = 5
 _PAST_S = 86_400
@@ -56,6 +55,8 @@ class Sealer:
         Returns a recording that the archive has already, or another name for one that cannot grow.
     claims : Claims, optional
         Where other daemons archive the same recordings, what they agree on with this one.
+    events_s : float
+        How long events of a recording that gets no samples wait.
 
     Attributes
     ----------
@@ -75,8 +76,9 @@ class Sealer:
         threads: int = 1,
         known: Callable[[str], RecordingState | str | None] = lambda name: None,
         claims: Claims | None = None,
+        events_s: float = EVENTS_S,
     ) -> None:
-        self._known, self._claims = known, claims
+        self._known, self._claims, self._events_s = known, claims, events_s
         self._pool = ThreadPoolExecutor(threads, "seal") if threads > 1 else None
         self._note = note
         self._state = state
@@ -112,7 +114,7 @@ class Sealer:
         arrived = self._arrived()
         due: dict[str, list[tuple[StreamState, Lane]]] = defaultdict(list)
         for stream in list(self._state.grown):
-            lanes = [(stream, lane) for lane in stream.lanes if _due_blocks(lane)]
+            lanes = [(stream, lane) for lane in stream.lanes if due_blocks(lane)]
             if lanes:
                 due[stream.recording.name] += lanes
             else:
@@ -120,7 +122,7 @@ class Sealer:
         now = self._clock()
         for name, events in self._state.events.items():
             waits = events and name not in due
-            if waits and (finish or abs(now - self._events_ns.setdefault(name, now)) >= EVENTS_S * 10**9):
+            if waits and (finish or abs(now - self._events_ns.setdefault(name, now)) >= self._events_s * 10**9):
                 if name not in self._state.recordings:
                     self._begin(name, events)
                 if name in self._state.recordings:
@@ -151,7 +153,7 @@ class Sealer:
         done = 0
         for growth, manifest in zip(growths, self._committed(growths), strict=True):
             lanes = due[growth.recording]
-            counted = [(stream, lane, lane.n_sealed + _due_blocks(lane)) for stream, lane in lanes]
+            counted = [(stream, lane, lane.n_sealed + due_blocks(lane)) for stream, lane in lanes]
             done += self._take_up(growth, counted, manifest)
         # a lost record is made good by sealing the same again; only deletion must not come before it
         self._ledger.sync()
@@ -164,7 +166,7 @@ class Sealer:
             if len(self._on_the_way) >= (1 if self.refused else _ON_THE_WAY):
                 return
             growth = self._growth(self._state.recordings[name], lanes)
-            counted = [(stream, lane, lane.n_sealed + _due_blocks(lane)) for stream, lane in lanes]
+            counted = [(stream, lane, lane.n_sealed + due_blocks(lane)) for stream, lane in lanes]
             self._on_the_way[name] = (growth, counted, pool.submit(self._commit, growth))
 
     def _arrived(self) -> int:
@@ -235,7 +237,7 @@ class Sealer:
             del self._state.events[growth.recording][: len(growth.events)]
 
     def _grown(self, stream: StreamState, lane: Lane) -> GrownSegment:
-        n = _due_blocks(lane)
+        n = due_blocks(lane)
         plan = lane.plan
         if plan is None:
             raise AssertionError("a lane is planned before it is sealed")
@@ -261,20 +263,15 @@ def pending_events(state: State, recording: str) -> tuple[Event, ...]:
     return (*state.events.get(recording, ()), *(e for e in state.unwritten if e.recording == recording))
 
 
-def _due_blocks(lane: Lane) -> int:
+def due_blocks(lane: Lane) -> int:
     """Return how many blocks should go to the archive now."""
     if lane.plan is None:
         return 0
     waiting = lane.n_committed - lane.n_sealed
     if lane.closed:
         return waiting
-    per_shard = opening_shard(lane) // lane.block_samples
+    per_shard = lane.shard_samples // lane.block_samples
     return waiting // per_shard * per_shard
-
-
-def opening_shard(lane: Lane) -> int:
-    """Return the samples of a lane's full shard."""
-    return shard_samples(float(lane.rate), len(lane.channels), lane.block_samples)
 
 
 def _knots(anchors: Sequence[tuple[int, int, int]], lane: Lane) -> Iterator[tuple[int, int, int]]:
