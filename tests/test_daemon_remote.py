@@ -14,10 +14,10 @@ import sanstream
 from sanstream.archive import verify
 from sanstream.archive_store import RemoteObjects, StoreError
 from sanstream.chunk import Chunk, Delivery, Event
-from sanstream.config import HELD_S, LimitSettings
+from sanstream.config import LimitSettings
 from sanstream.daemon import delete as deleting
 
-BLOCK = 60 * RATE
+BLOCK, HELD_S = 60 * RATE, 120
 X = samples(400)
 _NUMBERS = count()
 
@@ -155,6 +155,21 @@ def test_a_stream_that_falls_silent_is_sealed_and_goes_on(tmp_path: Path, url: s
     assert {e.shard_samples for e in entries} == {BLOCK}
 
 
+def test_longer_shards_are_fewer_and_acknowledged_later(tmp_path: Path, url: str) -> None:
+    ward = Late(tmp_path / "a", url, seal_s=180.0)
+    feed_seconds(ward, X[: 200 * RATE])
+    assert len(ward.acknowledged) == 180
+    ward.pass_s(200)
+    assert len(ward.acknowledged) == 180
+    again = ward.lose()
+    feed_seconds(again, X[180 * RATE :], first=180 * RATE)
+    again.stop()
+    assert np.array_equal(held(url), X)
+    with sanstream.open(url) as archive:
+        entries = archive.recordings["bed1"].streams["250hz"].entry.segments
+    assert [e.shard_samples for e in entries] == [3 * BLOCK, BLOCK]
+
+
 def test_a_slow_stream_keeps_its_blocks(tmp_path: Path, url: str) -> None:
     """One sample in four seconds fills a block in minutes: it must not become a segment every two."""
     from fractions import Fraction
@@ -247,6 +262,19 @@ def test_a_store_that_is_away_holds_acknowledgements_and_ends_no_segments(
     assert len(ward.acknowledged) == 300
     ward.stop()
     assert np.array_equal(held(url), X[: 350 * RATE])
+    with sanstream.open(url) as archive:
+        assert len(archive.recordings["bed1"].streams["250hz"].entry.segments) == 1
+
+
+def test_an_encoder_that_is_behind_ends_no_segments(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ward = Late(tmp_path / "a", url)
+    with monkeypatch.context() as patch:
+        patch.setattr(ward.engine, "commit", lambda **how: False)
+        feed_seconds(ward, X[: 230 * RATE])
+    ward.turn(5)
+    feed_seconds(ward, X[230 * RATE : 250 * RATE], first=230 * RATE)
+    assert len(ward.acknowledged) == 240
+    ward.stop()
     with sanstream.open(url) as archive:
         assert len(archive.recordings["bed1"].streams["250hz"].entry.segments) == 1
 

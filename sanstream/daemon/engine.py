@@ -12,7 +12,7 @@ from sanstream.archive_grow import GrowingArchive
 from sanstream.archive_manifest import Manifest
 from sanstream.archive_reached import ReachedWindow
 from sanstream.chunk import Delivery
-from sanstream.config import SEAL_S, Settings
+from sanstream.config import Settings
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.aside import Aside
 from sanstream.daemon.blocks import BlockWriter
@@ -101,8 +101,8 @@ class Engine:
         self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.aside = Aside(folder / "aside", self._disk, settings.limits.poison_bytes, clock)
         self.journal = Journal(folder / "journal", self._disk)
-        late = settings.archive.until_archived
-        opener = Opener(self.archive, settings.quality, settings.archive.effort, SEAL_S if late else None)
+        seal_s = settings.archive.seal_s if settings.archive.until_archived else None
+        opener = Opener(self.archive, settings.quality, settings.archive.effort, seal_s)
         self.intake = Intake(
             self.state, self.journal, opener.lane, self.aside.conflict, self.counts,
             int(settings.limits.clock_tolerance_s * 1e9), clock, opener.recording,
@@ -116,11 +116,13 @@ class Engine:
             self.intake.release()  # others may have gone on with them meanwhile
         self.compactor = Compactor(self.state, self.ledger)
         self.keeper = Keeper(self.archive, settings.archive, self.state)
-        self.holding = Holding(self.state, clock, self.counts.acknowledged, settings.limits.memory_bytes // 4)
+        self.holding = Holding(
+            self.state, clock, self.counts.acknowledged, settings.archive.held_s, settings.limits.memory_bytes // 4
+        )
         self.sealer = Sealer(
             self.state, self.ledger, self.archive, clock, self._sealed,
             threads=SEALS if pool is not None else 1, known=opener.recording, claims=self.intake.claims,
-            events_s=SEAL_S if late else EVENTS_S,
+            events_s=seal_s or EVENTS_S,
         )  # fmt: skip
         self._unacknowledged: list[tuple[Delivery, str, list[Stood]]] = []
         self.losses = Losses(self.counts, self.intake, clock())

@@ -9,10 +9,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from sanstream.chunk import Chunk, Delivery
-from sanstream.config import HELD_S
 from sanstream.daemon.coverage import Coverage
 from sanstream.daemon.lanes import Lane
-from sanstream.daemon.sealing import due_blocks, pending_events
+from sanstream.daemon.sealing import pending_events
 from sanstream.daemon.state import State
 from sanstream.daemon.streams import StreamState
 
@@ -79,6 +78,8 @@ class Holding:
         Nanoseconds since 1970.
     told : callable
         Told of every acknowledgement.
+    held_s : float
+        Segments that a message waits for longer are ended, those with long blocks after two of them.
     max_bytes : int
         What all that is held may take.
 
@@ -88,8 +89,9 @@ class Holding:
         Messages that are not acknowledged.
     """
 
-    def __init__(self, state: State, clock: Callable[[], int], told: Told, max_bytes: int) -> None:
+    def __init__(self, state: State, clock: Callable[[], int], told: Told, held_s: float, max_bytes: int) -> None:
         self._state, self._clock, self._told = state, clock, told
+        self._held_s = held_s
         self._most = max_bytes // HANDLE_BYTES
         self._waiting: dict[str, dict[str, deque[tuple[Stood, _Held]]]] = defaultdict(lambda: defaultdict(deque))
         self._grown: set[str] = set()
@@ -143,10 +145,10 @@ class Holding:
         for streams in self._waiting.values():
             for parts in streams.values():
                 part, held = parts[0]
-                if isinstance(part, StoodEvent) or abs(now - held.since_ns) < HELD_S * 10**9:
+                if isinstance(part, StoodEvent) or abs(now - held.since_ns) < self._held_s * 10**9:
                     continue
                 for lane in part.stream.lanes:
-                    patience = max(HELD_S, 2 * lane.block_samples / float(lane.rate))
+                    patience = max(self._held_s, 2 * lane.block_samples / float(lane.rate))
                     if abs(now - held.since_ns) >= patience * 10**9 and _needs_more(lane, part):
                         lane.end_now(now)
                         self._state.touched[part.stream] = None
@@ -168,8 +170,7 @@ def _sealed_end(lane: Lane) -> int:
 
 
 def _needs_more(lane: Lane, part: StoodSamples) -> bool:
-    """Tell whether a lane holds a place back, not because the store is slow, but because its shard is not full."""
+    """Tell whether a lane holds a place back because its shard is not full, not because encoder or store are slow."""
     if lane.closed or lane.closing_ns is not None:
         return False
-    on_the_way = _sealed_end(lane) + due_blocks(lane) * lane.block_samples
-    return on_the_way < part.stop and part.start < lane.end
+    return lane.coming < part.stop and part.start < lane.end

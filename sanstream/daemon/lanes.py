@@ -178,6 +178,14 @@ class Lane:
         """Place of the first sample of the first block that was not handed out."""
         return self.start + self.n_ready * self.block_samples
 
+    @property
+    def coming(self) -> int:
+        """Place up to which samples fill shards, which go to the archive by themselves."""
+        n = self.n_ready
+        while (buffer := self.buffers.get(n)) is not None and buffer.n_held == self.block_samples:
+            n += 1
+        return self.start + n * self.block_samples // self.shard_samples * self.shard_samples
+
     def begin_at(self, start: int) -> None:
         """Begin earlier; only while no block was handed out."""
         old, self.buffers = self.buffers, {}

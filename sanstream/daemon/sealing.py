@@ -114,7 +114,7 @@ class Sealer:
         arrived = self._arrived()
         due: dict[str, list[tuple[StreamState, Lane]]] = defaultdict(list)
         for stream in list(self._state.grown):
-            lanes = [(stream, lane) for lane in stream.lanes if due_blocks(lane)]
+            lanes = [(stream, lane) for lane in stream.lanes if _due_blocks(lane)]
             if lanes:
                 due[stream.recording.name] += lanes
             else:
@@ -153,7 +153,7 @@ class Sealer:
         done = 0
         for growth, manifest in zip(growths, self._committed(growths), strict=True):
             lanes = due[growth.recording]
-            counted = [(stream, lane, lane.n_sealed + due_blocks(lane)) for stream, lane in lanes]
+            counted = [(stream, lane, lane.n_sealed + _due_blocks(lane)) for stream, lane in lanes]
             done += self._take_up(growth, counted, manifest)
         # a lost record is made good by sealing the same again; only deletion must not come before it
         self._ledger.sync()
@@ -166,7 +166,7 @@ class Sealer:
             if len(self._on_the_way) >= (1 if self.refused else _ON_THE_WAY):
                 return
             growth = self._growth(self._state.recordings[name], lanes)
-            counted = [(stream, lane, lane.n_sealed + due_blocks(lane)) for stream, lane in lanes]
+            counted = [(stream, lane, lane.n_sealed + _due_blocks(lane)) for stream, lane in lanes]
             self._on_the_way[name] = (growth, counted, pool.submit(self._commit, growth))
 
     def _arrived(self) -> int:
@@ -237,7 +237,7 @@ class Sealer:
             del self._state.events[growth.recording][: len(growth.events)]
 
     def _grown(self, stream: StreamState, lane: Lane) -> GrownSegment:
-        n = due_blocks(lane)
+        n = _due_blocks(lane)
         plan = lane.plan
         if plan is None:
             raise AssertionError("a lane is planned before it is sealed")
@@ -263,7 +263,7 @@ def pending_events(state: State, recording: str) -> tuple[Event, ...]:
     return (*state.events.get(recording, ()), *(e for e in state.unwritten if e.recording == recording))
 
 
-def due_blocks(lane: Lane) -> int:
+def _due_blocks(lane: Lane) -> int:
     """Return how many blocks should go to the archive now."""
     if lane.plan is None:
         return 0

@@ -24,10 +24,9 @@ from sanstream.feeds.nats_share import PARTITION, Share
 _TICK_S = 0.2
 _LAST_ACKS_S = 5.0
 _LEAST_LEASE_S = 3.0
-_USUAL = 30.0, 65536
-_HELD = 300.0, 262144
-"""``ack_wait_s`` and ``max_ack_pending``; where messages wait for the archive, most are acknowledged before half of the
-former, so that the server need not be told that they are in progress."""
+_ACK_WAIT_S = 30.0
+_MAX_ACK_PENDING, _HELD_ACK_PENDING = 65536, 262144
+"""The latter where messages wait for the archive."""
 
 
 class NatsFeed:
@@ -38,8 +37,8 @@ class NatsFeed:
         "durable": (str, "", "name of the durable consumer; empty: sanstream-NAME"),
         "create": (bool, False, "make the stream, on the server's disk, when there is none"),
         "ack_wait_s": (
-            float, 0.0, "seconds after which the server sends an unacknowledged message again; 0: 30, or 300 with"
-            ' durability = "remote"',
+            float, 0.0, "seconds after which the server sends an unacknowledged message again; 0: 30, or"
+            ' with durability = "remote" a minute more than twice as long as messages wait',
         ),
         "max_ack_pending": (
             int, 0, 'messages that may be unacknowledged at a time; 0: 65536, or 262144 with durability = "remote"',
@@ -66,7 +65,9 @@ class NatsFeed:
         self._wake = asyncio.Event()
         self._woken = False
         self._check_settings()
-        ack_wait_s, max_ack_pending = _HELD if options.held_s else _USUAL
+        # most that wait are acknowledged before half of it: the server need not be told that they are in progress
+        ack_wait_s = 2.0 * options.held_s + 60 if options.held_s else _ACK_WAIT_S
+        max_ack_pending = _HELD_ACK_PENDING if options.held_s else _MAX_ACK_PENDING
         limits = self._limits = PullLimits(
             self._settings["ack_wait_s"] or ack_wait_s, self._settings["max_ack_pending"] or max_ack_pending,
             # a message of 8 MiB must fit
