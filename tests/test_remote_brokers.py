@@ -31,16 +31,7 @@ RATE = Fraction(4)
 PIECE, PIECES = 100, 12
 """No number of messages is a block of 240; those of a life are five blocks."""
 CHANNELS = (Channel("up", "mV", 1.0, 0, -(1 << 30), 1 << 30, missing=-(1 << 31)),)
-MOMENTS = (
-    "engine.committed:1",
-    0.4,
-    "engine.acknowledged:3",
-    "seal.shard:2",
-    1.0,
-    "seal.manifest:1",
-    "seal.recorded:1",
-    0.7,
-)
+MOMENTS = ("engine.committed:1", 0.4, "seal.shard:2", "seal.manifest:1", "seal.recorded:1", 0.8)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +105,7 @@ class Machine:
         """Live on until all is there, or nothing more comes."""
         for _ in range(3):
             self.start()
-            until = time.monotonic() + 8
+            until = time.monotonic() + 20
             while min(map(len, self.values().values()), default=0) < n - 2 * 240 and time.monotonic() < until:
                 time.sleep(0.1)
             time.sleep(0.5)
@@ -159,6 +150,7 @@ def test_nats_and_a_store_under_machines_lost_at_many_moments(tmp_path: Path, zy
                 sent.more()
                 machine.lose(moment)
             sent.more()
+            machine.feed = f'url = "{url}"'  # the last one asks at once for what the others had
             machine.finish(sent.n)
         assert_whole(machine, sent.n)
         assert unacknowledged(url) == 0
@@ -170,7 +162,7 @@ def test_the_same_with_the_journal_alone_loses_samples(tmp_path: Path, zygote: Z
         feed = f'url = "{url}"\nack_wait_s = 1.0\nalone = false'
         machine = Machine(tmp_path, zygote, f"s3://{BUCKET}/local", feed, "local")
         with closing(Sent(url, create=True)) as sent:
-            for moment in MOMENTS[:3]:
+            for moment in MOMENTS[:2]:
                 sent.more()
                 machine.lose(moment)
             sent.more()

@@ -12,6 +12,7 @@ from sanstream.chunk import Chunk, Delivery
 from sanstream.daemon.coverage import Coverage
 from sanstream.daemon.lanes import Lane
 from sanstream.daemon.sealing import pending_events
+from sanstream.daemon.sessions import Session
 from sanstream.daemon.state import State
 from sanstream.daemon.streams import StreamState
 
@@ -40,11 +41,10 @@ Told = Callable[[str, int | None, int], None]
 """Told of a message that was acknowledged: its feed, when it came, now."""
 
 
-def stood_before(stream: StreamState, chunk: Chunk, new: Iterable[tuple[int, int]]) -> list[StoodSamples]:
+def stood_before(
+    stream: StreamState, session: Session, chunk: Chunk, new: Iterable[tuple[int, int]]
+) -> list[StoodSamples]:
     """Return where those samples of a chunk stand that came before it, all but the session samples of ``new``."""
-    session = stream.sessions.get(chunk.session)
-    if session is None:
-        return []
     out = []
     for low, high in Coverage(new).free(chunk.first_sample, chunk.first_sample + chunk.n_samples):
         cuts = [low, *(p.first for p in session.pieces if low < p.first < high), high]

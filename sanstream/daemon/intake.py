@@ -181,7 +181,9 @@ class Intake:
         session = stream.sessions.get(chunk.session)
         first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
         parts = [(first, stop)] if session is None else session.received.free(first, stop)
+        stood: list[Stood] = []
         if parts != [(first, stop)] and session is not None:
+            stood += stood_before(stream, session, chunk, parts)
             equal = stream.is_waiting_as(chunk, chunk.session)
             if equal is None:
                 equal = stream.digest_says(session, chunk)
@@ -189,7 +191,6 @@ class Intake:
                 self._refuse(chunk, "it contradicts what came before", feed, stream)
             else:
                 self.counters.duplicate(feed)
-        stood: list[Stood] = [*stood_before(stream, chunk, parts)]
         for low, high in parts:
             part = chunk if (low, high) == (first, stop) else _part(chunk, low, high)
             stood += self._take(stream, part, feed)
