@@ -196,3 +196,8 @@ class Delivery:
     reason: str = ""
     tenure: str = ""
     ends: bool = False
+
+    @property
+    def arrival_ns(self) -> int | None:
+        """When its first chunk came, our clock; None where it brought none."""
+        return next((i.arrival_ns for i in self.items if isinstance(i, Chunk)), None)

@@ -30,6 +30,11 @@ from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions
 
 GIB = 1 << 30
+LOCAL, REMOTE = "local", "remote"
+"""What must be durable before a message is acknowledged: the state folder, or the archive."""
+SLACK_S = 60
+"""With :data:`REMOTE`, how much longer than a shard lasts a message may be unacknowledged: the encoder's time, and the
+store's. Segments that something is held longer for are ended."""
 LISTEN = "127.0.0.1:9464"
 """Where the daemon answers when nothing else is said."""
 
@@ -72,8 +77,35 @@ class ArchiveSettings:
     shared: bool = _key(
         FLAG, "Other daemons archive the same recordings here, also the same streams one after another.", False
     )
+    durability: str = _key(
+        choice(LOCAL, REMOTE),
+        "When a message is acknowledged: once the state folder's journal has it, or once the archive has its samples,"
+        " for a machine whose disk may be lost; `remote` includes `shared`.",
+        LOCAL,
+    )
+    seal_s: float = _key(
+        duration("1m", "1h"),
+        "With `remote`, signal that is brought to the archive at a time: less, and messages wait less for their"
+        " acknowledgement; more, and there are fewer objects and shorter manifests.",
+        60.0,
+        name="seal",
+    )
     effort: str = _key(choice("fast", "default"), "Work that is spent on each block.", "default")
     container: str = _key(choice("zarr"), "What the archive is.", "zarr")
+
+    def __post_init__(self) -> None:
+        if self.until_archived:  # a new state folder must find where the lost one had placed its sessions
+            object.__setattr__(self, "shared", True)
+
+    @property
+    def until_archived(self) -> bool:
+        """Whether messages are acknowledged only once the archive has them."""
+        return self.durability == REMOTE
+
+    @property
+    def held_s(self) -> int:
+        """Seconds for which a message may be unacknowledged in the usual course; 0 where the journal is enough."""
+        return round(self.seal_s) + SLACK_S if self.until_archived else 0
 
 
 @dataclass(frozen=True)
@@ -271,4 +303,5 @@ def feed_options(settings: Settings, feed: FeedSettings) -> FeedOptions:
         identity={**settings.identity, **feed.identity},
         options=feed.options,
         state_dir=settings.archive.state_dir / "feeds",
+        held_s=settings.archive.held_s,
     )

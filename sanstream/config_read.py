@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from sanstream.archive_store import remote_scheme
 from sanstream.chunk import check_name
 from sanstream.config import (
+    REMOTE,
     ArchiveSettings,
     FeedSettings,
     HttpSettings,
@@ -196,6 +197,11 @@ def _read_archive(table: dict[str, Any], place: str) -> ArchiveSettings:
     url = _text(table.get("url", ""), f"{place}: url")
     if not url:
         raise InputError(f"{place}: no archive is named", hint='say where to: --to DIR, or [archive] url = "DIR"')
+    if table.get("durability") == REMOTE and table.get("shared") is False:
+        raise InputError(
+            f"{place}: shared = false with durability = {REMOTE!r}",
+            hint="leave shared out: a new state folder finds its recordings as daemons that share them do",
+        )
     try:
         remote = remote_scheme(url)
     except InputError as error:

@@ -66,7 +66,7 @@ class ShardTable:
         return self.table_bytes + sum(self.lengths)
 
 
-def shard_samples(rate_hz: float, n_channels: int, block_samples: int) -> int:
+def shard_samples(rate_hz: float, n_channels: int, block_samples: int, *, seconds: float = _SHARD_SECONDS) -> int:
     """Choose the samples of a full shard: whole blocks, at most an hour or 8 MiB of 16-bit samples.
 
     Parameters
@@ -74,13 +74,15 @@ def shard_samples(rate_hz: float, n_channels: int, block_samples: int) -> int:
     rate_hz : float
     n_channels : int
     block_samples : int
+    seconds : float
+        In place of an hour.
 
     Returns
     -------
     int
         A multiple of ``block_samples``, at least one block.
     """
-    most = min(rate_hz * _SHARD_SECONDS, _SHARD_SAMPLES / max(1, n_channels))
+    most = min(rate_hz * seconds, _SHARD_SAMPLES / max(1, n_channels))
     return max(1, int(most) // block_samples) * block_samples
 
 

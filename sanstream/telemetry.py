@@ -149,6 +149,7 @@ class Telemetry:
     prdn = _histogram("PRDN of stored windows, per cent.", PRDN, "modality")
     phi = _histogram("Flithos of stored windows.", PHI, "modality")
     acknowledge_seconds = _histogram("From a message's arrival to its acknowledgement.", SECONDS, "feed")
+    held_messages = _gauge("Messages that wait for the archive to be acknowledged (durability remote).")
     journal_to_commit_seconds = _histogram(
         "From a block's last sample in the journal to its record in the ledger.", SECONDS
     )

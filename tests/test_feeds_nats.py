@@ -226,7 +226,7 @@ def test_a_server_that_comes_later_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "word"), [({"ack_wait": 3}, "ack_wait_s"), ({"max_ack_pending": 0}, "max_ack_pending")]
+    ("options", "word"), [({"ack_wait": 3}, "ack_wait_s"), ({"max_ack_pending": -1}, "max_ack_pending")]
 )
 def test_impossible_options_are_refused(options: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=word):

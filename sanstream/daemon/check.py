@@ -20,7 +20,7 @@ from sanstream.config_values import write_size
 from sanstream.daemon.fresh import Fresh
 from sanstream.daemon.http import bind
 from sanstream.errors import InputError, SanstreamError
-from sanstream.feeds import Feed, make_feed
+from sanstream.feeds import Feed, feed_class, make_feed
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 MOUNTS = Path("/proc/self/mounts")
@@ -70,6 +70,9 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield Finding(FAILED, "no feed is configured; give a URL or a [[feed]]")
     for feed in settings.feeds:
         yield from _tried(f"feed {feed.name}", partial(_connect, settings, feed))
+        if settings.archive.until_archived and not feed_class(feed.url).replays:
+            text = "sends nothing again: until the archive has its samples, they are in the state folder alone"
+            yield Finding(WARNING, f"feed {feed.name}: {text}")
 
 
 def _try_store(url: str) -> list[str]:

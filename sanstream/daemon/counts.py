@@ -64,6 +64,11 @@ class Counts:
         """Count an event."""
         self.child("events", feed).inc()
 
+    def acknowledged(self, feed: str, arrival_ns: int | None, now_ns: int) -> None:
+        """Count a message that was acknowledged, when samples came with it."""
+        if arrival_ns is not None:
+            self.child("acknowledge_seconds", feed).observe(max(0.0, (now_ns - arrival_ns) / 1e9))
+
     def began(self, lane: Lane) -> None:
         """Count a segment that began."""
         self.child("segments", lane.flags[0] if lane.flags else "start").inc()

@@ -146,6 +146,7 @@ def _forget(engine: Engine, recording: str) -> None:
     engine.writer.forget(recording)
     engine.intake.forget(recording)
     engine.keeper.forget(recording)
+    engine.holding.note(recording)
 
 
 def _span(recording: Any, start: str | None, until: str | None) -> tuple[int | None, int | None]:

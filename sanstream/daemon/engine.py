@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from sanstream.archive_grow import GrowingArchive
+from sanstream.archive_manifest import Manifest
 from sanstream.archive_reached import ReachedWindow
-from sanstream.chunk import Chunk, Delivery, Event
+from sanstream.chunk import Delivery
 from sanstream.config import Settings
 from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.aside import Aside
@@ -19,13 +19,15 @@ from sanstream.daemon.blocks import BlockWriter
 from sanstream.daemon.claims import Claims
 from sanstream.daemon.compacting import Compactor
 from sanstream.daemon.counts import Counts
-from sanstream.daemon.inbox import Dropped, FeedLink
+from sanstream.daemon.holding import Holding, Stood
+from sanstream.daemon.inbox import FeedLink
 from sanstream.daemon.intake import Intake
 from sanstream.daemon.keeping import free_journal
 from sanstream.daemon.lanes import Block, Lane
+from sanstream.daemon.losses import Losses
 from sanstream.daemon.opening import Opener, StoreDown
 from sanstream.daemon.retention import Keeper
-from sanstream.daemon.sealing import Sealer
+from sanstream.daemon.sealing import EVENTS_S, Sealer
 from sanstream.daemon.state import State
 from sanstream.daemon.streams import StreamState
 from sanstream.durable import Disk, DiskFull, NoHandles, current_disk, handles, reach
@@ -36,7 +38,6 @@ from sanstream.telemetry import Telemetry
 TAKE, BLOCKS, SEALS = 1024, 64, 8
 """Messages, blocks and recordings of one turn at most, so that acknowledging never waits long."""
 KEEP_S, TIDY_S = 60, 2
-_OWN = "sanstream"
 
 
 class Engine:
@@ -100,7 +101,8 @@ class Engine:
         self.writer = BlockWriter(self.state, self.ledger, self, self.adapting.start, pool)
         self.aside = Aside(folder / "aside", self._disk, settings.limits.poison_bytes, clock)
         self.journal = Journal(folder / "journal", self._disk)
-        opener = Opener(self.archive, settings.quality, settings.archive.effort)
+        seal_s = settings.archive.seal_s if settings.archive.until_archived else None
+        opener = Opener(self.archive, settings.quality, settings.archive.effort, seal_s)
         self.intake = Intake(
             self.state, self.journal, opener.lane, self.aside.conflict, self.counts,
             int(settings.limits.clock_tolerance_s * 1e9), clock, opener.recording,
@@ -114,14 +116,16 @@ class Engine:
             self.intake.release()  # others may have gone on with them meanwhile
         self.compactor = Compactor(self.state, self.ledger)
         self.keeper = Keeper(self.archive, settings.archive, self.state)
+        self.holding = Holding(
+            self.state, clock, self.counts.acknowledged, settings.archive.held_s, settings.limits.memory_bytes // 4
+        )
         self.sealer = Sealer(
-            self.state, self.ledger, self.archive, clock, self.keeper.note,
+            self.state, self.ledger, self.archive, clock, self._sealed,
             threads=SEALS if pool is not None else 1, known=opener.recording, claims=self.intake.claims,
+            events_s=seal_s or EVENTS_S,
         )  # fmt: skip
-        self._unacknowledged: list[tuple[Delivery, str]] = []
-        self._lost: dict[tuple[str, str, str], Dropped] = {}
-        self._n_own = 0
-        self._own_session = f"{_OWN}-{clock()}"
+        self._unacknowledged: list[tuple[Delivery, str, list[Stood]]] = []
+        self.losses = Losses(self.counts, self.intake, clock())
         self._tidied_ns = self._kept_ns = self._turned_ns = clock()
         self._began_ns = clock()
 
@@ -148,12 +152,12 @@ class Engine:
         """
         try:
             if self.disk_full:  # nothing more is taken before what was taken is safe: the queue fills, and feeds wait
-                self._note_losses()
+                self.losses.note(self.feeds.values(), "disk_full")
                 self.acknowledge()
             moved = self._take()
             self.acknowledge()
             moved |= self.commit(wait=False)
-            moved |= bool(self.sealer.run(most=SEALS))
+            moved |= self._seal(most=SEALS)
             with handles("state folder"):
                 self._tend()
             self.disk_full = self.store_down = self.no_handles = False
@@ -176,7 +180,7 @@ class Engine:
         self.acknowledge()
         while self.commit(finish=True):
             pass
-        while self.sealer.run(most=1 << 30, finish=True):
+        while self._seal(most=1 << 30, finish=True):
             pass
         with suppress(DiskFull):
             self.journal.roll()  # so that the last file can go, too
@@ -193,7 +197,8 @@ class Engine:
         self.ledger.close()
 
     def _take(self) -> bool:
-        moved = self._record_gaps()
+        self.losses.note(self.feeds.values(), "disk_full" if self.disk_full else "full_queue")
+        moved = self.losses.record()
         for link in self.feeds.values():
             if self._is_behind():
                 break
@@ -202,38 +207,47 @@ class Engine:
             for i, delivery in enumerate(deliveries):
                 try:
                     with handles("state folder"):
-                        self._accept(delivery, link)
+                        stood = self._accept(delivery, link)
                 except DiskFull:
                     link.inbox.give_back(deliveries[i:])
                     raise
                 self.counts.child("received_bytes", link.name).inc(delivery.n_bytes)
-                self._unacknowledged.append((delivery, link.name))
+                self._unacknowledged.append((delivery, link.name, stood))
         return moved
 
-    def _accept(self, delivery: Delivery, link: FeedLink) -> None:
+    def _accept(self, delivery: Delivery, link: FeedLink) -> list[Stood]:
         if delivery.poison is not None:
             self.aside.poison(link.name, delivery.poison, delivery.reason)
             self.counts.poison(link.name, delivery.reason)
-        self.intake.accept(delivery, link.name)
+        return self.intake.accept(delivery, link.name)
 
     def _is_behind(self) -> bool:
         """Tell whether so much waits for the encoder that no more should be taken."""
-        return self.journal.size_bytes > self.settings.limits.journal_bytes
+        return self.journal.size_bytes > self.settings.limits.journal_bytes or self.holding.is_full
 
     def acknowledge(self) -> None:
-        """Make durable what was taken, and tell the feeds so."""
+        """Make durable what was taken, and tell the feeds so, or once the archive has it, as is configured."""
         self.journal.sync()
         self.aside.sync()
         self.n_journalled += 1
         done, self._unacknowledged = self._unacknowledged, []
-        now = self.clock()
-        for delivery, feed in done:
+        late = self.settings.archive.until_archived
+        for delivery, feed, stood in done:
+            if late and self.feeds[feed].replays and self.holding.hold(delivery, feed, stood):
+                continue
             delivery.acknowledge()
-            arrivals = [i.arrival_ns for i in delivery.items if isinstance(i, Chunk)]
-            if arrivals:
-                self.counts.child("acknowledge_seconds", feed).observe(max(0.0, (now - arrivals[0]) / 1e9))
+            self.counts.acknowledged(feed, delivery.arrival_ns, self.clock())
         if done:
             reach("engine.acknowledged")
+
+    def _seal(self, *, most: int, finish: bool = False) -> bool:
+        n = self.sealer.run(most=most, finish=finish)
+        self.holding.release()
+        return bool(n)
+
+    def _sealed(self, manifest: Manifest) -> None:
+        self.keeper.note(manifest)
+        self.holding.note(manifest.name)
 
     def commit(self, *, finish: bool = False, wait: bool = True) -> bool:
         """Encode and commit the blocks that are whole; with ``finish``, end every segment.
@@ -250,7 +264,7 @@ class Engine:
     def _salvage(self) -> None:
         """Write what needs no new room in the journal, so that a full disk can empty itself."""
         try:
-            self.sealer.run(most=SEALS)
+            self._seal(most=SEALS)
             free_journal(self.state, self.journal)
         except DiskFull:
             pass
@@ -268,6 +282,7 @@ class Engine:
                 self.counts.child("drift_alarms", self.state.streams[key].modality, which).inc()
         if not 0 <= now - self._tidied_ns < TIDY_S * 10**9:  # also when our clock was set back
             self._tidied_ns = now
+            self.holding.end_overdue()
             free_journal(self.state, self.journal)
             self.keeper.look()
         self.compactor.run(now)
@@ -285,33 +300,6 @@ class Engine:
         return self.keeper.run(now, self.telemetry.retention_deleted_segments.inc, self.sealer.busy)
 
     # --- what happens on the way
-
-    def _note_losses(self) -> None:
-        """Count what full queues dropped; one gap for each recording until the journal takes it."""
-        for link in self.feeds.values():
-            cause = "disk_full" if self.disk_full else "full_queue"
-            for lost in link.inbox.dropped():
-                link.n_dropped += lost.n_messages
-                self.counts.child("dropped_messages", link.name).inc(lost.n_messages)
-                key = (link.name, lost.recording, cause)
-                before = self._lost.get(key)
-                if before is None:
-                    self.counts.child("gaps", link.name, cause).inc()
-                else:
-                    lost = replace(lost, n_messages=before.n_messages + lost.n_messages, first_ns=before.first_ns)
-                self._lost[key] = lost
-
-    def _record_gaps(self) -> bool:
-        self._note_losses()
-        moved = bool(self._lost)
-        for (feed, recording, cause), lost in list(self._lost.items()):
-            text = f"{lost.n_messages} messages dropped: {cause.replace('_', ' ')}"
-            span = max(0, lost.last_ns - lost.first_ns)
-            event = Event(recording, self._own_session, self._n_own, lost.first_ns, "gap", text, span)
-            self.intake.accept_event(event, feed)
-            self._n_own += 1
-            del self._lost[feed, recording, cause]
-        return moved
 
     def committed(self, stream: StreamState, block: Block, n_bytes: int, windows: list[ReachedWindow]) -> None:
         """Count a committed block, and let the drift watch see it."""

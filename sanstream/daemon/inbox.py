@@ -182,6 +182,8 @@ class FeedLink:
     state : FeedState
     reorder_s : float
     n_dropped : int
+    replays : bool
+        What was not acknowledged comes again.
     """
 
     name: str
@@ -190,6 +192,7 @@ class FeedLink:
     state: FeedState
     reorder_s: float = 5.0
     n_dropped: int = 0
+    replays: bool = True
 
 
 def _seconds(chunk: Chunk) -> float:

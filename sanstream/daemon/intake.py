@@ -11,6 +11,7 @@ from sanstream.chunk import Chunk, Delivery, Event, stream_name
 from sanstream.daemon.claims import Claims
 from sanstream.daemon.coverage import Coverage
 from sanstream.daemon.descriptors import Descriptors
+from sanstream.daemon.holding import Stood, StoodEvent, StoodSamples, stood_before
 from sanstream.daemon.lanes import MAIN, MOVED, Lane
 from sanstream.daemon.placing import Located, Misplaced, check_sane, locate, origin_of, settle
 from sanstream.daemon.sessions import Piece, Session
@@ -90,7 +91,7 @@ class Intake:
         self._other_rates: set[tuple[str, str, Fraction]] = set()
         self._channels = Descriptors()
 
-    def accept(self, delivery: Delivery, feed: str) -> None:
+    def accept(self, delivery: Delivery, feed: str) -> list[Stood]:
         """Journal what a message brought. Nothing is durable before the journal's next sync.
 
         Parameters
@@ -99,6 +100,11 @@ class Intake:
         feed : str
             Name of its feed.
 
+        Returns
+        -------
+        list of Stood
+            What of it is stored now, or was before; not what was set aside.
+
         Raises
         ------
         DiskFull
@@ -106,13 +112,15 @@ class Intake:
         """
         if delivery.ends:
             self.release(delivery.tenure)
+        stood: list[Stood] = []
         for item in delivery.items:
             if isinstance(item, Event):
-                self.accept_event(item, feed)
+                stood.append(self.accept_event(item, feed))
             else:
-                self._accept_chunk(item, feed, delivery.tenure)
+                stood += self._accept_chunk(item, feed, delivery.tenure)
+        return stood
 
-    def accept_event(self, event: Event, feed: str) -> None:
+    def accept_event(self, event: Event, feed: str) -> StoodEvent:
         """Journal an event, unless it came before."""
         name = self._name_of(event, feed)
         if name != event.recording:
@@ -120,11 +128,12 @@ class Intake:
         numbers = self.state.event_numbers.get((event.recording, event.session))
         if numbers is not None and numbers.overlaps(event.number, event.number + 1):
             self.counters.duplicate(feed)
-            return
+            return StoodEvent(event.recording, event.session, event.number)
         self.state.event_files.add(self.journal.append_event(event))
         self.state.take_event(event)
         self.state.unwritten.append(event)
         self.counters.event(feed)
+        return StoodEvent(event.recording, event.session, event.number)
 
     def replay(self, entry: ChunkEntry | EventEntry, file: int) -> None:
         """Take up a record of the journal after a restart; what the ledger has already is passed over."""
@@ -153,12 +162,12 @@ class Intake:
                 stream.release(self.clock())
                 self.state.touched[stream] = None
 
-    def _accept_chunk(self, chunk: Chunk, feed: str, tenure: str) -> None:
+    def _accept_chunk(self, chunk: Chunk, feed: str, tenure: str) -> list[Stood]:
         try:
             check_sane(chunk)
         except Misplaced as reason:
             self._refuse(chunk, str(reason), feed)
-            return
+            return []
         name = self._name_of(chunk, feed)
         if name != chunk.recording:
             chunk = replace(chunk, recording=name)
@@ -172,7 +181,9 @@ class Intake:
         session = stream.sessions.get(chunk.session)
         first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
         parts = [(first, stop)] if session is None else session.received.free(first, stop)
+        stood: list[Stood] = []
         if parts != [(first, stop)] and session is not None:
+            stood += stood_before(stream, session, chunk, parts)
             equal = stream.is_waiting_as(chunk, chunk.session)
             if equal is None:
                 equal = stream.digest_says(session, chunk)
@@ -182,20 +193,21 @@ class Intake:
                 self.counters.duplicate(feed)
         for low, high in parts:
             part = chunk if (low, high) == (first, stop) else _part(chunk, low, high)
-            self._take(stream, part, feed)
+            stood += self._take(stream, part, feed)
+        return stood
 
-    def _take(self, stream: StreamState, chunk: Chunk, feed: str) -> None:
+    def _take(self, stream: StreamState, chunk: Chunk, feed: str) -> list[StoodSamples]:
         try:
             found = self._locate(stream, chunk)
         except Misplaced as reason:
             self._refuse(chunk, str(reason), feed, stream)
-            return
+            return []
         definition = self._define(stream, chunk, found.piece.base, found.piece.flag)
         first, stop = chunk.first_sample, chunk.first_sample + chunk.n_samples
         if stream.is_braked(self.clock()) and not stream.goes_on(definition, found.piece, first, stop):
             why = f"its stream began {MAX_BEGUN} segments within {BEGUN_S} s after ones of less than {SHORT_S} s each"
             self._refuse(chunk, why, feed, stream)
-            return
+            return []
         file = self.journal.append_chunk(definition, chunk)
         settle(stream, chunk, found)
         self.state.touched[stream] = None
@@ -207,6 +219,7 @@ class Intake:
         if late:
             self.counters.late(feed, late)
         self.counters.received(feed, stream.modality, chunk)
+        return [StoodSamples(stream, definition.base + first, definition.base + stop)]
 
     def _locate(self, stream: StreamState, chunk: Chunk) -> Located:
         """Find a chunk's place; a new one is no place before all daemons that share the recording know of it."""

@@ -14,11 +14,12 @@ from sanstream.archive_reached import Reached
 from sanstream.daemon.waiting import WaitList
 from sanstream.encode_plan import Plan
 from sanstream.quality import Quality
+from sanstream.shard import shard_samples
 from sanstream.signal import Channel, IntSamples
 
 MAIN, LATE = "main", "late"
 MOVED = "moved"
-"""Flag of a segment that began because its stream came back from another daemon, or from a restart."""
+"""Flag of a segment that began because its stream came back: from another daemon, a restart, or a silence."""
 GAP_S = 3600
 """A longer stretch without samples ends a segment."""
 _LATE_IDLE_S = 30
@@ -107,6 +108,8 @@ class Lane:
     channels : tuple of Channel
     qualities : tuple of Quality
     block_samples : int
+    shard_samples : int
+        Of a full shard; 0 for the usual size.
     limit : int or None
         Place at which another segment begins.
     limit_flag : str
@@ -136,6 +139,7 @@ class Lane:
     channels: tuple[Channel, ...]
     qualities: tuple[Quality, ...]
     block_samples: int
+    shard_samples: int = 0
     limit: int | None = None
     limit_flag: str = "midnight"
     flags: list[str] = field(default_factory=list)
@@ -160,6 +164,8 @@ class Lane:
 
     def __post_init__(self) -> None:
         self.end = max(self.end, self.start)
+        n_channels = len(self.channels)
+        self.shard_samples = self.shard_samples or shard_samples(float(self.rate), n_channels, self.block_samples)
         self._missing = np.array([0 if c.missing is None else c.missing for c in self.channels], np.int32)
 
     @property
@@ -171,6 +177,14 @@ class Lane:
     def open_start(self) -> int:
         """Place of the first sample of the first block that was not handed out."""
         return self.start + self.n_ready * self.block_samples
+
+    @property
+    def coming(self) -> int:
+        """Place up to which samples fill shards, which go to the archive by themselves."""
+        n = self.n_ready
+        while (buffer := self.buffers.get(n)) is not None and buffer.n_held == self.block_samples:
+            n += 1
+        return self.start + n * self.block_samples // self.shard_samples * self.shard_samples
 
     def begin_at(self, start: int) -> None:
         """Begin earlier; only while no block was handed out."""
@@ -189,6 +203,11 @@ class Lane:
         stop = self.start + max(1, -(-(self.end - self.start) // self.block_samples)) * self.block_samples
         if self.limit is None or stop < self.limit:
             self.limit, self.limit_flag = stop, flag
+
+    def end_now(self, now_ns: int) -> None:
+        """Let another segment begin with the next sample, and this one end as soon as none is late any more."""
+        if not self.closed and self.closing_ns is None:
+            self.limit, self.limit_flag, self.closing_ns = self.end, MOVED, now_ns
 
     def is_over(self, now_ns: int, wait_s: float) -> bool:
         """Tell whether nothing more is to be waited for: its end is set and past, or it has been silent for long."""

@@ -15,6 +15,7 @@ from sanstream.durable import DiskFull
 from sanstream.encode import segment_sizes
 from sanstream.encode_effort import effort_named
 from sanstream.errors import InputError, SanstreamError
+from sanstream.shard import shard_samples
 from sanstream.signal import Channel
 
 
@@ -34,9 +35,14 @@ class Opener:
     quality : mapping of str to str
         ``Settings.quality``.
     effort : str
+    shard_s : float, optional
+        Seconds of a full shard, where it must not grow as long as usual.
     """
 
-    def __init__(self, archive: GrowingArchive, quality: Mapping[str, str], effort: str) -> None:
+    def __init__(
+        self, archive: GrowingArchive, quality: Mapping[str, str], effort: str, shard_s: float | None = None
+    ) -> None:
+        self._shard_s = shard_s
         self._archive = archive
         self._quality = quality
         self._effort = effort_named(effort)
@@ -60,7 +66,10 @@ class Opener:
         """Open a lane."""
         qualities, _ = qualities_of(self._quality, channels)
         block = segment_sizes(stream.rate, qualities, self._effort)[1]
-        lane = Lane(stream.key, kind, start, stream.rate, channels, qualities, block, flags=flags)
+        shard = 0
+        if self._shard_s is not None:
+            shard = shard_samples(float(stream.rate), len(channels), block, seconds=self._shard_s)
+        lane = Lane(stream.key, kind, start, stream.rate, channels, qualities, block, shard, flags=flags)
         if self._archive.is_shared:  # other daemons may add to it, and asking would wait for it
             lane.name = f"{start}-{secrets.token_hex(6)}"
             return lane

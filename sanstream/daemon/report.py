@@ -21,6 +21,8 @@ def causes(engine: Engine) -> list[str]:
         out.append(f"{waits_for(engine)}: nothing is acknowledged")
     if engine.journal.size_bytes > engine.settings.limits.journal_bytes:
         out.append("journal at its limit: nothing is taken")
+    if engine.holding.is_full:
+        out.append(f"{engine.holding.n_held} messages wait for the archive: nothing more is taken")
     if engine.sealer.refused:
         out.append(refused_by_archive(engine))
     return out
@@ -56,6 +58,7 @@ def status(engine: Engine, began_ns: int) -> dict[str, Any]:
         "uptime_s": (now - began_ns) / 1e9,
         "feeds": [_feed(engine, link, now) for link in engine.feeds.values()],
         "streams": streams,
+        "held_messages": engine.holding.n_held,
         "journal_bytes": engine.journal.size_bytes,
         "ledger_bytes": engine.ledger.size_bytes,
         "disk_free_bytes": free_bytes(folder),
@@ -76,6 +79,7 @@ def set_gauges(engine: Engine) -> None:
         if link.state.partitions is not None:
             engine.counts.child("partitions", name).set(link.state.partitions)
     telemetry.streams.set(len(engine.state.streams))
+    telemetry.held_messages.set(engine.holding.n_held)
     telemetry.journal_bytes.set(engine.journal.size_bytes)
     telemetry.ledger_bytes.set(engine.ledger.size_bytes)
     for place, folder in (("state", engine.settings.archive.state_dir), ("archive", _archive_folder(engine))):

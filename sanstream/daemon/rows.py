@@ -10,7 +10,6 @@ from sanstream.chunk import Event
 from sanstream.daemon.lanes import Lane
 from sanstream.daemon.sessions import Session
 from sanstream.daemon.streams import RecordingState, StreamState
-from sanstream.shard import shard_samples
 
 Row = tuple[str, dict[str, Any], bytes]
 """Kind, head and body of a ledger's record."""
@@ -35,7 +34,7 @@ def opening_entry(lane: Lane) -> SegmentEntry:
         lane.name,
         lane.start,
         0,
-        shard_samples(float(lane.rate), coding.n_channels, coding.block_samples),
+        lane.shard_samples,
         lane.channels,
         coding,
         tuple(str(q) for q in lane.qualities),

@@ -184,7 +184,7 @@ def _start(
         wake=wake.set,
     )
     scheme = settings.url.partition(":")[0]
-    link = FeedLink(settings.name, scheme, inbox, feed.state, settings.reorder_s)
+    link = FeedLink(settings.name, scheme, inbox, feed.state, settings.reorder_s, replays=feed.replays)
     engine.add_feed(link)
     return _FeedThread(feed, link, stop)
 
@@ -234,7 +234,8 @@ def _finish(engine: Engine, threads: list[_FeedThread], stop: threading.Event) -
     Teller().look(engine)
     for thread in threads:
         thread.link.inbox.pause()
-    _insist(lambda: _take_all(engine))
+    # with remote durability nothing can be acknowledged before it is in the archive
+    _insist(engine.drain if engine.settings.archive.until_archived else lambda: _take_all(engine))
     stop.set()
     for thread in threads:
         thread.link.inbox.stop()

@@ -22,7 +22,6 @@ from sanstream.daemon.streams import RecordingState, StreamState
 from sanstream.durable import reach
 from sanstream.errors import InputError
 from sanstream.ledger import Ledger
-from sanstream.shard import shard_samples
 
 RETRY_S = 5
 _PAST_S = 86_400
@@ -56,6 +55,8 @@ class Sealer:
         Returns a recording that the archive has already, or another name for one that cannot grow.
     claims : Claims, optional
         Where other daemons archive the same recordings, what they agree on with this one.
+    events_s : float
+        How long events of a recording that gets no samples wait.
 
     Attributes
     ----------
@@ -75,8 +76,9 @@ class Sealer:
         threads: int = 1,
         known: Callable[[str], RecordingState | str | None] = lambda name: None,
         claims: Claims | None = None,
+        events_s: float = EVENTS_S,
     ) -> None:
-        self._known, self._claims = known, claims
+        self._known, self._claims, self._events_s = known, claims, events_s
         self._pool = ThreadPoolExecutor(threads, "seal") if threads > 1 else None
         self._note = note
         self._state = state
@@ -120,7 +122,7 @@ class Sealer:
         now = self._clock()
         for name, events in self._state.events.items():
             waits = events and name not in due
-            if waits and (finish or abs(now - self._events_ns.setdefault(name, now)) >= EVENTS_S * 10**9):
+            if waits and (finish or abs(now - self._events_ns.setdefault(name, now)) >= self._events_s * 10**9):
                 if name not in self._state.recordings:
                     self._begin(name, events)
                 if name in self._state.recordings:
@@ -268,13 +270,8 @@ def _due_blocks(lane: Lane) -> int:
     waiting = lane.n_committed - lane.n_sealed
     if lane.closed:
         return waiting
-    per_shard = opening_shard(lane) // lane.block_samples
+    per_shard = lane.shard_samples // lane.block_samples
     return waiting // per_shard * per_shard
-
-
-def opening_shard(lane: Lane) -> int:
-    """Return the samples of a lane's full shard."""
-    return shard_samples(float(lane.rate), len(lane.channels), lane.block_samples)
 
 
 def _knots(anchors: Sequence[tuple[int, int, int]], lane: Lane) -> Iterator[tuple[int, int, int]]:

@@ -111,6 +111,7 @@ class State:
             entry.channels,
             tuple(parse_quality(q, c) for q, c in zip(entry.qualities, entry.channels, strict=True)),
             entry.coding.block_samples,
+            entry.shard_samples,
             flags=list(head["flags"]),
             name=entry.name,
         )

@@ -14,7 +14,7 @@ import numpy as np
 
 from sanstream.chunk import Chunk
 from sanstream.daemon.coverage import Coverage
-from sanstream.daemon.lanes import GAP_S, LATE, MAIN, MOVED, Lane
+from sanstream.daemon.lanes import GAP_S, LATE, MAIN, Lane
 from sanstream.daemon.sessions import Piece, Session, ns_of
 from sanstream.daemon.waiting import Waiting
 from sanstream.signal import Channel
@@ -135,8 +135,7 @@ class StreamState:
     def release(self, now_ns: int) -> None:
         """End all lanes soon: the stream goes on in another daemon, and here, should it return, in a new segment."""
         for lane in self.lanes:
-            if not lane.closed and lane.closing_ns is None:
-                lane.limit, lane.limit_flag, lane.closing_ns = lane.end, MOVED, now_ns
+            lane.end_now(now_ns)
         self.tenure = None
 
     def goes_on(self, definition: Any, piece: Piece, first: int, stop: int) -> bool:

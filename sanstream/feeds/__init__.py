@@ -55,6 +55,9 @@ class FeedOptions:
         Folder, made when needed, for what the feed must know again after a restart; None for nowhere.
     descriptors : DescriptorStore, optional
         Where other daemons take messages of the same source.
+    held_s : int
+        Seconds for which a message may be unacknowledged in the usual course, until the archive has it; 0 where the
+        journal is enough.
     """
 
     name: str
@@ -67,6 +70,7 @@ class FeedOptions:
     options: Mapping[str, Any] = field(default_factory=dict)
     state_dir: Path | None = None
     descriptors: DescriptorStore | None = None
+    held_s: int = 0
 
 
 @dataclass

@@ -118,9 +118,18 @@ class KafkaFeed:
         return [
             f"Kafka cluster of {len(found.brokers)} brokers; {partitions}",
             f"group {self._group}: session timeout {self._settings['session_timeout_s']:g} s, offsets committed after"
-            " the journal",
+            f" {'the archive has the samples' if self._options.held_s else 'the journal'}",
             "messages older than the topic's retention are lost to an absent daemon: see retention.ms and message size"
             " max.message.bytes",
+            *self._held(),
+        ]
+
+    def _held(self) -> list[str]:
+        held_s = self._options.held_s
+        if not held_s:
+            return []
+        return [
+            f"offsets stay up to {held_s} s behind, and behind the slowest stream: retention must be well above that"
         ]
 
     def run(self, put: Put, stop: threading.Event) -> None:

@@ -69,6 +69,12 @@ class MllpFeed:
 
     def __init__(self, options: FeedOptions) -> None:
         self._options, self._got = options, settings_of(options, self.OPTIONS)
+        if options.held_s:
+            raise InputError(
+                f'feed {options.name!r}: mllp with durability = "remote": a sender sends nothing more until it has an'
+                f" answer, and would wait up to {options.held_s} s for each",
+                hint='archive it with a daemon of its own and durability = "local"; its journal keeps what is answered',
+            )
         self.host, self._port = address_of(options.url, anywhere=self._got["listen_anywhere"])
         if not 1 << 10 <= self._got["max_message"] <= 64 << 20 or not 1 <= self._got["connections"] <= 4096:
             raise InputError(

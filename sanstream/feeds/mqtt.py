@@ -126,6 +126,18 @@ class MqttFeed:
             f"session {self._client_id}: kept {self._settings['session_expiry_s']} s,"
             f" up to {RECEIVE_MAXIMUM} messages unacknowledged",
             "Mosquitto drops what it queues beyond max_queued_messages (1000): set it to 0 as in deploy/mosquitto.conf",
+            *self._held(),
+        ]
+
+    def _held(self) -> list[str]:
+        held_s = self._options.held_s
+        if not held_s:
+            return []
+        return [
+            f"acknowledged after the archive has them, up to {held_s} s later and in order: at most"
+            f" {RECEIVE_MAXIMUM // held_s} messages a second, since {RECEIVE_MAXIMUM} may be unacknowledged",
+            "the broker must send as many: set Mosquitto's max_inflight_messages (20) to 0 as in deploy/mosquitto.conf,"
+            " else it sends that many and waits",
         ]
 
     def run(self, put: Put, stop: threading.Event) -> None:

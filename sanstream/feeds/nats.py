@@ -16,6 +16,7 @@ from sanstream.feeds import FeedOptions, FeedState, Put, Stopped
 from sanstream.feeds.address import Table, settings_of
 from sanstream.feeds.broker import broker_address, pauses, reason_of
 from sanstream.feeds.intake import Intake
+from sanstream.feeds.nats_limits import check_held
 from sanstream.feeds.nats_link import DEFAULT_SUBJECT, ERRORS, PORT, Link, connect, stream_for
 from sanstream.feeds.nats_pull import Pull, PullLimits
 from sanstream.feeds.nats_share import PARTITION, Share
@@ -23,6 +24,9 @@ from sanstream.feeds.nats_share import PARTITION, Share
 _TICK_S = 0.2
 _LAST_ACKS_S = 5.0
 _LEAST_LEASE_S = 3.0
+_ACK_WAIT_S = 30.0
+_MAX_ACK_PENDING, _HELD_ACK_PENDING = 65536, 262144
+"""The latter where messages wait for the archive."""
 
 
 class NatsFeed:
@@ -32,13 +36,18 @@ class NatsFeed:
         "stream": (str, "", "JetStream stream; empty: the one that takes the subjects"),
         "durable": (str, "", "name of the durable consumer; empty: sanstream-NAME"),
         "create": (bool, False, "make the stream, on the server's disk, when there is none"),
-        "ack_wait_s": (float, 30.0, "seconds after which the server sends an unacknowledged message again"),
-        "max_ack_pending": (int, 65536, "messages that may be unacknowledged at a time"),
+        "ack_wait_s": (
+            float, 0.0, "seconds after which the server sends an unacknowledged message again; 0: 30, or"
+            ' with durability = "remote" a minute more than twice as long as messages wait',
+        ),
+        "max_ack_pending": (
+            int, 0, 'messages that may be unacknowledged at a time; 0: 65536, or 262144 with durability = "remote"',
+        ),
         "alone": (bool, True, "no other daemon shares the consumer: what a lost connection had is asked for at once"),
         "partitions": (int, 0, "share the subjects with other daemons: {partition} in streams is 0 to this less 1"),
         "lease_s": (float, 12.0, "seconds after which others take over the partitions of a daemon that is gone"),
         "ca": (str, "", "PEM file of certificates to trust, for natss://"),
-    }
+    }  # fmt: skip
     can_wait = True
     replays = True
 
@@ -56,10 +65,13 @@ class NatsFeed:
         self._wake = asyncio.Event()
         self._woken = False
         self._check_settings()
-        limits = PullLimits(
-            self._settings["ack_wait_s"], self._settings["max_ack_pending"], self._settings["alone"],
+        # most that wait are acknowledged before half of it: the server need not be told that they are in progress
+        ack_wait_s = 2.0 * options.held_s + 60 if options.held_s else _ACK_WAIT_S
+        max_ack_pending = _HELD_ACK_PENDING if options.held_s else _MAX_ACK_PENDING
+        limits = self._limits = PullLimits(
+            self._settings["ack_wait_s"] or ack_wait_s, self._settings["max_ack_pending"] or max_ack_pending,
             # a message of 8 MiB must fit
-            (9 if self._settings["partitions"] else 16) << 20,
+            self._settings["alone"], (9 if self._settings["partitions"] else 16) << 20,
         )  # fmt: skip
         self._share: Share | None = None
         self._pulls: dict[int, Pull] = {}
@@ -75,8 +87,8 @@ class NatsFeed:
 
     def _check_settings(self) -> None:
         settings, name = self._settings, f"feed {self._options.name!r}"
-        if settings["ack_wait_s"] < 1 or settings["max_ack_pending"] < 1:
-            raise InputError(f"{name}: ack_wait_s and max_ack_pending must be 1 or more")
+        if 0 != settings["ack_wait_s"] < 1 or settings["max_ack_pending"] < 0:
+            raise InputError(f"{name}: ack_wait_s and max_ack_pending must be 1 or more, or 0 for their defaults")
         if not 0 <= settings["partitions"] <= 1024:
             raise InputError(f"{name}: partitions = {settings['partitions']}", hint="0 for no sharing, else up to 1024")
         if settings["lease_s"] < _LEAST_LEASE_S:
@@ -106,12 +118,16 @@ class NatsFeed:
             info = await js.stream_info(name)
             held = info.config
             shared = [] if self._share is None else await self._share.check(nc)
-            limits = f"ack_wait {self._settings['ack_wait_s']:g} s, max_ack_pending {self._settings['max_ack_pending']}"
+            if self._options.held_s:
+                n = self._settings["partitions"]
+                durables = [f"{self._durable}-{i}" for i in range(n)] or [self._durable]
+                shared += await check_held(js, info, durables, self._limits, self._options.held_s)
+            limits = f"ack_wait {self._limits.ack_wait_s:g} s, max_ack_pending {self._limits.max_ack_pending}"
             return [
                 f"NATS {nc.connected_server_version}, messages of up to {nc.max_payload} bytes",
                 f"stream {name}: {info.state.messages} messages, kept in {held.storage},"
                 f" max_age {held.max_age or 0:g} s, max_bytes {held.max_bytes}",
-                f"durable consumer {self._durable}{'-0 and so on' if shared else ''}: {limits}",
+                f"durable consumer {self._durable}{'-0 and so on' if self._share else ''}: {limits}",
                 *shared,
             ]
         finally:

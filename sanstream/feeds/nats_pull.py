@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from nats.js import api
@@ -183,12 +184,12 @@ class Pull:
         now, due = time.monotonic(), self._limits.ack_wait_s / 2
         if self._nc is None or not self._outstanding or now - next(iter(self._outstanding.values())) <= due:
             return
-        late = [reply for reply, since in self._outstanding.items() if now - since > due]
+        # the oldest stands first: what was told goes to the end
+        late = [reply for reply, _ in takewhile(lambda one: now - one[1] > due, self._outstanding.items())]
         for reply in late:
             if not self.is_ours():
                 return
             await self._nc.publish(reply, b"+WPI")
-            # to the end: the oldest stands first
             del self._outstanding[reply]
             self._outstanding[reply] = now
 
