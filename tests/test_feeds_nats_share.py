@@ -138,6 +138,38 @@ def test_check_says_how_the_partitions_are_shared(broker: Broker) -> None:
         assert any("1 daemons share them now" in line for line in feed.check())
 
 
+@pytest.mark.parametrize("partitions", [PARTITIONS - 1, PARTITIONS + 3])
+def test_daemons_with_other_counts_of_partitions_are_refused(broker: Broker, partitions: int) -> None:
+    fill(broker)
+    with Running(url(broker), **SHARED) as one:
+        wait_for(lambda: one.feed.state.partitions == PARTITIONS)
+        other = of(broker, partitions)
+        with pytest.raises(InputError, match=rf"partitions = {partitions}, and another daemon .* has {PARTITIONS}"):
+            asyncio.run(opened(other, broker))
+
+
+def test_messages_under_a_partition_that_nobody_takes_are_an_error(broker: Broker) -> None:
+    fill(broker)
+    feed = of(broker, 1)
+    with pytest.raises(InputError, match=r"has messages under partition \d, and partitions = 1 takes 0 to 0"):
+        asyncio.run(opened(feed, broker))
+
+
+def of(broker: Broker, partitions: int) -> Any:
+    """A feed that counts so many partitions."""
+    options = {"partitions": partitions, "lease_s": 3.0}
+    return make_feed(FeedOptions("ward", url(broker), streams=str(SHARED["streams"]), options=options))
+
+
+async def opened(feed: Any, broker: Broker) -> None:
+    """Take a feed's share."""
+    nc = await nats.connect(url(broker))
+    try:
+        await feed._share.open(nc, "sanstream")
+    finally:
+        await nc.close()
+
+
 def test_the_leases_of_a_bucket_that_is_there_last_as_it_says(broker: Broker) -> None:
     """Else the server would give away what its holder still counts on."""
     fill(broker)

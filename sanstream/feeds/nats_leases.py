@@ -16,6 +16,8 @@ from typing import Any
 import nats.js.errors
 from nats.js import api
 
+from sanstream.errors import InputError
+
 _MARGIN = 0.8
 """Share of its time for which a lease counts: its holder must stop before the server gives it away."""
 
@@ -97,6 +99,26 @@ class Leases:
             self._kv = await self._js.create_key_value(config)
         self.lease_s = (await self._kv.status()).ttl or self.lease_s
 
+    async def agree(self) -> None:
+        """Refuse to share with daemons that count other partitions.
+
+        Raises
+        ------
+        InputError
+        """
+        for name in await self._names():
+            if not name.startswith("member."):
+                continue
+            try:
+                said = (await self._kv.get(name)).value
+            except nats.js.errors.KeyNotFoundError:
+                continue  # it left
+            if said and int(said) != self._partitions:
+                raise InputError(
+                    f"partitions = {self._partitions}, and another daemon of {self._bucket} has {int(said)}",
+                    hint="set partitions to the number in the server's mappings, in every daemon",
+                )
+
     async def turn(self) -> None:
         """Renew what is ours, give up what is lost, and take what is free."""
         for partition in [p for p in self.held if not self.has(p)]:
@@ -107,7 +129,7 @@ class Leases:
                 del self.held[lease.partition]
             else:
                 self.held[lease.partition] = renewed
-        await self._kv.put(f"member.{self._own}", b"")
+        await self._kv.put(f"member.{self._own}", str(self._partitions).encode())
         names = await self._names()
         self._n_members = max(1, sum(n.startswith("member.") for n in names))
         free = [p for p in range(self._partitions) if f"partition.{p}" not in names]

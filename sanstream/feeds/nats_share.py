@@ -12,12 +12,14 @@ from typing import Any
 import nats.js.errors
 
 from sanstream.chunk import Delivery
+from sanstream.errors import InputError
 from sanstream.feeds import FeedState
 from sanstream.feeds.intake import Intake
 from sanstream.feeds.nats_leases import Leases
 from sanstream.feeds.nats_link import ERRORS
 from sanstream.feeds.nats_pull import Pull, PullLimits
 
+_LOOK_S = 60.0
 PARTITION = "{partition}"
 """Stands in the subject for the partition's number."""
 
@@ -56,7 +58,7 @@ class Share:
         self._leases = Leases(durable, partitions, lease_s)
         self._ended: list[Delivery] = []
         self._turning: asyncio.Task[None] | None = None
-        self._due = 0.0
+        self._due = self._look_due = 0.0
         self._nc: Any = None
         self._stream = ""
 
@@ -81,6 +83,8 @@ class Share:
         self._nc, self._stream = nc, stream
         replicas = (await nc.jetstream(timeout=5).stream_info(stream)).config.num_replicas
         await self._leases.open(nc, replicas or 1)
+        await self._leases.agree()
+        await self._refuse_outside(nc, stream)
         kept = dict(self.pulls)
         await self._turn()
         for partition, pull in kept.items():
@@ -123,7 +127,24 @@ class Share:
             with contextlib.suppress(asyncio.CancelledError, *ERRORS):
                 await turning
 
+    async def _refuse_outside(self, nc: Any, stream: str) -> None:
+        """Refuse to go on where messages stand under partitions that nobody takes: they would never be archived."""
+        if time.monotonic() < self._look_due:
+            return
+        self._look_due = time.monotonic() + _LOOK_S
+        place = self._subject.split(".").index(PARTITION)
+        found = await nc.jetstream(timeout=5).stream_info(stream, subjects_filter=self._subject.replace(PARTITION, "*"))
+        numbers = {subject.split(".")[place] for subject in found.state.subjects or {}}
+        outside = numbers - {str(n) for n in range(self._partitions)}
+        if outside:
+            raise InputError(
+                f"the stream {stream} has messages under partition {min(outside)}, and partitions = {self._partitions} "
+                f"takes 0 to {self._partitions - 1}: nobody would archive them",
+                hint="set partitions to the number in the server's mappings, in every daemon",
+            )
+
     async def _turn(self) -> None:
+        await self._refuse_outside(self._nc, self._stream)
         await self._leases.turn()
         for partition, pull in list(self.pulls.items()):
             if not pull.is_ours():
