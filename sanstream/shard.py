@@ -66,7 +66,7 @@ class ShardTable:
         return self.table_bytes + sum(self.lengths)
 
 
-def shard_samples(rate_hz: float, n_channels: int, block_samples: int, *, seconds: float = _SHARD_SECONDS) -> int:
+def shard_samples(rate_hz: float, n_channels: int, block_samples: int, *, seconds: float | None = None) -> int:
     """Choose the samples of a full shard: whole blocks, at most an hour or 8 MiB of 16-bit samples.
 
     Parameters
@@ -74,7 +74,7 @@ def shard_samples(rate_hz: float, n_channels: int, block_samples: int, *, second
     rate_hz : float
     n_channels : int
     block_samples : int
-    seconds : float
+    seconds : float, optional
         In place of an hour.
 
     Returns
@@ -82,7 +82,7 @@ def shard_samples(rate_hz: float, n_channels: int, block_samples: int, *, second
     int
         A multiple of ``block_samples``, at least one block.
     """
-    most = min(rate_hz * seconds, _SHARD_SAMPLES / max(1, n_channels))
+    most = min(rate_hz * (_SHARD_SECONDS if seconds is None else seconds), _SHARD_SAMPLES / max(1, n_channels))
     return max(1, int(most) // block_samples) * block_samples
 
 
