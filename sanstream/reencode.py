@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -32,6 +34,7 @@ from sanstream.reencode_targets import Target, targets_of
 _DEFAULT = "default"
 _STARTS = 20
 """Times that workers are started anew after some died as they began; each of them does what it can."""
+_SCHEDULER = re.compile(r"(tcp|tls|ws|wss|ucx)://.+:\d+")
 EFFORTS = ("fast", "default", "thorough")
 
 
@@ -124,6 +127,11 @@ def reencode(
         raise InputError(f"effort {effort!r} is unknown", hint=f"use {', '.join(EFFORTS)}")
     if workers is not None and workers < 1:
         raise InputError(f"{workers} workers are too few", hint="use 1 or more")
+    if shard_s is not None and not 0 < shard_s < math.inf:
+        raise InputError(f"objects of {shard_s:g} s", hint="give --shard more than 0 seconds")
+    if dask is not None and not _SCHEDULER.fullmatch(dask):
+        raise InputError(f"{dask!r} is no address of a Dask scheduler", hint="write it as tcp://HOST:PORT")
+    _check_apart(source, to)
     chosen = choose_bank(bank).bank if bank not in (None, RETRAIN) and bank is not None else None
     request = Request(requests, effort, chosen.id if chosen else bank, join, between, shard_s)
     address = source_address(source)
@@ -147,6 +155,17 @@ def reencode(
             manifests = _commit(to, shape, made, request, store)
             store.clear()
         return _summary(manifests, made, False)
+
+
+def _check_apart(source: str | os.PathLike[str], to: str | os.PathLike[str]) -> None:
+    """Refuse a target that is the source, or lies in it."""
+    if remote_scheme(os.fspath(source)) is None and remote_scheme(os.fspath(to)) is None:
+        inner, outer = str(local_path(to).resolve()), str(local_path(source).resolve())
+    else:
+        inner, outer = os.fspath(to).rstrip("/"), os.fspath(source).rstrip("/")
+    if inner == outer or inner.startswith(outer + "/"):
+        where = "is the source itself" if inner == outer else "lies in the source"
+        raise InputError(f"{os.fspath(to)}: {where}", hint="choose another place for the new archive")
 
 
 def _planned(held: Archive, request: Request, address: str) -> list[_Made]:

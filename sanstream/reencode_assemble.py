@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from typing import Any
 
+from sanstream.archive_convert import sound_blocks
 from sanstream.archive_folder import RecordingFolder
 from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_reached import Reached
@@ -19,8 +20,6 @@ from sanstream.reencode_request import implies, is_lossy, stored_qualities, want
 from sanstream.reencode_store import Checkpoints
 from sanstream.reencode_targets import Target, clock_of, moved_entry
 from sanstream.shard import shard_samples
-
-_BLOCKS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _segment(
         source = target.pieces[0].entry
         entry = moved_entry(target, stream)
         entry = replace(entry, shard_samples=_shard(assembly, entry) if assembly.shard_s else entry.shard_samples)
-        return folder.add_segment(stream.name, stream.rate, entry, stream.bank(source), _moved(stream, source))
+        return folder.add_segment(stream.name, stream.rate, entry, stream.bank(source), sound_blocks(stream, source))
     coding = kept.plan.coding
     reached = Reached(coding, kept.plan.bank, kept.wanted)
     original: list[list[float | None]] = []
@@ -189,11 +188,6 @@ def _up(value: float | None) -> float | None:
         return value
     step = Decimal(value).adjusted() - 3
     return float(Decimal(value).quantize(Decimal(1).scaleb(step), ROUND_CEILING))
-
-
-def _moved(stream: StreamReader, source: SegmentEntry) -> Iterator[bytes]:
-    for first in range(0, source.n_blocks, _BLOCKS_AT_ONCE):
-        yield from stream.blocks(source, first, min(first + _BLOCKS_AT_ONCE, source.n_blocks))
 
 
 def _gone(target: Target) -> InputError:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from archive_cases import patient, write
 from conftest import Run
 from reencode_cases import MISSING, RATE, Inline, files, make, one, read, signal, worst_prdn
 
@@ -14,10 +16,11 @@ import sanstream
 from sanstream import reencode_jobs
 from sanstream.archive import verify
 from sanstream.archive_draft_remote import RemoteDraft
-from sanstream.errors import InputError
+from sanstream.errors import CorruptError, InputError
 from sanstream.evaluate import evaluate
 from sanstream.reencode import reencode
 from sanstream.reencode_store import checkpoints_of
+from sanstream.transfer import convert
 
 usesinline = pytest.mark.usefixtures("inline")
 
@@ -134,6 +137,40 @@ def test_what_cannot_be_honoured_is_refused_with_numbers(
     assert said in ended.err
     assert "bed/100hz/0" in ended.err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.san"], "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    ("to", "more", "message"),
+    [
+        ("b", {"shard_s": float("nan")}, "objects of nan s; give --shard more than 0"),
+        ("b", {"shard_s": -5.0}, "objects of -5 s"),
+        ("b", {"shard_s": 0.0}, "objects of 0 s"),
+        ("b", {"dask": "nonsense"}, "'nonsense' is no address of a Dask scheduler; write it as tcp://HOST:PORT"),
+        ("a", {}, "is the source itself"),
+        ("a/x", {}, "lies in the source"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_at_once(tmp_path: Path, to: str, more: dict[str, Any], message: str) -> None:
+    write(tmp_path / "a", [patient()])
+    with pytest.raises(InputError, match=message):
+        reencode(tmp_path / "a", to=tmp_path / to, quality="prdn=5", **more)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
+    assert not (tmp_path / "a" / "x").exists()
+
+
+@pytest.mark.parametrize("how", ["reencode", "convert"])
+def test_a_changed_bit_is_not_carried_on_under_a_new_checksum(tmp_path: Path, how: str) -> None:
+    write(tmp_path / "a", [patient()])
+    (shard,) = (tmp_path / "a" / "bed1" / "100hz" / "0" / "c" / "0").glob("*")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(CorruptError, match=r"segment [0-9a-f]{16}, block \d+"):
+        if how == "reencode":
+            reencode(tmp_path / "a", to=tmp_path / "b", container="parquet")
+        else:
+            convert(tmp_path / "a", to=tmp_path / "b", container="parquet")
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize("quality", ["lossless", "prdn=5"])
