@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
@@ -149,10 +150,15 @@ def reencode(
             cluster = Cluster(workers or os.cpu_count() or 1, dask)
             try:
                 _encode(address, checkpoints_of(to), store, made, request, cluster, progress)
+                manifests = _commit(to, shape, made, request, store)
             except RefusedError:
                 store.clear()
                 raise
-            manifests = _commit(to, shape, made, request, store)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                hint = "free some space; the same command goes on where it was"
+                raise InputError(f"{os.fspath(to)}: {error.strerror}", hint=hint) from error
             store.clear()
         return _summary(manifests, made, False)
 
@@ -203,9 +209,10 @@ def _stands(to: str | os.PathLike[str], made: Sequence[_Made], container: str) -
     if not there:
         return False
     with open_archive(to, live=False) as held:
-        if list(held.recordings) != [m.reader.name for m in made] or held.container != container:
-            return False
-        return all(held.recordings[m.reader.name].manifest.parent.get("id") == m.id for m in made)
+        same = list(held.recordings) == [m.reader.name for m in made] and held.container == container
+        if same and all(held.recordings[m.reader.name].manifest.parent.get("id") == m.id for m in made):
+            return True
+    raise InputError(f"{text}: another archive stands there", hint="choose another place, or remove it first")
 
 
 def _manifests(to: str | os.PathLike[str], made: Sequence[_Made]) -> list[Manifest]:

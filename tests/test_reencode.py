@@ -310,7 +310,7 @@ def test_done_is_done_and_another_target_is_left_alone(
     assert "is there already" in ended.err
     ended = run(*words, "prdn=9")
     assert ended.code == 2
-    assert "is not empty" in ended.err
+    assert "another archive stands there" in ended.err
     assert files(tmp_path / "b.san") == before
 
 
