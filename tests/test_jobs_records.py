@@ -135,6 +135,21 @@ def test_what_is_there_is_not_written_again(ward: Ward, dataset: str) -> None:
     assert {p: p.stat().st_mtime_ns for p in Path(dataset).rglob("*") if p.is_file()} == before
 
 
+def test_another_archive_s_dataset_is_left_alone(
+    ward: Ward, other: Path, dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.read_bytes() for p in Path(dataset).rglob("*") if p.is_file()}
+    job = tmp_path / "records.toml"
+    job.write_text(f'archive = "{other}"\nto = "{dataset}"\n')
+    assert run_command(["--config", str(job)], command=records) == 2
+    message = capsys.readouterr().err
+    assert f"the dataset belongs to {ward[0]}, not to {other}; choose another `to`" in message
+    assert {p: p.read_bytes() for p in Path(dataset).rglob("*") if p.is_file()} == before
+    (Path(dataset) / "_archive.json").unlink()
+    with pytest.raises(InputError, match="does not say of which archive it is"):
+        run(RecordsJob(str(other), dataset))
+
+
 def test_a_part_that_was_cut_off_is_written_again(ward: Ward, dataset: str) -> None:
     state = next((Path(dataset) / "_parts").iterdir())
     values = json.loads(state.read_text())
@@ -144,9 +159,15 @@ def test_a_part_that_was_cut_off_is_written_again(ward: Ward, dataset: str) -> N
     assert (done["parts"], done["skipped"]) == (1, 1)
 
 
+def move(dataset: str, archive: Path) -> None:
+    """Do what the refusal says is to be done when an archive has moved."""
+    Path(dataset, "_archive.json").write_text(json.dumps({"archive": str(archive)}))
+
+
 def test_a_changed_segment_is_written_again_and_a_dropped_one_removed(ward: Ward, dataset: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy.san"
     shutil.copytree(ward[0], copy)
+    move(dataset, copy)
     assert run(RecordsJob(str(copy), dataset))["parts"] == 0, "another place, the same blocks"
     GrowingArchive(copy).remove("bed-7", [(STREAM, "0")])
     done = run(RecordsJob(str(copy), dataset))
@@ -168,6 +189,7 @@ def test_a_day_that_grows_leaves_the_days_before_as_they_are(ward: Ward) -> None
 
 
 def test_a_recording_that_is_gone_leaves_nothing(other: Path, dataset: str) -> None:
+    move(dataset, other)
     done = run(RecordsJob(str(other), dataset))
     assert done["removed"] == 6
     assert not list(Path(dataset).rglob("bed-7*"))

@@ -23,10 +23,16 @@ from pipelines.jobs.pool import each
 from pipelines.jobs.settings import ADDRESS, key, read_job
 from sanstream.archive import Archive
 from sanstream.archive import open as open_archive
+from sanstream.archive_objects import local_path
+from sanstream.archive_sealed import compact_json
+from sanstream.archive_store import remote_scheme, shown
 from sanstream.cli.exits import BAD, main
 from sanstream.cli.output import json_option, print_json
 from sanstream.config_values import WORDS, count
 from sanstream.errors import InputError, SanstreamError
+
+OWNER = "_archive.json"
+"""The key in a dataset that says of which archive it is."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def run(job: RecordsJob) -> dict[str, Any]:
     Raises
     ------
     InputError
-        When the archive is not there or lacks a recording that was asked for.
+        When the archive is not there or lacks a recording that was asked for, or the dataset is of another archive.
     """
     _archive.cache_clear()  # it may have grown since
     with open_archive(job.archive, live=False) as held:
@@ -59,6 +65,7 @@ def run(job: RecordsJob) -> dict[str, Any]:
     unknown = [n for n in job.recordings if n not in names]
     if unknown:
         raise InputError(f"{job.archive}: holds no recording {unknown[0]!r}", hint="leave recordings out to take all")
+    _own(place_at(job.to), job)
     done: dict[str, Any] = dict.fromkeys(("recordings", "parts", "skipped", "removed", "rows", "n_bytes"), 0)
     failed: list[dict[str, str]] = []
     for result in each(_one, ((job.archive, job.to, n) for n in job.recordings or names), job.workers):
@@ -72,6 +79,26 @@ def run(job: RecordsJob) -> dict[str, Any]:
         done["removed"] += sum(_forget(place_at(job.to), set(names)))
     done.pop("recording", None)
     return {"archive": job.archive, "to": job.to, **done, "failed": failed}
+
+
+def _own(place: Place, job: RecordsJob) -> None:
+    """Let a new dataset say of which archive it is, and refuse another's: what is not in the archive is removed."""
+    address = shown(job.archive) if remote_scheme(job.archive) else str(local_path(job.archive).resolve())
+    data = place.read(OWNER)
+    if data is None:
+        if place.keys(f"{PARTS}/"):
+            raise InputError(f"{job.to}: this dataset does not say of which archive it is", hint="choose another `to`")
+        place.put(OWNER, compact_json({"archive": address}))
+        return
+    try:
+        owner = str(json.loads(data)["archive"])
+    except (ValueError, LookupError, TypeError):
+        raise InputError(f"{job.to}: {OWNER} cannot be read", hint="choose another `to`") from None
+    if owner != address:
+        raise InputError(
+            f"{job.to}: the dataset belongs to {owner}, not to {address}",
+            hint=f"choose another `to`; when the archive has moved, write its new address into {OWNER}",
+        )
 
 
 def _one(task: tuple[str, str, str]) -> Written | dict[str, str]:
