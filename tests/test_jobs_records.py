@@ -17,7 +17,7 @@ from s3_server import BUCKET, s3_server, use_s3
 
 import sanstream
 from pipelines.jobs.dataset import parts_of
-from pipelines.jobs.query import ask, connect
+from pipelines.jobs.query import ask, connect, query
 from pipelines.jobs.records import RecordsJob, records, run
 from sanstream import decode
 from sanstream.archive_grow import GrowingArchive
@@ -203,6 +203,40 @@ def test_a_dataset_without_activations_answers(other: Path, tmp_path: Path) -> N
     assert hours.num_rows >= 2
 
 
+def test_a_dataset_without_activations_says_so(other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = tmp_path / "records.toml"
+    job.write_text(f'archive = "{other}"\nto = "{tmp_path / "d"}"\n')
+    for _ in ("written", "kept"):
+        assert run_command(["--config", str(job)], command=records) == 0
+        assert "a.san: no activations: the archive was made at effort fast" in capsys.readouterr().err
+    assert run_command([str(tmp_path / "d"), "beats", "--json"], command=query) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == []
+    assert "d: no activations:" in said.err
+    assert run_command([str(tmp_path / "d"), "artefact_hours", "--json"], command=query) == 0
+    assert not capsys.readouterr().err
+
+
+def test_a_mistake_in_the_sql_is_one_line(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "my.sql"
+    for text, said in (
+        ("SELECT * FROM beets", "beets does not exist"),
+        ("SELEC 1", "syntax error"),
+        ("SELECT CAST(stream AS INTEGER) FROM windows", "Could not convert"),
+        ("-- nothing", "its last statement gives no rows"),
+    ):
+        file.write_text(text)
+        assert run_command([dataset, str(file)], command=query) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {file}: ")
+        assert said in line
+        assert "the tables are activations, windows, kernels" in line or "SELECT" in line
+    file.write_text("CREATE TABLE t AS SELECT 1 AS x; SELECT x FROM t")
+    assert run_command([dataset, str(file), "--json"], command=query) == 0
+    said = capsys.readouterr()
+    assert (json.loads(said.out), said.err) == ([{"x": 1}], "")
+
+
 def test_archive_and_dataset_in_an_object_store(ward: Ward, dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server() as endpoint:
         use_s3(monkeypatch, endpoint)
@@ -213,8 +247,8 @@ def test_archive_and_dataset_in_an_object_store(ward: Ward, dataset: str, monkey
         assert run(RecordsJob(archive, to))["parts"] == 2
         again = run(RecordsJob(archive, to))
         assert (again["parts"], again["skipped"], again["failed"]) == (0, 2, [])
-        for query in ("beats", "bigeminy", "artefact_hours"):
-            here, there = (ask(connect(place), query) for place in (dataset, to))
+        for name in ("beats", "bigeminy", "artefact_hours"):
+            here, there = (ask(connect(place), name) for place in (dataset, to))
             assert there.num_rows
             assert there.equals(here.cast(there.schema))
 

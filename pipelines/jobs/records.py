@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from pipelines.jobs.dataset import PARTS, Written, export_recording, files_of, read_state, state_key
+from pipelines.jobs.dataset import NO_ACTIVATIONS, PARTS, Written, export_recording, files_of, read_state, state_key
 from pipelines.jobs.place import Place, place_at
 from pipelines.jobs.pool import each
 from pipelines.jobs.settings import ADDRESS, key, read_job
@@ -31,6 +31,7 @@ from sanstream.cli.output import json_option, print_json
 from sanstream.config_values import WORDS, count
 from sanstream.errors import InputError, SanstreamError
 
+COUNTS = ("recordings", "parts", "skipped", "removed", "rows", "n_bytes", "with_activations")
 OWNER = "_archive.json"
 """The key in a dataset that says of which archive it is."""
 
@@ -51,8 +52,8 @@ def run(job: RecordsJob) -> dict[str, Any]:
     Returns
     -------
     dict
-        Recordings, parts written and skipped, files removed, rows, bytes; ``failed`` names recordings that cannot be
-        read, of which the dataset keeps what it has.
+        Recordings, parts written and skipped, files removed, rows, bytes, parts with activations; ``failed`` names
+        recordings that cannot be read, of which the dataset keeps what it has.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def run(job: RecordsJob) -> dict[str, Any]:
     if unknown:
         raise InputError(f"{job.archive}: holds no recording {unknown[0]!r}", hint="leave recordings out to take all")
     _own(place_at(job.to), job)
-    done: dict[str, Any] = dict.fromkeys(("recordings", "parts", "skipped", "removed", "rows", "n_bytes"), 0)
+    done: dict[str, Any] = dict.fromkeys(COUNTS, 0)
     failed: list[dict[str, str]] = []
     for result in each(_one, ((job.archive, job.to, n) for n in job.recordings or names), job.workers):
         if isinstance(result, Written):
@@ -130,7 +131,8 @@ def _forget(place: Place, names: set[str]) -> Iterator[int]:
 @json_option
 def records(config: Path, as_json: bool) -> int:
     """Export activations, windows and kernels as a Parquet dataset; no sample is decoded."""
-    done = run(read_job(config, RecordsJob))
+    job = read_job(config, RecordsJob)
+    done = run(job)
     if as_json:
         print_json(done)
     else:
@@ -138,6 +140,8 @@ def records(config: Path, as_json: bool) -> int:
             f"{done['to']}: {done['parts']} parts of {done['recordings']} recordings written, {done['skipped']} kept, "
             f"{done['removed']} files removed, {done['rows']:,} rows, {done['n_bytes']:,} bytes"
         )
+    if done["recordings"] and not done["with_activations"]:
+        click.echo(f"warning: {job.archive}: {NO_ACTIVATIONS}", err=True)
     for one in done["failed"]:
         click.echo(f"failed: {one['recording']}: {one['error']}", err=True)
     return BAD if done["failed"] else 0
