@@ -29,6 +29,15 @@ _RETRY: RetryConfig = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
 }
 _CLIENT: ClientConfig = {"timeout": "30s", "connect_timeout": "10s"}
+_UNREACHED = "the store cannot be reached"
+_UNKNOWN = "the store does not know these credentials"
+_DENIED = "the store does not allow it to these credentials"
+_RIGHTS = "check the credentials, of S3 AWS_ACCESS_KEY_ID, and their rights in this bucket"
+_HINTS = {
+    _UNREACHED: "check the network, and for a store that is not Amazon's AWS_ENDPOINT_URL",
+    _UNKNOWN: _RIGHTS,
+    _DENIED: _RIGHTS,
+}
 _MEMORY: dict[str, ObjectStore] = {}
 _MAKING = threading.Lock()
 
@@ -110,7 +119,7 @@ class RemoteObjects:
         """List all objects below ``prefix``, in order, but those of unfinished writes."""
         import obstore
 
-        with self._reading(prefix or "its listing"):
+        with self._reading(prefix):
             found = [m["path"] for chunk in obstore.list(self._store, prefix=prefix or None) for m in chunk]
         yield from sorted(key for key in found if PARTIAL not in key)
 
@@ -121,7 +130,7 @@ class RemoteObjects:
         """
         import obstore
 
-        with self._reading(prefix or "its listing"):
+        with self._reading(prefix):
             for chunk in obstore.list(self._store, prefix=prefix or None):
                 for meta in chunk:
                     if PARTIAL not in meta["path"]:
@@ -131,7 +140,7 @@ class RemoteObjects:
         """Return the names right below the prefix, of folders and of objects, but those of unfinished writes."""
         import obstore
 
-        with self._reading("its listing"):
+        with self._reading(""):
             found = obstore.list_with_delimiter(self._store)
         names = [path.rstrip("/") for path in found["common_prefixes"]]
         keys = [meta["path"] for meta in found["objects"]]
@@ -205,11 +214,13 @@ class RemoteObjects:
 
         try:
             yield
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if _lacks_bucket(error):
+                raise self._failed(key, "read", error) from error
             hint = f"run: sanstream verify {shown(self.url)}"
             raise CorruptError(f"{self.name}: {key} is missing", hint=hint) from None
         except (BaseError, OSError, ValueError) as error:
-            raise StoreError(f"{self.name}: {key} cannot be read ({reason(error)})") from error
+            raise self._failed(key, "read", error) from error
 
     @contextmanager
     def _writing(self, key: str) -> Iterator[None]:
@@ -217,10 +228,25 @@ class RemoteObjects:
 
         try:
             yield
-        except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+        except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
+            if _lacks_bucket(error):
+                raise self._failed(key, "written", error) from error
             raise
         except (BaseError, OSError, ValueError) as error:
-            raise StoreError(f"{self.name}: {key} cannot be written ({reason(error)})") from error
+            raise self._failed(key, "written", error) from error
+
+    def _failed(self, key: str, done: str, error: Exception) -> StoreError:
+        """Say which object of which store could not be read or written, why, and what to look at."""
+        address, why = shown(self.url), reason(error)
+        hint = next((h for said, h in _HINTS.items() if said in why), None)
+        if _lacks_bucket(error):
+            why, hint = f"bucket {urlsplit(address).netloc!r} does not exist", "make it, or check the address"
+        return StoreError(f"{address}/{key} cannot be {done} ({why})", hint=hint)
+
+
+def _lacks_bucket(error: Exception) -> bool:
+    """Tell whether a store says that there is no such bucket; obstore takes that for a missing object."""
+    return any(f"<Code>{code}</Code>" in f"{error}" for code in ("NoSuchBucket", "ContainerNotFound"))
 
 
 def _version(meta: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -234,8 +260,8 @@ def reason(error: Exception) -> str:
 
     text = f"{error}"
     kinds = {
-        exceptions.UnauthenticatedError: "the store does not know these credentials",
-        exceptions.PermissionDeniedError: "the store does not allow it to these credentials",
+        exceptions.UnauthenticatedError: _UNKNOWN,
+        exceptions.PermissionDeniedError: _DENIED,
     }
     for kind, said in kinds.items():
         if isinstance(error, kind):
@@ -248,7 +274,7 @@ def reason(error: Exception) -> str:
         ("Missing", "credentials are missing in the environment"),
         ("must be specified", "its account is missing in the environment"),
         ("credential", "no credentials in the environment"),
-        ("error sending request", "the store cannot be reached"),
+        ("error sending request", _UNREACHED),
         ("out of range", "it is shorter than expected"),
         ("nvalid range", "it is shorter than expected"),
     ):

@@ -22,7 +22,7 @@ RMSE = "rmse"
 MAX_ERROR = "max-error"
 SPARSE = "sparse"
 BITS = "bits"
-_KINDS = (LOSSLESS, SPARSE, PRDN, RMSE, MAX_ERROR, BITS, "prd")
+KINDS = (LOSSLESS, SPARSE, PRDN, RMSE, MAX_ERROR, BITS, "prd")
 _ALLOWED = "lossless, sparse, prdn=PERCENT, rmse=NUMBER[UNIT|adu], max-error=NUMBER[UNIT|adu], bits=NUMBER"
 _NUMBER = re.compile(r"^([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(.*)$")
 # factor from the written prefix to the bare unit, for bounds such as 10uV on a channel in mV
@@ -162,7 +162,7 @@ def asked_of(requests: Sequence[str], channels: Sequence[Channel], base: Sequenc
     chosen = list(base) or [LOSSLESS] * len(channels)
     for request in requests:
         head, equals, tail = request.partition("=")
-        if equals and head not in _KINDS:
+        if equals and head not in KINDS:
             hits = [i for i, c in enumerate(channels) if c.label == head or fnmatchcase(c.label, head)]
             for i in hits:
                 chosen[i] = tail
@@ -190,7 +190,7 @@ def check_requests(requests: Sequence[str], channels: Sequence[Channel]) -> None
     """
     for request in requests:
         head, equals, _ = request.partition("=")
-        if not equals or head in _KINDS:
+        if not equals or head in KINDS:
             continue
         if not any(c.label == head or fnmatchcase(c.label, head) for c in channels):
             same = [c.label for c in channels if c.label.casefold() == head.casefold()]

@@ -76,6 +76,7 @@ class Proxy:
         self.requests: list[tuple[str, str]] = []
         self.spoil: dict[str, float] = {}
         self.spoiled: list[str] = []
+        self.refuse = False
         self.random = random.Random(1)
         self._there = endpoint.removeprefix("http://")
         self._lock = threading.Lock()
@@ -116,6 +117,9 @@ class Proxy:
                 draw -= share
             if kind:
                 self.spoiled.append(kind)
+        if self.refuse:
+            self._reply(request, 403, {}, b"<Error><Code>AccessDenied</Code></Error>")
+            return
         if kind == "500":
             self._reply(request, 500, {}, b"<Error><Code>InternalError</Code></Error>")
             return

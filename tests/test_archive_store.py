@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -135,8 +136,34 @@ def test_a_store_that_only_fails_is_one_clear_error(url: str, proxy: Proxy, monk
 def test_a_store_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     use_s3(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setitem(archive_store._RETRY, "max_retries", 1)
-    with pytest.raises(InputError, match="cannot be reached"):
+    said = r"s3://nowhere/a.san/x/manifest.json cannot be read \(the store cannot be reached\); .*AWS_ENDPOINT_URL"
+    with pytest.raises(InputError, match=said):
         sanstream.open("s3://nowhere/a.san").recordings["x"]
+
+
+def test_a_bucket_that_is_not_there(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_s3(monkeypatch, server)
+    objects = RemoteObjects("s3://nobucket/a.san")
+    for ask in (
+        lambda: write(objects.url, tiny()),
+        lambda: objects.put("x", b"x"),
+        lambda: objects.make("x", b"x"),
+        lambda: objects.swap("x", b"x", {"e_tag": '"0"'}),
+        lambda: objects.read("x"),
+        lambda: objects.remove(["x"]),
+        lambda: list(objects.keys()),
+    ):
+        with pytest.raises(InputError, match="bucket 'nobucket' does not exist"):
+            ask()
+
+
+def test_a_store_that_refuses_names_the_credentials(url: str, proxy: Proxy) -> None:
+    proxy.refuse = True
+    said = rf"{re.escape(url)}/x cannot be %s \(the store does not allow it .*AWS_ACCESS_KEY_ID, and their rights"
+    with pytest.raises(InputError, match=said % "read"):
+        RemoteObjects(url).read("x")
+    with pytest.raises(InputError, match=said % "written"):
+        RemoteObjects(url).make("x", b"x")
 
 
 def test_nothing_is_seen_before_the_commit_and_nothing_left_after_an_abort(url: str) -> None:

@@ -17,7 +17,7 @@ from s3_server import BUCKET, s3_server, use_s3
 
 import sanstream
 from pipelines.jobs.dataset import parts_of
-from pipelines.jobs.query import ask, connect
+from pipelines.jobs.query import ask, connect, query
 from pipelines.jobs.records import RecordsJob, records, run
 from sanstream import decode
 from sanstream.archive_grow import GrowingArchive
@@ -135,6 +135,21 @@ def test_what_is_there_is_not_written_again(ward: Ward, dataset: str) -> None:
     assert {p: p.stat().st_mtime_ns for p in Path(dataset).rglob("*") if p.is_file()} == before
 
 
+def test_another_archive_s_dataset_is_left_alone(
+    ward: Ward, other: Path, dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.read_bytes() for p in Path(dataset).rglob("*") if p.is_file()}
+    job = tmp_path / "records.toml"
+    job.write_text(f'archive = "{other}"\nto = "{dataset}"\n')
+    assert run_command(["--config", str(job)], command=records) == 2
+    message = capsys.readouterr().err
+    assert f"the dataset belongs to {ward[0]}, not to {other}; choose another `to`" in message
+    assert {p: p.read_bytes() for p in Path(dataset).rglob("*") if p.is_file()} == before
+    (Path(dataset) / "_archive.json").unlink()
+    with pytest.raises(InputError, match="does not say of which archive it is"):
+        run(RecordsJob(str(other), dataset))
+
+
 def test_a_part_that_was_cut_off_is_written_again(ward: Ward, dataset: str) -> None:
     state = next((Path(dataset) / "_parts").iterdir())
     values = json.loads(state.read_text())
@@ -144,9 +159,15 @@ def test_a_part_that_was_cut_off_is_written_again(ward: Ward, dataset: str) -> N
     assert (done["parts"], done["skipped"]) == (1, 1)
 
 
+def move(dataset: str, archive: Path) -> None:
+    """Do what the refusal says is to be done when an archive has moved."""
+    Path(dataset, "_archive.json").write_text(json.dumps({"archive": str(archive)}))
+
+
 def test_a_changed_segment_is_written_again_and_a_dropped_one_removed(ward: Ward, dataset: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy.san"
     shutil.copytree(ward[0], copy)
+    move(dataset, copy)
     assert run(RecordsJob(str(copy), dataset))["parts"] == 0, "another place, the same blocks"
     GrowingArchive(copy).remove("bed-7", [(STREAM, "0")])
     done = run(RecordsJob(str(copy), dataset))
@@ -168,6 +189,7 @@ def test_a_day_that_grows_leaves_the_days_before_as_they_are(ward: Ward) -> None
 
 
 def test_a_recording_that_is_gone_leaves_nothing(other: Path, dataset: str) -> None:
+    move(dataset, other)
     done = run(RecordsJob(str(other), dataset))
     assert done["removed"] == 6
     assert not list(Path(dataset).rglob("bed-7*"))
@@ -181,6 +203,40 @@ def test_a_dataset_without_activations_answers(other: Path, tmp_path: Path) -> N
     assert hours.num_rows >= 2
 
 
+def test_a_dataset_without_activations_says_so(other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = tmp_path / "records.toml"
+    job.write_text(f'archive = "{other}"\nto = "{tmp_path / "d"}"\n')
+    for _ in ("written", "kept"):
+        assert run_command(["--config", str(job)], command=records) == 0
+        assert "a.san: no activations: the archive was made at effort fast" in capsys.readouterr().err
+    assert run_command([str(tmp_path / "d"), "beats", "--json"], command=query) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == []
+    assert "d: no activations:" in said.err
+    assert run_command([str(tmp_path / "d"), "artefact_hours", "--json"], command=query) == 0
+    assert not capsys.readouterr().err
+
+
+def test_a_mistake_in_the_sql_is_one_line(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "my.sql"
+    for text, said in (
+        ("SELECT * FROM beets", "beets does not exist"),
+        ("SELEC 1", "syntax error"),
+        ("SELECT CAST(stream AS INTEGER) FROM windows", "Could not convert"),
+        ("-- nothing", "its last statement gives no rows"),
+    ):
+        file.write_text(text)
+        assert run_command([dataset, str(file)], command=query) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {file}: ")
+        assert said in line
+        assert "the tables are activations, windows, kernels" in line or "SELECT" in line
+    file.write_text("CREATE TABLE t AS SELECT 1 AS x; SELECT x FROM t")
+    assert run_command([dataset, str(file), "--json"], command=query) == 0
+    said = capsys.readouterr()
+    assert (json.loads(said.out), said.err) == ([{"x": 1}], "")
+
+
 def test_archive_and_dataset_in_an_object_store(ward: Ward, dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server() as endpoint:
         use_s3(monkeypatch, endpoint)
@@ -191,8 +247,8 @@ def test_archive_and_dataset_in_an_object_store(ward: Ward, dataset: str, monkey
         assert run(RecordsJob(archive, to))["parts"] == 2
         again = run(RecordsJob(archive, to))
         assert (again["parts"], again["skipped"], again["failed"]) == (0, 2, [])
-        for query in ("beats", "bigeminy", "artefact_hours"):
-            here, there = (ask(connect(place), query) for place in (dataset, to))
+        for name in ("beats", "bigeminy", "artefact_hours"):
+            here, there = (ask(connect(place), name) for place in (dataset, to))
             assert there.num_rows
             assert there.equals(here.cast(there.schema))
 

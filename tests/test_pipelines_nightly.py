@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,13 +125,25 @@ def test_a_target_that_is_not_sound_is_no_success(
     assert "blocks.parquet: has changed" in capsys.readouterr().err
 
 
-def test_the_example_is_valid_and_a_wrong_key_is_named(tmp_path: Path) -> None:
+def test_the_example_is_valid_and_a_wrong_key_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(EXAMPLE).effort == "thorough"
+    named = 'source = "a"\ntarget = "b"\n'
+    sound = ["prdn=5", "PLETH=lossless", "bits=0.5", "ABP*=rmse=1mmHg", "sparse"]
+    (tmp_path / "n.toml").write_text(f"{named}quality = {sound}\ndays_back = 3\n")
+    assert load(tmp_path / "n.toml").quality == tuple(sound)
     for text, said in (
         ('source = "a"\ntarget = "b"\nefort = "fast"\n', "efort is unknown; did you mean effort?"),
         ('source = "a"\n', "target is missing"),
         ('source = "a"\ntarget = "b"\nworkers = "2"\n', "workers = '2' is of type str, allowed is int"),
+        (f"{named}days_back = 0\n", "days_back = 0 is too small; use 1 or more"),
+        (f"{named}workers = 0\n", "workers = 0 is too small"),
+        (f'{named}container = "zip"\n', "container = 'zip' is unknown; use zarr, parquet"),
+        (f'{named}effort = "most"\n', "effort = 'most' is unknown; use fast, default, thorough"),
+        (f'{named}quality = ["PLETH=prnd=5"]\n', "quality: 'PLETH=prnd=5': unknown quality 'prnd=5'"),
+        (f"{named}quality = [5]\n", "quality: 5: 5 is no quality"),
     ):
         (tmp_path / "n.toml").write_text(text)
-        with pytest.raises(InputError, match=said.replace("?", r"\?")):
+        with pytest.raises(InputError, match=re.escape(said)):
             load(tmp_path / "n.toml")
+    monkeypatch.setattr(sys, "argv", ["nightly", str(tmp_path / "n.toml")])
+    assert main() == 2

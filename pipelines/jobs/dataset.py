@@ -34,6 +34,10 @@ TABLES = {"activations": ACTIVATIONS, "windows": WINDOWS, "kernels": KERNELS}
 PARTS = "_parts"
 UNKNOWN = "__HIVE_DEFAULT_PARTITION__"
 """How readers of such datasets write a date that is not known: the recording has no start."""
+NO_ACTIVATIONS = (
+    "no activations: the archive was made at effort fast, or its signals have nothing that repeats; "
+    "sanstream reencode it at effort default or thorough, or sparse, and export that"
+)
 _VERSION = 1
 """Of the tables; with another, every part is written anew."""
 _GROUP_ROWS = 1 << 16
@@ -71,6 +75,8 @@ class Written:
     removed: int = 0
     rows: int = 0
     n_bytes: int = 0
+    with_activations: int = 0
+    """Parts, also those that were there before."""
 
 
 def parts_of(reader: StreamReader, manifest: Manifest) -> list[Part]:
@@ -149,6 +155,7 @@ def export_recording(reader: RecordingReader, place: Place) -> Written:
             done.parts += 1
             done.rows += sum(n for n, _ in rows.values())
             done.n_bytes += sum(size for _, size in rows.values())
+    done.with_activations = sum("activations" in own["tables"] for own in state.values())  # type: ignore[operator]
     gone = files_of(before, reader.name) - files_of(state, reader.name)
     place.remove(sorted(gone))
     done.removed = len(gone)

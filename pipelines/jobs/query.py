@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from pipelines.jobs.dataset import TABLES
+from pipelines.jobs.dataset import NO_ACTIVATIONS, TABLES
 from sanstream.archive_objects import local_path
 from sanstream.archive_store import remote_scheme
 from sanstream.cli.exits import main
@@ -100,21 +100,33 @@ def ask(connection: DuckDBPyConnection, query: str) -> pa.Table:
     Raises
     ------
     InputError
-        On a query that is not there.
+        On a query that is not there, and with what DuckDB says of one that is wrong.
     """
     files = [FOLDER / f"{name}.sql" for name in QUERIES.get(query, ())] or [Path(query)]
     if not all(file.is_file() for file in files):
         raise InputError(f"query {query!r} is not there", hint=f"use {', '.join(QUERIES)}, or name a file of SQL")
+    result = None
     for file in files:
-        # of a file that another one builds on, what it shows at its end is not wanted
-        *before, last = connection.extract_statements(file.read_text(encoding="utf-8"))
-        for statement in before:
-            connection.execute(statement).fetchall()
-    result = connection.sql(last)
+        result = _last(connection, file, is_wanted=file is files[-1])
     if result is None:
         raise InputError(f"{files[-1]}: its last statement gives no rows", hint="let it end in a SELECT")
-    table: pa.Table = result.to_arrow_table()
-    return table
+    return result
+
+
+def _last(connection: DuckDBPyConnection, file: Path, *, is_wanted: bool) -> pa.Table | None:
+    """Run a file's statements; of one that another builds on, what it shows at its end is not wanted."""
+    import duckdb
+
+    try:
+        statements = connection.extract_statements(file.read_text(encoding="utf-8"))
+        for statement in statements[:-1]:
+            connection.execute(statement).fetchall()
+        result = connection.sql(statements[-1]) if is_wanted and statements else None
+        return None if result is None else result.to_arrow_table()
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: is not text", hint="name a file of SQL") from None
+    except duckdb.Error as error:
+        raise InputError(f"{file}: {error}".rstrip(), hint=f"the tables are {', '.join(TABLES)}") from None
 
 
 @click.command()
@@ -124,7 +136,10 @@ def ask(connection: DuckDBPyConnection, query: str) -> pa.Table:
 @json_option
 def query(dataset: str, query: str, to: Path | None, as_json: bool) -> None:
     """Ask a dataset: beats, bigeminy, artefact_hours, or a file of SQL."""
-    table = ask(connect(dataset), query)
+    connection = connect(dataset)
+    table = ask(connection, query)
+    if query != "artefact_hours" and connection.execute("SELECT 1 FROM activations LIMIT 1").fetchone() is None:
+        click.echo(f"warning: {dataset}: {NO_ACTIVATIONS}", err=True)
     if to is not None:
         pq.write_table(table, to, compression="zstd")
     if as_json:

@@ -17,16 +17,23 @@ from typing import Any
 
 import click
 
-from pipelines.jobs.dataset import PARTS, Written, export_recording, files_of, read_state, state_key
+from pipelines.jobs.dataset import NO_ACTIVATIONS, PARTS, Written, export_recording, files_of, read_state, state_key
 from pipelines.jobs.place import Place, place_at
 from pipelines.jobs.pool import each
 from pipelines.jobs.settings import ADDRESS, key, read_job
 from sanstream.archive import Archive
 from sanstream.archive import open as open_archive
+from sanstream.archive_objects import local_path
+from sanstream.archive_sealed import compact_json
+from sanstream.archive_store import remote_scheme, shown
 from sanstream.cli.exits import BAD, main
 from sanstream.cli.output import json_option, print_json
 from sanstream.config_values import WORDS, count
 from sanstream.errors import InputError, SanstreamError
+
+COUNTS = ("recordings", "parts", "skipped", "removed", "rows", "n_bytes", "with_activations")
+OWNER = "_archive.json"
+"""The key in a dataset that says of which archive it is."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,13 @@ def run(job: RecordsJob) -> dict[str, Any]:
     Returns
     -------
     dict
-        Recordings, parts written and skipped, files removed, rows, bytes; ``failed`` names recordings that cannot be
-        read, of which the dataset keeps what it has.
+        Recordings, parts written and skipped, files removed, rows, bytes, parts with activations; ``failed`` names
+        recordings that cannot be read, of which the dataset keeps what it has.
 
     Raises
     ------
     InputError
-        When the archive is not there or lacks a recording that was asked for.
+        When the archive is not there or lacks a recording that was asked for, or the dataset is of another archive.
     """
     _archive.cache_clear()  # it may have grown since
     with open_archive(job.archive, live=False) as held:
@@ -59,7 +66,8 @@ def run(job: RecordsJob) -> dict[str, Any]:
     unknown = [n for n in job.recordings if n not in names]
     if unknown:
         raise InputError(f"{job.archive}: holds no recording {unknown[0]!r}", hint="leave recordings out to take all")
-    done: dict[str, Any] = dict.fromkeys(("recordings", "parts", "skipped", "removed", "rows", "n_bytes"), 0)
+    _own(place_at(job.to), job)
+    done: dict[str, Any] = dict.fromkeys(COUNTS, 0)
     failed: list[dict[str, str]] = []
     for result in each(_one, ((job.archive, job.to, n) for n in job.recordings or names), job.workers):
         if isinstance(result, Written):
@@ -72,6 +80,26 @@ def run(job: RecordsJob) -> dict[str, Any]:
         done["removed"] += sum(_forget(place_at(job.to), set(names)))
     done.pop("recording", None)
     return {"archive": job.archive, "to": job.to, **done, "failed": failed}
+
+
+def _own(place: Place, job: RecordsJob) -> None:
+    """Let a new dataset say of which archive it is, and refuse another's: what is not in the archive is removed."""
+    address = shown(job.archive) if remote_scheme(job.archive) else str(local_path(job.archive).resolve())
+    data = place.read(OWNER)
+    if data is None:
+        if place.keys(f"{PARTS}/"):
+            raise InputError(f"{job.to}: this dataset does not say of which archive it is", hint="choose another `to`")
+        place.put(OWNER, compact_json({"archive": address}))
+        return
+    try:
+        owner = str(json.loads(data)["archive"])
+    except (ValueError, LookupError, TypeError):
+        raise InputError(f"{job.to}: {OWNER} cannot be read", hint="choose another `to`") from None
+    if owner != address:
+        raise InputError(
+            f"{job.to}: the dataset belongs to {owner}, not to {address}",
+            hint=f"choose another `to`; when the archive has moved, write its new address into {OWNER}",
+        )
 
 
 def _one(task: tuple[str, str, str]) -> Written | dict[str, str]:
@@ -103,7 +131,8 @@ def _forget(place: Place, names: set[str]) -> Iterator[int]:
 @json_option
 def records(config: Path, as_json: bool) -> int:
     """Export activations, windows and kernels as a Parquet dataset; no sample is decoded."""
-    done = run(read_job(config, RecordsJob))
+    job = read_job(config, RecordsJob)
+    done = run(job)
     if as_json:
         print_json(done)
     else:
@@ -111,6 +140,8 @@ def records(config: Path, as_json: bool) -> int:
             f"{done['to']}: {done['parts']} parts of {done['recordings']} recordings written, {done['skipped']} kept, "
             f"{done['removed']} files removed, {done['rows']:,} rows, {done['n_bytes']:,} bytes"
         )
+    if done["recordings"] and not done["with_activations"]:
+        click.echo(f"warning: {job.archive}: {NO_ACTIVATIONS}", err=True)
     for one in done["failed"]:
         click.echo(f"failed: {one['recording']}: {one['error']}", err=True)
     return BAD if done["failed"] else 0

@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from sanstream.archive import verify
+from sanstream.archive_manifest import CONTAINERS
 from sanstream.cli.output import progress_bar
-from sanstream.errors import CorruptError, InputError, JobError, SanstreamError
-from sanstream.reencode import NothingError, reencode
+from sanstream.config_quality import check_quality
+from sanstream.errors import CorruptError, InputError, JobError, SanstreamError, UnsupportedError
+from sanstream.quality import KINDS
+from sanstream.reencode import EFFORTS, NothingError, reencode
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ def load(file: Path) -> Nightly:
     Raises
     ------
     InputError
-        On a file that cannot be read, and on a key that is unknown, missing or of another type.
+        On a file that cannot be read, on a key that is unknown, missing or of another type, and on a value that is not
+        allowed.
     """
     try:
         values: Mapping[str, Any] = tomllib.loads(file.read_text("utf-8"))
@@ -64,7 +68,29 @@ def load(file: Path) -> Nightly:
     for key in ("source", "target"):
         if not values.get(key):
             raise InputError(f"{file}: {key} is missing", hint=f'write {key} = "..."')
-    return Nightly(**{**values, "quality": tuple(values.get("quality", ()))})
+    settings = Nightly(**{**values, "quality": tuple(values.get("quality", ()))})
+    _check(settings, file)
+    return settings
+
+
+def _check(settings: Nightly, file: Path) -> None:
+    """Refuse values that would fail at the first day."""
+    for key, allowed in (("effort", EFFORTS), ("container", CONTAINERS)):
+        value = getattr(settings, key)
+        if value not in allowed:
+            raise InputError(f"{file}: {key} = {value!r} is unknown", hint=f"use {', '.join(allowed)}")
+    for key in ("workers", "days_back"):
+        if getattr(settings, key) < 1:
+            raise InputError(f"{file}: {key} = {getattr(settings, key)} is too small", hint="use 1 or more")
+    for request in settings.quality:
+        try:
+            head, equals, tail = str(request).partition("=")
+            # a label and a unit are the recordings' matter
+            check_quality(tail if equals and head not in KINDS else request)
+        except UnsupportedError:
+            pass  # bits: a stored segment is whole
+        except InputError as error:
+            raise InputError(f"{file}: quality: {request!r}: {error}") from None
 
 
 def place_of(settings: Nightly, day: date) -> str:
