@@ -5,7 +5,7 @@ Samples are the ADC's integers everywhere; physical units are computed from gain
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -233,3 +233,20 @@ def parse_rate(text: str) -> Fraction:
     if rate <= 0:
         raise InputError(f"rate {text!r} is not a positive number", hint="write hertz, such as 250 or 62500/1001")
     return rate
+
+
+def unique_labels(labels: Sequence[str], default: str = "signal") -> list[str]:
+    """Suffix repeated labels (``"II"``, ``"II_2"``) and name the empty ones (``"signal 3"``)."""
+    out: list[str] = []
+    taken = {label.strip() for label in labels}
+    used: set[str] = set()
+    numbers: dict[str, int] = {}  # a thousand equal labels are not compared with each other
+    for index, label in enumerate(labels):
+        base = label.strip() or f"{default} {index}"
+        name, number = base, numbers.get(base, 2)
+        while name in used or (name != base and name in taken):
+            name, number = f"{base}_{number}", number + 1
+        numbers[base] = number
+        used.add(name)
+        out.append(name)
+    return out

@@ -7,10 +7,11 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sanstream.errors import InputError
-from sanstream.signal import SIGNAL, TRIGGER, Channel
+from sanstream.signal import SIGNAL, TRIGGER, Channel, unique_labels
 
 MAX_DESCRIPTOR_BYTES = 1 << 20
 MAX_CHANNELS = 4096
@@ -79,7 +80,7 @@ def read_descriptor(descriptor: bytes) -> Channels:
 
 
 def channels_from(entries: object) -> Channels:
-    """Build channels from the list of a descriptor, or of a JSON message.
+    """Build channels from the list of a descriptor, or of a JSON message; labels that repeat get numbers.
 
     Raises
     ------
@@ -88,7 +89,9 @@ def channels_from(entries: object) -> Channels:
     """
     if not isinstance(entries, list) or not 0 < len(entries) <= MAX_CHANNELS:
         raise InputError(f"channels are not a list of 1 to {MAX_CHANNELS}")
-    return tuple(_channel(entry, number) for number, entry in enumerate(entries))
+    channels = [_channel(entry, number) for number, entry in enumerate(entries)]
+    labels = unique_labels([channel.label for channel in channels], "ch")
+    return tuple(c if c.label == label else replace(c, label=label) for c, label in zip(channels, labels, strict=True))
 
 
 def _channel(entry: object, number: int) -> Channel:

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from sanstream import formats
 from sanstream.errors import InputError, SanstreamError
 from sanstream.formats import npy
-from sanstream.formats.labels import kind_of, safe_name, stream_name, unique_labels
+from sanstream.formats.labels import kind_of, safe_name, stream_name
 from sanstream.formats.wfdb_signals import write_file
-from sanstream.signal import Channel, Recording, Segment, Stream
+from sanstream.signal import Channel, Recording, Segment, Stream, unique_labels
 
 RATE = Fraction(100)
 HEADER = "r 1 100 10\nr.dat 16 200/mV 12 0 0 0 0 II\n"

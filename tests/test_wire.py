@@ -140,6 +140,16 @@ def test_a_descriptor_keeps_a_channels_values_and_its_lattice_alone() -> None:
     assert back.to_dict() == full.to_dict() | {"header": {"lattice": "float32-bits"}}
 
 
+def test_labels_that_repeat_are_made_unique_in_both_forms() -> None:
+    descriptor = descriptor_of([Channel("Fp1"), Channel(""), Channel("Fp1"), Channel("Fp1_2"), Channel("Fp1")])
+    wanted = ["Fp1", "ch 1", "Fp1_3", "Fp1_2", "Fp1_4"]
+    assert [c.label for c in read_descriptor(descriptor)] == wanted
+    message = JSON | {"channels": json.loads(descriptor)["channels"], "samples": [[1, 2, 3, 4, 5]]}
+    back = decode(json.dumps(message).encode(), Descriptors(), 0)
+    assert isinstance(back, Chunk)
+    assert [c.label for c in back.channels] == wanted
+
+
 def test_every_flipped_bit_of_a_binary_message_is_refused() -> None:
     for message in (FIRST, seal(head() + int16()), encode_event(Event("r", "s", 1, 2, "alarm", "text"))):
         for bit in range(8 * len(message)):

@@ -110,8 +110,7 @@ class Engine:
         )  # fmt: skip
         for file, entry in read_journal(folder / "journal"):
             self.intake.replay(entry, file)
-        for _, lane in self.state.lanes():
-            lane.touched_ns = clock()  # how long it was silent before is not known
+        self.state.resume(clock())
         if settings.archive.shared:
             self.intake.release()  # others may have gone on with them meanwhile
         self.compactor = Compactor(self.state, self.ledger)

@@ -142,7 +142,7 @@ def _stream(engine: Engine, stream: StreamState, now: int) -> dict[str, Any]:
         "feed": stream.feed,
         "modality": stream.modality,
         "rate_hz": float(stream.rate),
-        "n_channels": len(stream.definition.channels) if stream.definition is not None else 0,
+        "n_channels": stream.n_channels,
         "n_samples": stream.end,
         "last_sample_age_s": (now - last) / 1e9 if last else None,
         "lag_s": max(0.0, (last - stream.time_ns(stream.end)) / 1e9) if last else None,

@@ -59,6 +59,7 @@ def stream_row(stream: StreamState, *, with_coverage: bool = False) -> Row:
     }
     if with_coverage:
         head["coverage"] = stream.committed.to_list()
+        head |= {"last_arrival_ns": stream.last_arrival_ns, "n_channels": stream.n_channels}
         head["figures"] = {k: float(f"{v:.9g}") for k, v in stream.figures.items()}
     return "stream", head, b""
 

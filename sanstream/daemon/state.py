@@ -77,6 +77,14 @@ class State:
             _order_lanes(stream)
         self.grown = dict.fromkeys(self.streams.values())
 
+    def resume(self, now_ns: int) -> None:
+        """Set the clocks of what was silent for nobody knows how long while no daemon ran."""
+        for _, lane in self.lanes():
+            lane.touched_ns = now_ns
+        for stream in self.streams.values():
+            if stream.end and not stream.last_arrival_ns:  # a silent stream must not look like a new one
+                stream.last_arrival_ns = min(now_ns, stream.time_ns(stream.end))
+
     def _on_recording(self, head: Mapping[str, Any], record: Record) -> None:
         self.recordings.setdefault(
             head["recording"], RecordingState(head["recording"], head["start_ns"], head.get("feed", ""))
@@ -92,6 +100,8 @@ class State:
         for low, high in head.get("coverage", ()):
             stream.committed.add(low, high)
         stream.end = max(stream.end, stream.committed.end)
+        stream.last_arrival_ns = max(stream.last_arrival_ns, head.get("last_arrival_ns", 0))
+        stream.n_channels = head.get("n_channels", stream.n_channels)
         stream.figures.update(head.get("figures", {}))
 
     def _on_session(self, head: Mapping[str, Any], record: Record) -> None:
@@ -124,6 +134,7 @@ class State:
         lane.reached = Reached(entry.coding, bank, lane.qualities)
         lane.limit = stream.midnight_after(lane.start) if lane.kind == MAIN else None
         stream.others.append(lane)
+        stream.n_channels = len(entry.channels)
 
     def _on_block(self, head: Mapping[str, Any], record: Record) -> None:
         stream, lane = self._lane(head)

@@ -82,6 +82,7 @@ class StreamState:
     others: list[Lane] = field(default_factory=list)
     end: int = 0
     last_arrival_ns: int = 0
+    n_channels: int = 0
     definition: Any = None
     changed: set[str] = field(default_factory=set)
     figures: dict[str, float] = field(default_factory=dict)
@@ -212,7 +213,7 @@ def take(stream: StreamState, definition: Any, chunk: Chunk, file: int, open_lan
             at = stop
     stream.end = max(stream.end, start + chunk.n_samples)
     stream.last_arrival_ns = max(stream.last_arrival_ns, chunk.arrival_ns)
-    stream.definition = definition
+    stream.definition, stream.n_channels = definition, len(definition.channels)
     return late
 
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from sanstream.errors import InputError
 from sanstream.formats.csv_text import is_missing
 from sanstream.formats.csv_time import NAMES
-from sanstream.formats.labels import kind_of, unique_labels
-from sanstream.signal import Channel, parse_rate
+from sanstream.formats.labels import kind_of
+from sanstream.signal import Channel, parse_rate, unique_labels
 
 MAX_LINE_BYTES = 1 << 20
 _MAX_COLUMNS = 1024

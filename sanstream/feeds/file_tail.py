@@ -27,10 +27,9 @@ from sanstream.feeds.descriptors import with_missing
 from sanstream.feeds.floats import FloatLattice
 from sanstream.feeds.numbering import Numbering
 from sanstream.formats import detect
-from sanstream.formats.labels import unique_labels
 from sanstream.formats.wfdb import load_header
 from sanstream.formats.wfdb_signals import RANGE
-from sanstream.signal import Channel, parse_rate
+from sanstream.signal import Channel, parse_rate, unique_labels
 
 _READ_BYTES = 1 << 20
 _FRAMES = {"16": "<i2", "61": ">i2", "32": "<i4", "80": "u1"}

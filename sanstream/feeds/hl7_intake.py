@@ -22,8 +22,8 @@ from sanstream.feeds.descriptors import with_missing
 from sanstream.feeds.floats import FloatLattice
 from sanstream.feeds.hl7_owner import Owners
 from sanstream.feeds.hl7_waves import Wave, observed
-from sanstream.formats.labels import kind_of, unique_labels
-from sanstream.signal import Channel, IntSamples
+from sanstream.formats.labels import kind_of
+from sanstream.signal import Channel, IntSamples, unique_labels
 
 _MOST_STREAMS = 20000
 _RESENT_BYTES = 16 << 20

@@ -20,8 +20,8 @@ from sanstream.feeds.descriptors import with_missing
 from sanstream.feeds.floats import FloatLattice
 from sanstream.feeds.gaps import GapFinder, Run
 from sanstream.formats.csv_time import simplest_between
-from sanstream.formats.labels import kind_of, unique_labels
-from sanstream.signal import Channel
+from sanstream.formats.labels import kind_of
+from sanstream.signal import Channel, unique_labels
 
 _UNITS = {"microvolts": "uV", "microvolt": "uV", "µv": "uV", "μv": "uV", "millivolts": "mV", "volts": "V"}
 _BITS = {pylsl.cf_int8: 8, pylsl.cf_int16: 16, pylsl.cf_int32: 32}

@@ -32,8 +32,7 @@ from sanstream.feeds.descriptors import plain_channels
 from sanstream.feeds.floats import FloatLattice
 from sanstream.feeds.intake import Intake
 from sanstream.feeds.numbering import Numbering
-from sanstream.formats.labels import unique_labels
-from sanstream.signal import Channel, parse_rate
+from sanstream.signal import Channel, parse_rate, unique_labels
 from sanstream.wire import MAX_MESSAGE_BYTES
 
 _TYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}

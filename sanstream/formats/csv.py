@@ -13,9 +13,9 @@ from sanstream.errors import InputError
 from sanstream.formats.columns import one_stream, tables
 from sanstream.formats.csv_text import is_missing, is_number, read_numbers, write_numbers
 from sanstream.formats.csv_time import NAMES, read_times, write_times
-from sanstream.formats.labels import rate_text, unique_labels
+from sanstream.formats.labels import rate_text
 from sanstream.formats.wfdb_header import decode_text
-from sanstream.signal import Recording, parse_rate
+from sanstream.signal import Recording, parse_rate, unique_labels
 
 _COMMENT = re.compile(r"^#\s*(rate|fs|sampling rate|sampling_rate|sampling frequency|unit|units)\s*[:=]\s*(\S+)", re.I)
 _UNIT = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]$")

@@ -14,8 +14,8 @@ from sanstream.formats import edf_annotations, edf_write, wfdb_annotations
 from sanstream.formats.clock import representable
 from sanstream.formats.edf_header import EdfHeader, read_header, start_second, to_ns
 from sanstream.formats.grid import Piece, build_streams
-from sanstream.formats.labels import kind_of, safe_name, unique_labels
-from sanstream.signal import TRIGGER, Annotations, Channel, IntSamples, Recording
+from sanstream.formats.labels import kind_of, safe_name
+from sanstream.signal import TRIGGER, Annotations, Channel, IntSamples, Recording, unique_labels
 
 _NO_SAMPLE = -(2**31)
 """Missing code for the gaps of discontinuous files: outside both formats' ranges."""

@@ -1,9 +1,8 @@
-"""Names: path-safe, unique inside a recording, and telling trigger channels from signals."""
+"""Names: path-safe, and telling trigger channels from signals."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from fractions import Fraction
 
 from sanstream.signal import SIGNAL, TRIGGER
@@ -62,21 +61,6 @@ def rate_text(rate: Fraction) -> str:
 def stream_name(rate: Fraction) -> str:
     """Name the stream of one rate: ``"360hz"``, ``"62.4725hz"``, ``"62500-1001hz"``."""
     return rate_text(rate).replace("/", "-") + "hz"
-
-
-def unique_labels(labels: Sequence[str], default: str = "signal") -> list[str]:
-    """Suffix repeated labels (``"II"``, ``"II_2"``) and name the empty ones (``"signal 3"``)."""
-    out: list[str] = []
-    taken = {label.strip() for label in labels}
-    used: set[str] = set()
-    for index, label in enumerate(labels):
-        base = label.strip() or f"{default} {index}"
-        name, number = base, 2
-        while name in used or (name != base and name in taken):
-            name, number = f"{base}_{number}", number + 1
-        used.add(name)
-        out.append(name)
-    return out
 
 
 def kind_of(label: str, description: str = "") -> str:

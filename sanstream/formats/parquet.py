@@ -13,9 +13,9 @@ from sanstream.errors import InputError, UnsupportedError
 from sanstream.formats.columns import one_stream, read_column, tables, write_column
 from sanstream.formats.csv_text import pack, unpack
 from sanstream.formats.csv_time import NAMES, rows_of_stretch, simplest_between
-from sanstream.formats.labels import rate_text, unique_labels
+from sanstream.formats.labels import rate_text
 from sanstream.formats.lattice import MISSING, Lattice
-from sanstream.signal import Channel, IntSamples, Recording, parse_rate
+from sanstream.signal import Channel, IntSamples, Recording, parse_rate, unique_labels
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,10 +12,10 @@ import numpy as np
 from sanstream.errors import InputError
 from sanstream.formats import wfdb_annotations, wfdb_compose, wfdb_write
 from sanstream.formats.grid import Piece, build_streams
-from sanstream.formats.labels import kind_of, safe_name, unique_labels
+from sanstream.formats.labels import kind_of, safe_name
 from sanstream.formats.wfdb_header import Header, decode_text, parse_header
 from sanstream.formats.wfdb_signals import RANGE, IntArray, RawSegment, read_segment
-from sanstream.signal import Channel, Recording
+from sanstream.signal import Channel, Recording, unique_labels
 
 _MAX_HEADER_BYTES = 16 * 2**20
 
