@@ -28,7 +28,9 @@ def check_name(what: str, name: str) -> str:
     InputError
         When it cannot.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED or set(name) == {"."}:
+    if isinstance(name, str) and name in _RESERVED:
+        raise InputError(f"{what} name {name!r} is reserved", hint="the archive needs it for itself; choose another")
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or set(name) == {"."}:
         raise InputError(
             f"{what} name {name!r:.80} cannot be a folder's",
             hint="use letters, digits and . _ - @ + = ~, at most 128, the first a letter, a digit or _",

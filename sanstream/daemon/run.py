@@ -23,7 +23,7 @@ from sanstream.daemon.home import Home, remembered_settings
 from sanstream.daemon.http import Server
 from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.daemon.notify import COMMIT, JOURNAL, Notifier, Watchdog
-from sanstream.daemon.refusals import cause_of
+from sanstream.daemon.refusals import cause_of, plainly
 from sanstream.daemon.report import set_gauges
 from sanstream.daemon.requests import answer_requests
 from sanstream.daemon.state_files import save_status
@@ -41,6 +41,8 @@ _JOIN_S, _SAME_S = 10.0, 1.0
 _AGAIN_S = (1.0, 5.0, 15.0, 60.0)
 FAILED = 1
 """Exit code when the disk failed; the next start recovers."""
+ENDED = 2
+"""Exit code when a feed could not go on; what all feeds brought is in the archive."""
 
 
 @dataclass
@@ -74,8 +76,8 @@ class _Signals:
 class _FeedThread:
     """Runs one feed, again after a failure."""
 
-    def __init__(self, feed: Feed, link: FeedLink, stop: threading.Event) -> None:
-        self.feed, self.link, self._stop = feed, link, stop
+    def __init__(self, feed: Feed, link: FeedLink, url: str, stop: threading.Event) -> None:
+        self.feed, self.link, self._url, self._stop = feed, link, url, stop
         self.failure: SanstreamError | None = None
         self._thread = threading.Thread(target=self._run, name=f"feed {link.name}", daemon=True)
         self._thread.start()
@@ -96,7 +98,7 @@ class _FeedThread:
             except InputError as error:
                 self.failure = error
                 self.link.state.error = "it cannot go on; see the log"
-                _LOG.error("feed ended: %s", type(error).__name__, extra={"feed": self.link.name})
+                _LOG.error("feed ended: %s", plainly(error, self._url), extra={"feed": self.link.name})
                 break
             except Exception:
                 pause = next(pauses, pause)
@@ -119,7 +121,7 @@ def ingest(settings: Settings, *, wake: threading.Event | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 drained, 1 the disk failed, or the archive did not take everything.
+        Exit code: 0 drained, 1 the disk failed, or the archive did not take everything, 2 a feed could not go on.
 
     Raises
     ------
@@ -157,7 +159,7 @@ def ingest(settings: Settings, *, wake: threading.Event | None = None) -> int:
                 failures = [t.failure for t in threads if t.failure is not None]
                 if failures and len(failures) == len(threads):
                     raise failures[0]
-                return _left(engine)
+                return _left(engine) or (ENDED if failures else 0)
             except SyncError as error:
                 # what the kernel did with the pages that it could not write is unknown: only a new process knows
                 _LOG.error("the disk failed (%s): ending; the next start recovers", error.reason)
@@ -186,7 +188,7 @@ def _start(
     scheme = settings.url.partition(":")[0]
     link = FeedLink(settings.name, scheme, inbox, feed.state, settings.reorder_s, replays=feed.replays)
     engine.add_feed(link)
-    return _FeedThread(feed, link, stop)
+    return _FeedThread(feed, link, settings.url, stop)
 
 
 def _turn_until_told(engine: Engine, signals: _Signals, notifier: Notifier, wake: threading.Event) -> None:

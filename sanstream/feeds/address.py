@@ -66,6 +66,22 @@ def _typed(feed: str, key: str, text: str, kind: type) -> Any:
         ) from None
 
 
+def named_recording(options: FeedOptions, name: str) -> str:
+    """Name the recording of a source whose name is a feed's option: what the operator wrote is never changed.
+
+    Raises
+    ------
+    InputError
+        When the name cannot be a folder's.
+    """
+    if name in options.identity:
+        return recording_of(options, name)
+    try:
+        return check_name("recording", name)
+    except InputError as error:
+        raise InputError(f"feed {options.name!r}: name: {error.message}", hint=error.hint) from None
+
+
 def recording_of(options: FeedOptions, source: str) -> str:
     """Name the recording of a source: through ``[identity] map`` when it is there, else its own name made safe.
 

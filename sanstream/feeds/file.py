@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sanstream.chunk import Chunk, Delivery, check_name
+from sanstream.chunk import Chunk, Delivery
 from sanstream.errors import InputError, SanstreamError
 from sanstream.feeds import FeedOptions, FeedState, Put, Stopped
-from sanstream.feeds.address import recording_of, settings_of
+from sanstream.feeds.address import named_recording, recording_of, settings_of
 from sanstream.feeds.replay import timeline, utc_start_ns
 from sanstream.formats import detect, read
 from sanstream.signal import Recording, parse_rate
@@ -100,6 +100,8 @@ class FileFeed:
                 f"feed {options.name!r}: speed={self._got['speed']} or chunk={self._got['chunk']} is out of range",
                 hint="speed 0 to 1 000 000, chunk 0.001 to 60 seconds",
             )
+        if self._got["name"]:
+            self._got["name"] = named_recording(options, self._got["name"])
         detect(self._path)
         self.state = FeedState()
 
@@ -159,7 +161,7 @@ class FileFeed:
 
     def _name(self, recording: Recording) -> str:
         if self._got["name"]:
-            return check_name("recording", self._got["name"])
+            return str(self._got["name"])
         return recording_of(self._options, recording.name)
 
     def check(self) -> list[str]:

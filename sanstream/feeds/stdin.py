@@ -26,7 +26,7 @@ import numpy.typing as npt
 from sanstream.chunk import MAX_CHUNK_VALUES, Delivery
 from sanstream.errors import InputError, SanstreamError
 from sanstream.feeds import FeedOptions, FeedState, Put, Stopped
-from sanstream.feeds.address import recording_of, settings_of
+from sanstream.feeds.address import named_recording, settings_of
 from sanstream.feeds.csv_lines import CsvLines, split_lines
 from sanstream.feeds.descriptors import plain_channels
 from sanstream.feeds.floats import FloatLattice
@@ -62,7 +62,7 @@ class StdinFeed:
         self._options, self._got = options, settings_of(options, self.OPTIONS)
         got = self._got
         self._source = source
-        self._recording = recording_of(options, got["name"])
+        self._recording = named_recording(options, got["name"])
         self._session = got["session"] or uuid.uuid4().hex
         self._rate = parse_rate(got["rate"]) if got["rate"] else None
         self._start_ns = _start_ns(got["start"])
