@@ -16,6 +16,8 @@ from brokers import Broker, free_port, mqtt_broker, wait_for
 from feed_cases import Running, assert_whole, recording
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from sanstream.errors import InputError
 from sanstream.feeds import FeedOptions, make_feed
@@ -302,3 +304,37 @@ class Relay:
         with contextlib.suppress(OSError):
             b.shutdown(socket.SHUT_RDWR)
         a.close()
+
+
+def test_two_feeds_of_one_client_id_say_so_and_leave_the_session_to_each_other(
+    broker: Broker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sanstream.feeds.mqtt.TAKEN_PAUSE_S", (2, 2))
+    with Running(url(broker)) as first:
+        first.wait_connected()
+        with Running(url(broker)) as second:
+            for feed in (first.feed, second.feed):
+                wait_for(lambda state=feed.state: "set client_id" in state.error)
+                assert feed.state.n_warnings["session_taken"] >= 1
+            told = [r for r in caplog.records if "set client_id" in r.getMessage()]
+            assert {(r.levelname, r.feed) for r in told} == {("WARNING", "ward")}  # type: ignore[attr-defined]
+            # one of them is connected, and says still why it may lose the session
+            wait_for(lambda: any(f.feed.state.connected and f.feed.state.error for f in (first, second)))
+        wait_for(lambda: first.feed.state.connected and not first.feed.state.error)
+        fill(broker)
+        first.wait(N_MESSAGES)
+
+
+def test_each_eviction_makes_the_pause_longer() -> None:
+    pauses = []
+
+    class Told:
+        def reconnect_delay_set(self, least: int, most: int) -> None:
+            pauses.append((least, most))
+
+    feed: Any = make_feed(FeedOptions("ward", "mqtt://127.0.0.1:1"))
+    taken = ReasonCode(PacketTypes.DISCONNECT, identifier=0x8E)
+    for _ in range(5):
+        feed._on_disconnect(Told(), None, None, taken, None)
+    assert pauses == [(10, 60), (20, 60), (40, 60), (60, 60), (60, 60)]
+    assert feed.state.error.startswith("another client connects with the same client id; set client_id")

@@ -152,7 +152,7 @@ def ingest(settings: Settings, *, wake: threading.Event | None = None) -> int:
                 try:
                     _turn_until_told(engine, signals, notifier, wake)
                     notifier.stopping()
-                    _finish(engine, threads, stop)
+                    _finish(engine, notifier, threads, stop)
                 finally:
                     stop.set()
                     for thread in threads:
@@ -231,7 +231,7 @@ def _save(engine: Engine, notifier: Notifier) -> None:
         pass
 
 
-def _finish(engine: Engine, threads: list[_FeedThread], stop: threading.Event) -> None:
+def _finish(engine: Engine, notifier: Notifier, threads: list[_FeedThread], stop: threading.Event) -> None:
     """Take what waits while the feeds can still hear that it is acknowledged; then end them and all segments."""
     _LOG.info("draining: every segment is ended and brought to the archive")
     Teller().look(engine)
@@ -245,6 +245,7 @@ def _finish(engine: Engine, threads: list[_FeedThread], stop: threading.Event) -
     for thread in threads:
         thread.join()
     _insist(engine.drain)
+    _save(engine, notifier)  # what sanstream status shows from now on, also of a run that was shorter than a pause
     engine.close()
     if not engine.sealer.refused:
         _LOG.info("drained")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -21,18 +22,26 @@ from sanstream.feeds.intake import Intake
 from sanstream.feeds.mqtt_link import (
     DEFAULT_TOPIC,
     KEEP_ALIVE_S,
+    MANY_SHORT,
+    PAUSE_S,
     PORT,
     RECEIVE_MAXIMUM,
+    SESSION_TAKEN,
+    SHORT_S,
+    TAKEN_PAUSE_S,
     TLS_PORT,
     broker_limits,
     connect_properties,
     new_client,
 )
 
+_LOG = logging.getLogger("sanstream.feeds")
 MAX_QUEUED_BYTES = 64 << 20
 _TICK_S = 0.2
 _LAST_ACKS_S = 5.0
 _CHECK_S = 10.0
+_TAKEN = "another client connects with the same client id; set client_id to another one for each daemon"
+_PERHAPS = "the broker ends connections soon; if another client has the same client id, set client_id for each daemon"
 
 
 class _Epoch:
@@ -81,6 +90,10 @@ class MqttFeed:
         self._to_put = 0
         self._pressed = False
         self._epoch: _Epoch | None = None
+        self._n_taken = 0
+        self._told = ""
+        self._n_short = 0
+        self._connected_s = 0.0
         if not 0 < self._settings["session_expiry_s"] < 1 << 32:
             raise InputError(f"feed {options.name!r}: session_expiry_s must be 1 to 2^32 - 1")
 
@@ -172,6 +185,7 @@ class MqttFeed:
 
     def _serve(self, put: Put, stop: threading.Event) -> None:
         while not stop.is_set():
+            self._forget_taken()
             with self._changed:
                 if not self._queue:
                     if self._pressed:
@@ -229,20 +243,43 @@ class MqttFeed:
         if reasons[0].is_failure:
             self.state.connected, self.state.error = False, f"subscription refused: {reasons[0]}"
             return
-        self.state.connected, self.state.error = True, ""
+        # while two clients evict each other, the one that is connected now says so, too
+        self.state.connected, self.state.error = True, self._told
+        self._connected_s = time.monotonic()
         self.state.n_connects += 1
 
     def _on_connect_fail(self, client: Client, _: Any) -> None:
         self.state.connected, self.state.error = False, "no connection to the broker"
 
     def _on_disconnect(self, client: Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if self.state.connected and reason.is_failure:  # a refusal has said more
+        short = self.state.connected and time.monotonic() - self._connected_s < SHORT_S
+        self._n_short = self._n_short + 1 if short and reason.is_failure else 0
+        if reason.value == SESSION_TAKEN:
+            self._on_taken(client, _TAKEN, TAKEN_PAUSE_S[1])
+        elif self._n_short >= MANY_SHORT:
+            self._on_taken(client, _PERHAPS, TAKEN_PAUSE_S[0])
+        elif self.state.connected and reason.is_failure:  # a refusal has said more
             self.state.error = f"disconnected: {reason}"
         self.state.connected = False
         with self._changed:
             if self._epoch is not None:
                 self._epoch.alive = False
             self._changed.notify_all()
+
+    def _on_taken(self, client: Client, told: str, most: int) -> None:
+        """Leave the session to the other client for a while, longer each time: both would take it back for ever."""
+        client.reconnect_delay_set(min(most, TAKEN_PAUSE_S[0] << min(self._n_taken, 8)), most)
+        self._n_taken += 1
+        self._told = self.state.error = told
+        self.state.n_warnings["session_taken"] = self.state.n_warnings.get("session_taken", 0) + 1
+        _LOG.warning(told, extra={"feed": self._options.name})
+
+    def _forget_taken(self) -> None:
+        """Count a session as ours again once it outlasted every pause of another client."""
+        kept = self.state.connected and time.monotonic() - self._connected_s > 2 * TAKEN_PAUSE_S[1]
+        if self._n_taken and kept and self._epoch is not None:
+            self._n_taken, self._told, self.state.error = 0, "", ""
+            self._epoch.client.reconnect_delay_set(*PAUSE_S)
 
     def _on_message(self, client: Client, _: Any, message: Any) -> None:
         with self._changed:

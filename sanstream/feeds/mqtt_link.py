@@ -17,6 +17,12 @@ TLS_PORT = 8883
 DEFAULT_TOPIC = "sanstream/#"
 RECEIVE_MAXIMUM = 65535
 KEEP_ALIVE_S = 30
+SESSION_TAKEN = 0x8E
+"""The broker's reason for a disconnection: another client came with the same client id."""
+PAUSE_S, TAKEN_PAUSE_S = (1, 30), (10, 60)
+"""Shortest and longest pause before connecting again; also after another client took the session."""
+SHORT_S, MANY_SHORT = 15.0, 3
+"""Mosquitto 2.0 ends a session that was taken without a word: so many connections in a row, each so short, say it."""
 
 
 def new_client(address: Address, ca: str, client_id: str) -> Client:
@@ -29,7 +35,7 @@ def new_client(address: Address, ca: str, client_id: str) -> Client:
     """
     client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True)
     client.connect_timeout = 5.0
-    client.reconnect_delay_set(1, 30)
+    client.reconnect_delay_set(*PAUSE_S)
     if address.user:
         client.username_pw_set(address.user, address.password or None)
     context = tls_context(address, ca)
