@@ -98,7 +98,8 @@ class _FeedThread:
             except InputError as error:
                 self.failure = error
                 self.link.state.error = "it cannot go on; see the log"
-                _LOG.error("feed ended: %s", plainly(error, self._url), extra={"feed": self.link.name})
+                cause = plainly(error, self._url)
+                _LOG.error("feed ended: %s", cause, extra={"feed": self.link.name})
                 break
             except Exception:
                 pause = next(pauses, pause)
