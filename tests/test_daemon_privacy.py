@@ -276,7 +276,8 @@ def test_a_daemon_in_trouble_says_nobodys_name(tmp_path: Path) -> None:
     finally:
         daemon.send_signal(signal.SIGTERM)
         logged = daemon.communicate(timeout=60)[0]
-    assert daemon.returncode == 2, logged  # the file cannot be read
+    assert daemon.returncode == 2, logged  # the followed file does not say its rate
+    assert b"do not say their sampling rate" in logged
     for pattern in OUTSIDE:
         assert not [text for text in (logged, *shown) if pattern.lower() in text.lower()], pattern
     for pattern in PATIENT:

@@ -266,13 +266,13 @@ class MqttFeed:
                 self._epoch.alive = False
             self._changed.notify_all()
 
-    def _on_taken(self, client: Client, told: str, most: int) -> None:
+    def _on_taken(self, client: Client, cause: str, most: int) -> None:
         """Leave the session to the other client for a while, longer each time: both would take it back for ever."""
         client.reconnect_delay_set(min(most, TAKEN_PAUSE_S[0] << min(self._n_taken, 8)), most)
         self._n_taken += 1
-        self._told = self.state.error = told
+        self._told = self.state.error = cause
         self.state.n_warnings["session_taken"] = self.state.n_warnings.get("session_taken", 0) + 1
-        _LOG.warning(told, extra={"feed": self._options.name})
+        _LOG.warning("%s", cause, extra={"feed": self._options.name})
 
     def _forget_taken(self) -> None:
         """Count a session as ours again once it outlasted every pause of another client."""
