@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import math
 import os
@@ -29,7 +28,7 @@ from sanstream.reencode_bounds import RefusedError
 from sanstream.reencode_cluster import Cluster, Runner, WorkersLost, connected, device_of
 from sanstream.reencode_jobs import BANKS, Job, Work, job_done, jobs_of, kept_plan, source_address
 from sanstream.reencode_request import RETRAIN, Request, check_request
-from sanstream.reencode_store import Checkpoints, alone, checkpoints_of
+from sanstream.reencode_store import Checkpoints, alone, checkpoints_of, resumable
 from sanstream.reencode_targets import Target, targets_of
 
 _DEFAULT = "default"
@@ -149,16 +148,12 @@ def reencode(
                 store.put(f"{BANKS}/{chosen.id}", chosen.data)
             cluster = Cluster(workers or os.cpu_count() or 1, dask)
             try:
-                _encode(address, checkpoints_of(to), store, made, request, cluster, progress)
-                manifests = _commit(to, shape, made, request, store)
+                with resumable(to):
+                    _encode(address, checkpoints_of(to), store, made, request, cluster, progress)
+                    manifests = _commit(to, shape, made, request, store)
             except RefusedError:
                 store.clear()
                 raise
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                hint = "free some space; the same command goes on where it was"
-                raise InputError(f"{os.fspath(to)}: {error.strerror}", hint=hint) from error
             store.clear()
         return _summary(manifests, made, False)
 

@@ -17,9 +17,11 @@ from typing import Any, Protocol
 from sanstream.archive_objects import PARTIAL, local_path
 from sanstream.archive_sealed import FORMAT_VERSION, open_json, seal_json
 from sanstream.archive_store import RemoteObjects, remote_scheme
+from sanstream.durable import FULL, DiskFull, NoHandles
 from sanstream.errors import CorruptError, InputError, UnsupportedError
 
 FOLDER = f"{PARTIAL}reencode"
+_GOES_ON = "what is done so far is kept: the same command goes on where it was"
 
 
 class Checkpoints(Protocol):
@@ -169,6 +171,31 @@ def alone(url: str, target: str | os.PathLike[str]) -> Iterator[Checkpoints]:
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
+
+
+@contextmanager
+def resumable(target: str | os.PathLike[str]) -> Iterator[None]:
+    """Say of what ends a re-encoding half way, a full disk or an interrupt, that its checkpoints stay.
+
+    Raises
+    ------
+    InputError
+        On a full disk, whoever met it: a worker, or the writer of the archive, which itself keeps nothing.
+    KeyboardInterrupt
+        With what to do next.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_GOES_ON) from None
+    except (OSError, InputError) as error:
+        full = any(isinstance(e, DiskFull) and not isinstance(e, NoHandles) for e in (error, error.__cause__))
+        met = error if isinstance(error, OSError) else error.__cause__
+        if not full and not (isinstance(met, OSError) and met.errno in FULL):
+            raise
+        raise InputError(
+            f"{os.fspath(target)}: no space left while writing it", hint=f"free some space; {_GOES_ON}"
+        ) from error
 
 
 def pack(values: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> bytes:

@@ -93,8 +93,8 @@ def run(
         return ended.exit_code
     except click.ClickException as error:
         return _usage(error)
-    except (click.Abort, KeyboardInterrupt):
-        _say("interrupted")
+    except (click.Abort, KeyboardInterrupt) as error:
+        _say("; ".join(["interrupted", *map(str, error.args)]))  # a verb that can go on says so
         return INTERRUPTED
     except SanstreamError as error:
         _say(str(error) if error.hint or not isinstance(error, CorruptError) else f"{error}; {_CORRUPT_HINT}")
