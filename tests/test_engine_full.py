@@ -27,6 +27,7 @@ from sanstream.chunk import Delivery
 from sanstream.daemon import sights
 from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.daemon.keeping import free_journal
+from sanstream.daemon.notify import Notifier
 from sanstream.daemon.report import set_gauges
 from sanstream.daemon.run import _finish, _left
 from sanstream.daemon.tell import Teller
@@ -112,7 +113,7 @@ def test_a_full_archive_disk_is_named_and_told_once(
             assert ward.engine.causes() == ward.engine.status()["causes"] == [cause]
             for _ in range(3):
                 teller.look(ward.engine)
-            _finish(ward.engine, [], threading.Event())
+            _finish(ward.engine, Notifier(), [], threading.Event())
             assert _left(ward.engine) == 1
     told = [r.getMessage().partition(";")[0] for r in caplog.records]
     last = "not drained: 1 recordings cannot be written to the archive, no space left on its disk"
