@@ -27,6 +27,12 @@ FLOAT32_BITS = "float32-bits"
 """Value of a channel header's ``lattice``: samples are float32 bits as order-preserving int32, always lossless."""
 
 
+def floats_of_bits(ordered: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    """Give back float32 values from their bits as order-preserving int32, shape kept."""
+    bits = np.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered).astype(np.int32)
+    return bits.view(np.float32)
+
+
 @dataclass(frozen=True)
 class Channel:
     """One channel of a stream, as the recorder described it.
@@ -86,8 +92,7 @@ class Channel:
     def physical(self, digital: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
         """Convert digital samples to physical units; missing samples become NaN."""
         if self.holds_float_bits:
-            bits = np.where(digital < 0, digital ^ 0x7FFFFFFF, digital).astype(np.int32)
-            out = bits.view(np.float32).astype(np.float64)
+            out = floats_of_bits(digital).astype(np.float64)
         else:
             out = (digital.astype(np.float64) - self.baseline) / self.gain
         if self.missing is not None:

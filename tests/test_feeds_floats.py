@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sanstream.errors import InputError
 from sanstream.feeds.descriptors import with_missing
-from sanstream.feeds.floats import FloatLattice, exact_floats, usual_step
+from sanstream.feeds.floats import FloatLattice, usual_step
 from sanstream.formats.lattice import lattice_of, restore_floats
 from sanstream.signal import TRIGGER, Channel
 
@@ -53,7 +53,7 @@ def test_without_a_unit_the_bits_are_kept_lossless_and_counted() -> None:
     values[7] = np.nan
     lattice = FloatLattice((Channel("x"),), warn=lambda w: warned.update([w]))
     (channel,), samples = lattice.convert(values)
-    np.testing.assert_array_equal(exact_floats(samples[:, 0]), values[:, 0])
+    np.testing.assert_array_equal(channel.physical(samples[:, 0]), values[:, 0])
     assert channel.kind == TRIGGER
     assert samples[7, 0] == channel.missing
     assert warned == {"float_exact": 1}
@@ -66,9 +66,7 @@ def test_without_a_unit_the_bits_are_kept_lossless_and_counted() -> None:
 def test_exact_never_rounds() -> None:
     (channel,), samples = FloatLattice(EEG, resolution="exact").convert(NOISE.astype(np.float32))
     assert "rounding" not in channel.header
-    back = (
-        exact_floats(samples[:, 0]) if channel.header["lattice"] == "float32-bits" else channel.physical(samples[:, 0])
-    )
+    back = channel.physical(samples[:, 0])
     np.testing.assert_array_equal(back.astype(np.float32), NOISE[:, 0].astype(np.float32))
 
 
@@ -123,7 +121,7 @@ def test_values_beyond_24_bits_widen_and_beyond_32_become_exact() -> None:
     np.testing.assert_allclose(wide[0].physical(samples[:, 0]), NOISE[:, 0] + 1e6, atol=0.00501)
     exact, samples = lattice.convert(np.full((5, 1), 1e12))
     assert exact[0].header["lattice"] == "float32-bits"
-    np.testing.assert_array_equal(exact_floats(samples[:, 0]), np.full(5, 1e12, np.float32))
+    np.testing.assert_array_equal(exact[0].physical(samples[:, 0]), np.full(5, 1e12, np.float32))
 
 
 def test_nan_and_infinity_are_missing_and_infinity_is_counted() -> None:
@@ -149,8 +147,7 @@ def test_any_float32_comes_back_or_is_within_the_rounding_it_says(values: list[f
     for part in (array[: len(array) // 2 + 1], array):
         (channel,), samples = lattice.convert(part)
         wanted = np.where(np.isinf(part), np.nan, part)[:, 0].astype(np.float64)
-        bits = channel.header.get("lattice") == "float32-bits"
-        got = exact_floats(samples[:, 0]) if bits else channel.physical(samples[:, 0])
+        got = channel.physical(samples[:, 0])
         assert (np.isnan(got) == np.isnan(wanted)).all()
         limit = channel.header.get("rounding", 0.0)
         error = np.abs(np.nan_to_num(got.astype(np.float32 if not limit else np.float64)) - np.nan_to_num(wanted))

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from sanstream.errors import InputError
 from sanstream.feeds.steps import find_step, gives
-from sanstream.formats.lattice import BITS, MISSING, Lattice, restore_floats
+from sanstream.formats.lattice import BITS, MISSING, Lattice
 from sanstream.modality import modality_of
 from sanstream.signal import TRIGGER, Channel, IntSamples
 
@@ -241,7 +241,7 @@ def _apply(step: _Step, column: Floats) -> IntSamples | None:
 
 
 def _described(bare: Channel, step: _Step, dtype: np.dtype[Any]) -> Channel:
-    """Return the descriptor: ``physical()`` gives the floats back (to the last bit of a double; exact bits aside)."""
+    """Return the descriptor: ``physical()`` gives the floats back (to the last bit of a double)."""
     header = {**bare.header, "dtype": dtype.newbyteorder("=").str}
     if step.kind == "exact":
         low, high = -(0x7F800000) - 1, 0x7F800000
@@ -257,13 +257,6 @@ def _described(bare: Channel, step: _Step, dtype: np.dtype[Any]) -> Channel:
     return replace(
         bare, gain=step.gain, baseline=0, digital_min=-most, digital_max=most, missing=MISSING, header=header
     )
-
-
-def exact_floats(samples: IntSamples) -> npt.NDArray[np.float32]:
-    """Give back the float32 values of a channel whose header names ``float32-bits``; missing ones are NaN."""
-    out = restore_floats(samples, Lattice(BITS), np.dtype(np.float32)).astype(np.float32)
-    out[samples == MISSING] = np.nan
-    return out
 
 
 def declared_step(resolution: str, channel: Channel) -> float | None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.errors import UnsupportedError
-from sanstream.signal import FLOAT32_BITS, SIGNAL, TRIGGER, Channel, IntSamples
+from sanstream.signal import FLOAT32_BITS, SIGNAL, TRIGGER, Channel, IntSamples, floats_of_bits
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -74,8 +74,7 @@ def _same_bits(a: Floats, b: Floats) -> bool:
 def restore_floats(integers: IntSamples, lattice: Lattice, dtype: np.dtype[Any]) -> Floats:
     """Turn integers back into the floats that they came from, shape kept."""
     if lattice.kind == BITS:
-        bits = np.where(integers < 0, integers ^ 0x7FFFFFFF, integers).astype(np.int32)
-        return bits.view(np.float32).astype(dtype)
+        return floats_of_bits(integers).astype(dtype)
     wide = integers.astype(np.float64)
     if lattice.kind == "product":
         out = wide * (lattice.multiple / lattice.scale)
