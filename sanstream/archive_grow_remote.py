@@ -135,7 +135,7 @@ class RemotePlace:
                     self._objects.swap(key, new, version)
             except Taken:
                 continue
-            reach("share.places")
+            reach("seal.places")
             return new
 
     def forget(self, recording: str) -> None:

@@ -29,7 +29,8 @@ POINTS = (
     *("archive.partial_made", "archive.object_written", "archive.recording_written"),
     *("archive.before_rename", "archive.renamed", "archive.before_catalog"),
     *("seal.bank", "seal.shard", "seal.meta", "seal.events", "seal.manifest", "seal.catalog", "seal.recorded"),
-    *("engine.acknowledged", "engine.committed", "retrain.trained", "retrain.adopted", "share.places"),
+    *("engine.acknowledged", "engine.committed", "retrain.trained", "retrain.adopted"),
+    *("seal.places", "seal.descriptor"),  # of archives that daemons share
 )
 """Places where a process may die, each reached by :func:`reach`."""
 

@@ -93,13 +93,12 @@ def test_a_dead_workers_session_goes_on_elsewhere_in_its_place(tmp_path: Path, u
 
 
 def test_a_worker_that_dies_as_places_are_agreed_on_leaves_one_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = f"memory://workers{next(_NUMBERS)}"
     one, two = workers(tmp_path, url)
 
     def die(point: str) -> None:
-        if point == "share.places":
+        if point == "seal.places":
             raise PowerLost(point)
 
     monkeypatch.setattr(durable, "watcher", die)

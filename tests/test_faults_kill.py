@@ -31,7 +31,7 @@ from sanstream.durable import POINTS
 N, N_KAFKA = 20, 5
 FILES_ONLY = {f"archive.{p}" for p in ("partial_made", "recording_written", "before_rename", "renamed")}
 RETRAIN = {"retrain.trained", "retrain.adopted"}
-SHARED = {"share.places"}
+SHARED = {"seal.places", "seal.descriptor"}
 
 
 def survives(folder: Path, zygote: Zygote, transport: Transport, n: int = N) -> Ward:

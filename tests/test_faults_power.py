@@ -28,7 +28,7 @@ PACKAGE = Path(sanstream.__file__).parent
 FILES_ONLY = {f"archive.{p}" for p in ("partial_made", "recording_written", "before_rename", "renamed")}
 """Points of archives of files; tests/test_durable.py cuts there."""
 RETRAIN = {"retrain.trained", "retrain.adopted"}
-SHARED = {"share.places"}
+SHARED = {"seal.places", "seal.descriptor"}
 LIFE = sorted(set(POINTS) - FILES_ONLY - RETRAIN - SHARED)
 N_OPERATIONS = 700
 """About as many as a life has."""

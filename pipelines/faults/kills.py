@@ -28,6 +28,8 @@ from sanstream.durable import POINTS
 KILLS_A_LIFE = 10
 OF_ARCHIVING = ("partial_made", "recording_written", "before_rename", "renamed")
 """Points ``archive.*`` of ``sanstream archive``, which no daemon reaches."""
+OF_SHARING = ("seal.places", "seal.descriptor")
+"""Points of daemons that share an archive."""
 OFTEN = ("journal.append", "journal.synced", "ledger.append", "ledger.synced", "engine.acknowledged")
 """Points that a process reaches many times: it dies at one of the first few."""
 FIRST = ("seal.bank", "seal.catalog", "archive.before_catalog")
@@ -37,7 +39,10 @@ REACHABLE = (
     *(
         p
         for p in POINTS
-        if p not in FIRST and p.rpartition(".")[2] not in OF_ARCHIVING and not p.startswith(("retrain.", "share."))
+        if p not in FIRST
+        and p.rpartition(".")[2] not in OF_ARCHIVING
+        and p not in OF_SHARING
+        and not p.startswith("retrain.")
     ),
 )
 """Points of a daemon without retraining that shares its archive with no other."""
