@@ -25,7 +25,7 @@ from sanstream.errors import InputError, JobError
 from sanstream.quality import check_requests
 from sanstream.reencode_assemble import Assembly, assemble
 from sanstream.reencode_bounds import RefusedError
-from sanstream.reencode_cluster import Cluster, Runner, WorkersLost, connected, device_of
+from sanstream.reencode_cluster import Cluster, Runner, WorkersLost, check_answers, connected, device_of
 from sanstream.reencode_jobs import BANKS, Job, Work, job_done, jobs_of, kept_plan, source_address
 from sanstream.reencode_request import RETRAIN, Request, check_request
 from sanstream.reencode_store import Checkpoints, alone, checkpoints_of, resumable
@@ -143,6 +143,8 @@ def reencode(
         ArchiveWriter(to, container=shape, writer=_writer(made)).abort()  # is there room for it?
         if not any(not t.moved for m in made for t in m.all()):
             return _summary(_commit(to, shape, made, request, None), made, False)
+        if dask is not None:
+            check_answers(dask)
         with alone(checkpoints_of(to), to) as store:
             if chosen is not None:
                 store.put(f"{BANKS}/{chosen.id}", chosen.data)
@@ -320,6 +322,7 @@ def _parent(one: _Made, request: Request) -> dict[str, Any]:
         "manifest": one.reader.manifest.digest,
         "sanstream": sanstream.__version__,
         **request.to_dict(),
+        "effort": request.effort or (_DEFAULT if one.works else None),
         "id": one.id,
         **({"parent": dict(earlier)} if earlier else {}),
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sanstream.errors import InputError, JobError
 from sanstream.reencode_jobs import Job, run_job
@@ -27,6 +29,9 @@ _LOOK_S, _FEWER_S, _NOBODY_S = 5, 20, 600
 """Between two looks at the workers; how long some may be missing here, and all on another's cluster."""
 _HERE = "127.0.0.1:0"
 """Dask serves HTTP whatever one says: at least to nobody else, and on any free port."""
+_DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+"""What workers run first: an interrupt at the terminal reaches them, too, and is for this process to answer."""
+_ANSWER_S = 5.0
 _DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
@@ -61,6 +66,24 @@ def check_installed() -> None:
         raise InputError("re-encoding needs dask and distributed", hint="run: pip install 'sanstream[scale]'")
 
 
+def check_answers(address: str) -> None:
+    """Refuse a scheduler's address where nobody listens, before anything is written.
+
+    Raises
+    ------
+    InputError
+    """
+    parts = urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), _ANSWER_S).close()
+    except OSError as error:
+        raise _silent(address) from error
+
+
+def _silent(address: str) -> InputError:
+    return InputError(f"{address}: no scheduler answers there", hint="start one with: dask scheduler")
+
+
 @contextmanager
 def connected(cluster: Cluster) -> Iterator[Client]:
     """Start workers, or connect to those that are there."""
@@ -71,9 +94,7 @@ def connected(cluster: Cluster) -> Iterator[Client]:
         try:
             client = Client(cluster.address, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"{cluster.address}: no scheduler answers there", hint="start one with: dask scheduler"
-            ) from error
+            raise _silent(cluster.address) from error
         with client:
             yield client
         return
@@ -95,6 +116,7 @@ def _local(workers: int) -> Iterator[Client]:
         "distributed.scheduler.allowed-failures": _DEATHS - 1,
         "distributed.nanny.pre-spawn-environ": threads,
         "distributed.worker.daemon": True,
+        "distributed.worker.preload": [_DEAF, *dask.config.get("distributed.worker.preload", [])],
     }
     try:
         with (

@@ -76,14 +76,28 @@ def test_any_cluster_does_by_its_address(
     assert files(tmp_path / "b.san") == files(tmp_path / "one.san")
 
 
-def test_an_address_where_no_scheduler_answers_is_named(
-    run: Run, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sanstream.reencode_cluster._PATIENCE", "1s")
+def test_an_address_where_no_scheduler_answers_is_named(run: Run, tmp_path: Path, source: Path) -> None:
     ended = run("reencode", source, "--to", tmp_path / "b.san", "--quality", "prdn=5", "--dask", "tcp://127.0.0.1:9")
     assert ended.code == 2
     assert "tcp://127.0.0.1:9: no scheduler answers there; start one with: dask scheduler" in ended.err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.san"]
+
+
+def test_an_interrupt_at_the_terminal_ends_with_one_line(tmp_path: Path, source: Path) -> None:
+    words = ["reencode", str(source), "--to", str(tmp_path / "b.san"), "--effort", "thorough", "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sanstream", *words], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 60
+    while not list(Path(checkpoints_of(tmp_path / "b.san")).glob("*/plan")) and time.monotonic() < until:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signals.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.splitlines() == [
+        "error: interrupted; what is done so far is kept: the same command goes on where it was"
+    ]
 
 
 KILLER = """
