@@ -18,7 +18,9 @@ def floor(seed: int, kind: str, at_minute: int) -> measure.Row:
     Every minute is coded with the RMSE that ``prdn=5`` or ``prdn=9`` of the whole signal comes to.
     """
     ward = measure._changed(seed, kind, at_minute)
-    signal, start_s = ward.signal, 60.0 * at_minute + 300 + measure.BLOCK_S * measure.TRAIN_BLOCKS
+    signal = ward.signal
+    assert isinstance(signal, LongSignal)
+    start_s = 60.0 * at_minute + 300 + measure.BLOCK_S * measure.TRAIN_BLOCKS
     row: measure.Row = {}
     whole = [s.samples for s in ward.stretches(start_s, 10)]
     for percent in (5, 9):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from typing import Any
+from fractions import Fraction
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from sanstream.encode_plan import Plan
 from sanstream.quality import parse_quality
 from sanstream.reservoir import Stretch
 from sanstream.retrain import Case, challenge, coded_bytes
+from sanstream.signal import Channel, IntSamples
 
 Row = dict[str, Any]
 BLOCK_S = 60
@@ -27,17 +29,32 @@ TRAIN_BLOCKS = 9
 BANK = named_banks()["ecg"]
 
 
+class Signal(Protocol):
+    """What can be looked at: samples (n, C) int32 of any stretch."""
+
+    @property
+    def rate(self) -> Fraction:
+        """Hz."""
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """In the samples' order."""
+
+    def samples(self, start_s: float, duration_s: float) -> IntSamples:
+        """Return a stretch."""
+
+
 @dataclass
 class Ward:
     """One stream with the kernels of its first minutes, looked at and encoded block by block.
 
     Parameters
     ----------
-    signal : LongSignal
+    signal : Signal
     quality : str
     """
 
-    signal: LongSignal
+    signal: Signal
     quality: str = "prdn=5"
 
     def __post_init__(self) -> None:
