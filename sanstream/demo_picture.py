@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from sanstream.archive import Archive, StreamReader
 from sanstream.archive_manifest import SegmentEntry
+from sanstream.archive_synthesis import synthesis
 from sanstream.group_state import kernel_shapes
 from sanstream.plot import Explained
 from sanstream.quality import PRDN, RMSE, Quality, parse_quality
@@ -45,7 +46,7 @@ def explain(archive: Archive, original: Recording, *, channel: int = 0) -> Expla
     start_ns = archive.recordings[original.name].start_ns or 0
     kernels = _kernels(reader, entry, channel)
     decoded = reader.read_segment(entry, first, stop, [channel])[:, 0]
-    told = _synthesis(reader, entry, channel, kernels, first, stop)
+    told = synthesis(reader, entry, channel, first, stop)
     seconds = (stop - first) / float(reader.rate)
     return Explained(
         title=f"{original.name}, {seen.label}: {seconds:.3g} s at {entry.qualities[channel]}",
@@ -93,24 +94,3 @@ def _bound(quality: Quality, x: npt.NDArray[np.int32], gain: float) -> float | N
 def _kernels(reader: StreamReader, entry: SegmentEntry, channel: int) -> Sequence[FloatArray]:
     """Shapes, on this channel, of the kernels in use, digital steps at amplitude 1."""
     return kernel_shapes(reader.coding(entry), reader.bank(entry), channel)
-
-
-def _synthesis(
-    reader: StreamReader, entry: SegmentEntry, channel: int, kernels: Sequence[FloatArray], first: int, stop: int
-) -> FloatArray:
-    """Sum amplitude times kernel over the window, digital steps; a tail ends where its block ends."""
-    reach = max((len(k) for k in kernels), default=0)
-    origin = entry.start_sample
-    table = reader.records(max(origin, origin + first - reach), min(origin + entry.n_samples, origin + stop + reach))
-    amplitude = _amplitudes(table, entry.coding.n_channels)[:, channel]
-    out = np.zeros(stop - first)
-    columns = (table[name].to_pylist() for name in ("sample", "kernel", "block"))
-    for a, sample, kernel, block in zip(amplitude, *columns, strict=True):
-        taps = kernels[kernel]
-        start = sample - origin
-        edges = block * entry.coding.block_samples, (block + 1) * entry.coding.block_samples
-        low = max(start, first, edges[0])
-        high = min(start + len(taps), stop, edges[1])
-        if low < high:
-            out[low - first : high - first] += a * taps[low - start : high - start]
-    return out

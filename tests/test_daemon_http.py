@@ -22,12 +22,12 @@ import pytest
 from fake_engine import FakeEngine
 from servers import program
 
+from sanstream import http_limits
 from sanstream.config import ArchiveSettings, HttpSettings, Settings
-from sanstream.daemon import http_limits
 from sanstream.daemon.http import Server
-from sanstream.daemon.http_guard import host_of
 from sanstream.daemon.state_files import is_running, read_json, save_json
 from sanstream.errors import InputError
+from sanstream.http_guard import host_of
 from sanstream.telemetry import Telemetry
 
 

@@ -14,6 +14,7 @@ from sanstream.cli.live_publish import publish
 from sanstream.cli.live_status import status
 from sanstream.cli.reencode import reencode
 from sanstream.cli.store import archive, restore
+from sanstream.cli.view import view
 
 __all__ = ["main", "root", "run"]
 
@@ -35,7 +36,7 @@ def root() -> None:
 
 
 for _command in (
-    *(archive, restore, reencode, info, verify, records, evaluate, ingest, publish, status, delete, recover),
+    *(archive, restore, reencode, info, verify, records, evaluate, view, ingest, publish, status, delete, recover),
     *(banks, train, simulate, demo),
 ):
     root.add_command(_command)

@@ -18,9 +18,9 @@ from sanstream.config import FeedSettings, Settings, feed_options, secret
 from sanstream.config_effective import effective
 from sanstream.config_values import write_size
 from sanstream.daemon.fresh import Fresh
-from sanstream.daemon.http import bind
 from sanstream.errors import InputError, SanstreamError
 from sanstream.feeds import Feed, feed_class, make_feed
+from sanstream.http_server import bind
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 MOUNTS = Path("/proc/self/mounts")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,15 +12,15 @@ from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from sanstream import __version__
 from sanstream.config import HttpSettings, Settings, secret
 from sanstream.config_listen import check_http, only_metrics, split_address
-from sanstream.daemon.http_guard import METRICS, Rules, guarded
-from sanstream.daemon.http_limits import MAX_CONNECTIONS, Listening, PatientProtocol
 from sanstream.daemon.state_files import ADDRESS, finite, save_json
 from sanstream.errors import InputError
+from sanstream.http_guard import METRICS, Rules, guarded
+from sanstream.http_server import bind, uvicorn_config
 from sanstream.telemetry import Telemetry
 
 _START_S = 10.0
@@ -32,6 +31,8 @@ _PAGE = """sanstream {version}
 /readyz    fails with causes while something keeps samples from being stored
 /streams   every stream, as JSON; sanstream status shows it as a table
 """
+_VIEW_LINE = "/view/     recordings, as a page: open it with ?token=TOKEN\n"
+VIEW = "/view/"
 
 
 class Engine(Protocol):
@@ -47,8 +48,8 @@ class Engine(Protocol):
         """Tell whether the loop no longer turns."""
 
 
-def make_app(engine: Engine, telemetry: Telemetry) -> Starlette:
-    """Build the pages."""
+def make_app(engine: Engine, telemetry: Telemetry, viewer: Starlette | None = None) -> Starlette:
+    """Build the pages; a viewer below :data:`VIEW`."""
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -65,39 +66,11 @@ def make_app(engine: Engine, telemetry: Telemetry) -> Starlette:
         return JSONResponse(finite(engine.status()))
 
     async def page(_: Request) -> Response:
-        return PlainTextResponse(_PAGE.format(version=__version__))
+        return PlainTextResponse(_PAGE.format(version=__version__) + (_VIEW_LINE if viewer is not None else ""))
 
     pages = {METRICS: metrics, "/healthz": healthz, "/readyz": readyz, "/streams": streams, "/": page}
-    return Starlette(routes=[Route(path, view) for path, view in pages.items()])
-
-
-def bind(listen: str) -> socket.socket:
-    """Take the address that is listened on.
-
-    Raises
-    ------
-    InputError
-        When it is taken, not this machine's, or not allowed.
-    """
-    host, port = split_address(listen)
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        made = Listening(family, kind, protocol)
-        try:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind(address)
-            made.listen(128)
-        except OSError:
-            made.close()
-            raise
-    except OSError as error:
-        raise InputError(
-            f"cannot listen on {listen}: {error.strerror or error}",
-            hint="is another daemon running? choose another [http] listen, or port 0 for a free one",
-        ) from None
-    return made
+    routes: list[BaseRoute] = [Route(path, view) for path, view in pages.items()]
+    return Starlette(routes=[*routes, *([Mount(VIEW.rstrip("/"), viewer)] if viewer is not None else [])])
 
 
 class Server:
@@ -125,7 +98,8 @@ class Server:
         rules = _rules(http)
         self._socket = bind(http.listen)
         try:
-            config = _uvicorn_config(guarded(make_app(engine, telemetry), rules), http)
+            app = make_app(engine, telemetry, _viewer(settings) if rules.pages else None)
+            config = uvicorn_config(guarded(app, rules), http)
             self._uvicorn = uvicorn.Server(config)
             self._thread = threading.Thread(target=self._run, name="http", daemon=True)
             self._thread.start()
@@ -172,31 +146,12 @@ def _rules(http: HttpSettings) -> Rules:
     alone = only_metrics(http)
     token = "" if alone else secret(http.token_env, "[http] token_env")
     hosts = frozenset(h.lower().rstrip(".") for h in (host, *http.hosts))
-    return Rules(hosts, token, http.open_metrics, alone)
+    return Rules(hosts, token, http.open_metrics, alone, VIEW if token else "")
 
 
-def _uvicorn_config(app: Any, http: HttpSettings) -> uvicorn.Config:
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        loop="asyncio",
-        http=PatientProtocol,
-        ws="none",
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=2,
-        h11_max_incomplete_event_size=16384,
-        ssl_certfile=http.tls_cert,
-        ssl_keyfile=http.tls_key,
-    )
-    try:
-        config.load()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"[http] certificate cannot be used: {error}", hint="give PEM files that belong together"
-        ) from None
-    return config
+def _viewer(settings: Settings) -> Starlette:
+    """Make the page that shows what is archived; it reads as another process would."""
+    from sanstream.view.app import make_viewer
+    from sanstream.view.library import Library
+
+    return make_viewer(Library(settings.archive.url), state_dir=settings.archive.state_dir)

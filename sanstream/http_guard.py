@@ -8,11 +8,15 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
+
+from sanstream.http_pass import carries, entrance
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 METRICS = "/metrics"
+PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+"""Headers of what no one but who asked may see, nor keep."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -30,12 +34,16 @@ class Rules:
         ``/metrics`` needs no token.
     only_metrics : bool
         Nothing but ``/metrics`` is served.
+    pages : str
+        Path below which a browser may come in with the token in the address, once, and a cookie from then on; empty
+        for nowhere.
     """
 
     hosts: frozenset[str] = frozenset()
     token: str = ""
     open_metrics: bool = False
     only_metrics: bool = False
+    pages: str = ""
 
 
 def host_of(header: str) -> str:
@@ -65,12 +73,18 @@ def refusal(rules: Rules, scope: Scope) -> tuple[int, str] | None:
     if rules.only_metrics and scope["path"] != METRICS:
         return 403, "without token and TLS only /metrics is served"
     if rules.token and not (rules.open_metrics and scope["path"] == METRICS):
+        if _is_page(rules, scope) and carries(headers.get("cookie", []), rules.token):
+            return None
         sent = headers.get("authorization", [""])
         scheme, _, token = sent[0].partition(" ")
         right = hmac.compare_digest(token.strip().encode("latin-1"), rules.token.encode())
         if len(sent) != 1 or scheme.lower() != "bearer" or not right:
             return 401, "a bearer token is needed"
     return None
+
+
+def _is_page(rules: Rules, scope: Scope) -> bool:
+    return bool(rules.pages) and str(scope["path"]).startswith(rules.pages)
 
 
 def _is_own(host: str, scope: Scope) -> bool:
@@ -93,6 +107,15 @@ def guarded(app: App, rules: Rules) -> App:
             await app(scope, receive, send)
             return
         code, why = refused
+        if code == 401 and _is_page(rules, scope):
+            query = scope["query_string"].decode("latin-1")
+            secure = scope.get("scheme") == "https"
+            allowed = entrance(scope["path"], query, rules.token, home=rules.pages, secure=secure)
+            if allowed is not None:
+                on, cookie = allowed
+                await RedirectResponse(on, 303, {"Set-Cookie": cookie, **PRIVATE})(scope, receive, send)
+                return
+            why = "open the whole address, with its token: ADDRESS?token=TOKEN"
         headers = {"WWW-Authenticate": "Bearer"} if code == 401 else {}
         await PlainTextResponse(why + "\n", code, headers)(scope, receive, send)
 

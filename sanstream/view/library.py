@@ -1,0 +1,114 @@
+"""What is looked at: an archive, opened anew while it grows, and originals to compare it with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from sanstream.archive import Archive
+from sanstream.archive import open as open_archive
+from sanstream.archive_live_place import read_place
+from sanstream.archive_objects import local_path
+from sanstream.archive_read import StreamReader
+from sanstream.archive_recording import RecordingReader
+from sanstream.archive_store import remote_scheme
+from sanstream.errors import InputError
+from sanstream.signal import Recording, Stream
+
+_LOCAL_S, _REMOTE_S = 1.0, 10.0
+_SHARE = 20
+"""An archive that takes long to open is opened less often: a twentieth of the time at most goes into it."""
+MOST_NAMES = 200
+
+
+class Library:
+    """An archive and its originals. One thread at a time reads: hold :attr:`lock` from finding a reader to its use.
+
+    Parameters
+    ----------
+    url : str
+        The archive.
+    originals : sequence of Recording
+        What was archived, by name.
+    """
+
+    def __init__(self, url: str, originals: Sequence[Recording] = ()) -> None:
+        self.url = url
+        self.lock = threading.RLock()
+        self._originals: Mapping[str, Recording] = {r.name: r for r in originals}
+        self._archive: Archive | None = None
+        self._due = 0.0
+
+    def archive(self) -> Archive:
+        """Return the archive as it was a moment ago.
+
+        Raises
+        ------
+        InputError
+            When no archive stands there.
+        """
+        now = time.monotonic()
+        if self._archive is None or now >= self._due:
+            opened = open_archive(self.url)
+            if self._archive is not None:
+                self._archive.close()
+            self._archive = opened
+            took = time.monotonic() - now
+            least = _REMOTE_S if remote_scheme(self.url) else _LOCAL_S
+            self._due = now + max(least, _SHARE * took)
+        return self._archive
+
+    def names(self, *, find: str = "", start: int = 0, limit: int = MOST_NAMES) -> dict[str, Any]:
+        """List recordings whose name holds a text.
+
+        Returns
+        -------
+        dict
+            ``{"names": [...], "start": int, "total": int, "found": int}``.
+        """
+        every = list(self.archive().recordings)
+        found = [n for n in every if find.lower() in n.lower()] if find else every
+        return {
+            "names": list(islice(found, start, start + limit)),
+            "start": start,
+            "found": len(found),
+            "total": len(every),
+        }
+
+    def recording(self, name: str) -> RecordingReader:
+        """Return a recording.
+
+        Raises
+        ------
+        InputError
+            When there is none of this name.
+        """
+        try:
+            return self.archive().recordings[name]
+        except KeyError:
+            raise InputError("the archive holds no recording of this name", hint="choose one of the list") from None
+
+    def stream(self, recording: str, name: str) -> tuple[RecordingReader, StreamReader]:
+        """Return a recording and one of its streams.
+
+        Raises
+        ------
+        InputError
+            When there is none of this name.
+        """
+        reader = self.recording(recording)
+        if name not in reader.streams:
+            raise InputError("the recording holds no stream of this name", hint="choose one of the list")
+        return reader, reader.streams[name]
+
+    def original(self, recording: str, stream: str) -> Stream | None:
+        """Return what a stream was made from, where it was given."""
+        held = self._originals.get(recording)
+        return None if held is None else next((s for s in held.streams if s.name == stream), None)
+
+    def is_live(self) -> bool:
+        """Tell whether a daemon on this machine writes to the archive."""
+        return not remote_scheme(self.url) and read_place(local_path(self.url)) is not None
