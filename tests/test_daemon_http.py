@@ -200,6 +200,21 @@ def test_the_token_guards_every_page(start: Start, monkeypatch: pytest.MonkeyPat
     assert ask(server, "/metrics").headers["www-authenticate"] == "Bearer"
 
 
+def test_the_viewer_is_served_where_a_token_is_asked(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert ask(start(), "/view/").code == 404
+    monkeypatch.setenv("TOKEN", "s3cret")
+    server = start(token_env="TOKEN")
+    assert ask(server, "/view/").code == 401
+    allowed = ask(server, "/view/?token=s3cret")
+    assert (allowed.code, allowed.headers["location"]) == (303, "/view/")
+    assert "Path=/view/" in allowed.headers["set-cookie"]
+    assert ask(server, "/view/app.js", token="Bearer s3cret").code == 200
+    nothing = ask(server, "/view/api/recordings", token="Bearer s3cret")
+    assert (nothing.code, "no such folder" in nothing.text) == (400, True)
+
+
 def test_metrics_alone_may_be_opened(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
     server = start(token_env="TOKEN", open_metrics=True)

@@ -169,13 +169,15 @@ class Envelopes:
         n = -(-(stop - first) // grid)
         both = np.full((2, len(channels), n), np.nan, np.float32)
         bad: list[tuple[int, int, str]] = []
-        complete, worked = True, False
+        complete, n_decoded = True, 0
         for number in scattered(first // size, -(-stop // size)):
-            tile = self._tile(key, source, number, size, decode=not worked or self._clock() < until)
+            tile = self._held(key, source, number, size)
+            if tile is None and (not n_decoded or self._clock() < until):  # one at least: asking again always helps
+                tile = self._decoded(key, source, number, size)
+                n_decoded += 1
             if tile is None:
                 complete = False
                 continue
-            worked = True
             part = tile.coarse if grid == COARSE else tile.fine
             offset = (number * size - first) // grid
             a, b = max(0, offset), min(n, offset + part.shape[2])
@@ -187,17 +189,22 @@ class Envelopes:
         low, high = np.fmin.reduceat(both[0], at, axis=1), np.fmax.reduceat(both[1], at, axis=1)
         return Envelope(first, step, low, high, complete, sorted(bad))
 
-    def _tile(self, key: Hashable, source: Source, number: int, size: int, *, decode: bool) -> _Tile | None:
+    def _name(self, key: Hashable, source: Source, number: int, size: int) -> Hashable:
+        # later samples fill what was missing
+        return key, number, min((number + 1) * size, source.n_samples), source.n_late
+
+    def _held(self, key: Hashable, source: Source, number: int, size: int) -> _Tile | None:
+        tile: _Tile | None = self._kept.get(self._name(key, source, number, size))
+        return tile
+
+    def _decoded(self, key: Hashable, source: Source, number: int, size: int) -> _Tile:
         first, stop = number * size, min((number + 1) * size, source.n_samples)
-        own = (key, number, stop, source.n_late)  # later samples fill what was missing
-        tile: _Tile | None = self._kept.get(own)
-        if tile is None and decode:
-            x, bad = readable(source, first, stop, range(source.n_channels))
-            fine = np.stack(extremes(x, FINE))
-            at = np.arange(0, fine.shape[2], COARSE // FINE)
-            coarse = np.stack([np.fmin.reduceat(fine[0], at, axis=1), np.fmax.reduceat(fine[1], at, axis=1)])
-            tile = _Tile(fine, coarse, tuple(bad))
-            self._kept.put(own, tile, tile.n_bytes)
+        x, bad = readable(source, first, stop, range(source.n_channels))
+        fine = np.stack(extremes(x, FINE))
+        at = np.arange(0, fine.shape[2], COARSE // FINE)
+        coarse = np.stack([np.fmin.reduceat(fine[0], at, axis=1), np.fmax.reduceat(fine[1], at, axis=1)])
+        tile = _Tile(fine, coarse, tuple(bad))
+        self._kept.put(self._name(key, source, number, size), tile, tile.n_bytes)
         return tile
 
 
@@ -223,7 +230,7 @@ def readable(
     try:
         return source.read(first, stop, channels), []
     except CorruptError as error:
-        if stop - first <= max(1, source.block_samples // 4):
+        if stop - first <= max(1, source.block_samples // 32):
             return np.full((stop - first, len(channels)), np.nan), [(first, stop, str(error))]
     middle = (first + stop) // 2
     (a, bad_a), (b, bad_b) = (readable(source, x, y, channels) for x, y in ((first, middle), (middle, stop)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import socket
 from collections.abc import Callable
@@ -74,6 +75,7 @@ def serve(
         raise InputError(
             f"{http.listen} is reached from other machines", hint="give --token-env, --tls-cert and --tls-key, too"
         )
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # a browser's idle connections are no news
     token = secret(http.token_env, "--token-env") if http.token_env else secrets.token_urlsafe(24)
     host, _ = split_address(http.listen)
     rules = Rules(frozenset(h.lower().rstrip(".") for h in (host, *http.hosts)), token, pages="/")

@@ -45,7 +45,7 @@ export class Row {
     this.plot = new uPlot(
       {
         width: Math.max(80, this.node.clientWidth), height: this.height, series, bands,
-        legend: { show: false }, padding: [left ? 18 : 4, left ? 14 : 0, axis ? 0 : 4, 0],
+        legend: { show: false }, padding: [left ? 18 : 4, left ? 24 : 0, axis ? 0 : 4, 0],
         cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 }, sync: { key: "time" } },
         scales: { x: { time: false, auto: false, range: () => this.span }, y: { range: (u, low, high) => around(low, high, zero) } },
         axes: [

@@ -1,0 +1,231 @@
+"""The viewer in a real browser: it opens, zooms, pans, and shows the beat that the Python API returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import beats
+from servers import program, wait_for
+
+import sanstream
+from sanstream.archive import ArchiveWriter
+from sanstream.signal import Annotations, Channel, Recording, Segment, Stream
+
+RATE, SECONDS = 250, 120
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1440,900"
+).split()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    x = beats(SECONDS * RATE, 2, rate_hz=RATE, seed=3).astype(np.int32)
+    own = tuple(Channel(k, "mV", 200.0, 0, -2048, 2047, missing=-32768) for k in ("I", "II"))
+    events = Annotations("atr", {"time_ns": np.array([31 * 10**9]), "text": np.array(["woke up"])})
+    stream = Stream("250hz", RATE * 1, (Segment(0, own, x),))
+    path = tmp_path_factory.mktemp("browser") / "a.san"
+    with ArchiveWriter(path) as writer:
+        writer.add(Recording("bed-7", (stream,), 1_700_000_000 * 10**9, "utc", (events,)), ["prdn=5"])
+        writer.commit()
+    return path
+
+
+@pytest.fixture(scope="module")
+def url(place: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "sanstream", "view", str(place), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        lines = "".join(iter(server.stdout.readline, "}\n")) + "}"
+        yield json.loads(lines)["url"]
+        server.send_signal(signal.SIGINT)
+        _, told = server.communicate(timeout=20)
+    assert (server.returncode, told) == (0, "closed\n")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = program("chromium")
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = Service(program("chromedriver"), env={**os.environ, "HOME": str(tmp_path_factory.mktemp("home"))})
+    made = webdriver.Chrome(options=options, service=service)
+    yield made
+    made.quit()
+
+
+def settled(browser: Any) -> None:
+    """Wait until all that is seen is drawn."""
+    wait_for(lambda: browser.execute_script("return window.sanstream?.rows()[0]?.data.length > 1 && !sanstream.busy()"))
+
+
+@pytest.fixture
+def page(browser: Any, url: str) -> Any:
+    browser.get("about:blank")
+    browser.get(url)
+    settled(browser)
+    yield browser
+    assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
+
+
+def seen(page: Any) -> list[float]:
+    return list(page.execute_script("return [sanstream.view.from, sanstream.view.to]"))
+
+
+def do(page: Any, script: str) -> None:
+    before = seen(page)
+    page.execute_script(script)
+    wait_for(lambda: seen(page) != before, seconds=5)
+    page.execute_script("return 0")
+    wait_for(lambda: page.execute_script("return new Promise((d) => setTimeout(() => d(!sanstream.busy()), 80))"))
+
+
+def key(page: Any, name: str) -> None:
+    do(page, f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: '{name}', bubbles: true}}))")
+
+
+def test_it_opens_without_its_token_in_the_address(page: Any) -> None:
+    assert "token" not in page.current_url
+    assert page.title == "bed-7 – sanstream"
+    assert "2 channels" in page.find_element("id", "subtitle").text
+    assert seen(page) == [0, 10]
+    assert page.execute_script("return document.querySelectorAll('#rows canvas').length") == 2
+
+
+def test_the_beat_that_is_shown_is_the_one_that_python_returns(page: Any, place: Path) -> None:
+    do(page, "sanstream.set(30.5, 31.5)")
+    row = page.execute_script("const d = sanstream.rows()[0].data; return [Array.from(d[0]), Array.from(d[1])]")
+    with sanstream.open(place) as archive:
+        x = archive.recordings["bed-7"].streams["250hz"].read(physical=True)[:, 0]
+    at = np.round(np.array(row[0]) * RATE).astype(int)
+    assert at.min() <= 30.5 * RATE
+    assert at.max() >= 31.5 * RATE - 1
+    np.testing.assert_allclose(row[1], x[at], atol=1e-6)
+    assert np.ptp(row[1]) > 0.5, "a beat"
+
+
+def test_keys_zoom_and_pan(page: Any) -> None:
+    key(page, "+")
+    assert seen(page) == [2.5, 7.5]
+    key(page, "ArrowRight")
+    assert seen(page) == [5, 10]
+    key(page, "-")
+    assert seen(page) == [2.5, 12.5]
+    key(page, "0")
+    assert seen(page) == [0, SECONDS]
+    key(page, "1")
+    assert seen(page) == [55, 65]
+    key(page, "n")
+    assert seen(page) == [55, 65] or sum(seen(page)) / 2 != 60
+
+
+def test_the_wheel_zooms_about_the_pointer(page: Any) -> None:
+    do(
+        page,
+        "const n = document.querySelector('#rows'), b = sanstream.rows()[0].plot.over.getBoundingClientRect();"
+        "n.dispatchEvent(new WheelEvent('wheel', {deltaY: -200, clientX: b.left + b.width / 4, "
+        "bubbles: true, cancelable: true}))",
+    )
+    a, b = seen(page)
+    assert b - a == pytest.approx(10 * np.exp(-2 / 3), rel=1e-3)
+    assert a + (b - a) / 4 == pytest.approx(2.5, abs=0.01)
+
+
+def touch(page: Any, kind: str, finger: int, x: float) -> str:
+    return (
+        f"document.querySelector('#rows').dispatchEvent(new PointerEvent('{kind}', {{pointerId: {finger}, "
+        f"clientX: {x}, clientY: 300, bubbles: true, pointerType: 'touch', isPrimary: {str(finger == 1).lower()}}}));"
+    )
+
+
+def test_fingers_pan_and_pinch(page: Any) -> None:
+    page.execute_script("Element.prototype.setPointerCapture = () => {}")  # of fingers that are not there
+    do(page, "sanstream.set(40, 50)")
+    left, width = page.execute_script(
+        "const b = sanstream.rows()[0].plot.over.getBoundingClientRect(); return [b.left, b.width]"
+    )
+    do(page, touch(page, "pointerdown", 1, left + 600) + touch(page, "pointermove", 1, left + 600 - width / 10))
+    assert seen(page) == pytest.approx([41, 51], abs=0.01)
+    script = touch(page, "pointerdown", 2, left + 800 - width / 10) + touch(
+        page, "pointermove", 2, left + 1000 - width / 10
+    )
+    do(page, script)
+    a, b = seen(page)
+    assert b - a == pytest.approx(5, abs=0.05)
+    page.execute_script(touch(page, "pointerup", 1, 0) + touch(page, "pointerup", 2, 0))
+
+
+def test_activations_kernels_figures_and_events_are_there(page: Any) -> None:
+    do(page, "sanstream.set(28, 38)")
+    found = page.execute_script("return sanstream.activations()")
+    assert len(found["at"]) > 5
+    cards = page.find_elements("css selector", "#gallery .card code")
+    assert {c.text for c in cards} >= {uid[:12] for uid in found["kernel"]}
+    assert page.execute_script("return sanstream.figures().map((r) => r.data[1].length)") == [6, 6, 6]
+    assert "woke up" in page.find_element("id", "marks").text
+    assert "22:13" in page.find_element("id", "marks").text, "the recording's own clock"
+
+
+def test_a_time_is_gone_to(page: Any) -> None:
+    field = page.find_element("id", "goto")
+    field.send_keys("22:14:20\n")
+    wait_for(lambda: seen(page) == [55, 65], seconds=5)
+    field.clear()
+    field.send_keys("+30s\n")
+    wait_for(lambda: seen(page) == [25, 35], seconds=5)
+    field.clear()
+    field.send_keys("soon\n")
+    assert "is no time" in page.find_element("id", "trouble").text
+
+
+def test_the_address_keeps_what_is_seen(page: Any, browser: Any) -> None:
+    do(page, "sanstream.set(70, 75)")
+    browser.refresh()
+    settled(browser)
+    assert seen(browser) == pytest.approx([70, 75], abs=0.01)
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen_and_buttons_fit_a_thumb(page: Any, browser: Any) -> None:
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        browser.refresh()
+        settled(browser)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+        buttons = "[...document.querySelectorAll('#tools button')]"
+        small = f"return {buttons}.filter((b) => b.offsetParent && b.offsetHeight < 44).length"
+        assert browser.execute_script(small) == 0
+        assert browser.execute_script("return sanstream.rows()[0].plot.over.clientWidth") > 300
+        browser.find_element("id", "menu").click()
+        assert browser.find_element("css selector", "#list button").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_it_is_readable_in_the_dark(page: Any, browser: Any) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
+    try:
+        colours = browser.execute_script(
+            "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+        )
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    ink, back = (np.mean([int(v) for v in c[c.index("(") + 1 : -1].split(",")[:3]]) for c in colours)
+    assert ink > 180
+    assert back < 60
