@@ -18,7 +18,7 @@ from starlette.routing import Route
 from sanstream import __version__
 from sanstream.config import HttpSettings, Settings, secret
 from sanstream.config_listen import check_http, only_metrics, split_address
-from sanstream.daemon.http_guard import METRICS, Rules, guarded
+from sanstream.daemon.http_guard import HEALTH, METRICS, READY, Rules, guarded
 from sanstream.daemon.http_limits import MAX_CONNECTIONS, Listening, PatientProtocol
 from sanstream.daemon.state_files import ADDRESS, finite, save_json
 from sanstream.errors import InputError
@@ -67,7 +67,7 @@ def make_app(engine: Engine, telemetry: Telemetry) -> Starlette:
     async def page(_: Request) -> Response:
         return PlainTextResponse(_PAGE.format(version=__version__))
 
-    pages = {METRICS: metrics, "/healthz": healthz, "/readyz": readyz, "/streams": streams, "/": page}
+    pages = {METRICS: metrics, HEALTH: healthz, READY: readyz, "/streams": streams, "/": page}
     return Starlette(routes=[Route(path, view) for path, view in pages.items()])
 
 

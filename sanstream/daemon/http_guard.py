@@ -12,7 +12,9 @@ from starlette.responses import PlainTextResponse
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
-METRICS = "/metrics"
+METRICS, HEALTH, READY = "/metrics", "/healthz", "/readyz"
+OPEN = frozenset({METRICS, HEALTH, READY})
+"""Pages that name feeds and nothing else, for Prometheus and a supervisor on another machine."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -27,9 +29,9 @@ class Rules:
     token : str
         Empty when none is asked.
     open_metrics : bool
-        ``/metrics`` needs no token.
+        The pages of :data:`OPEN` need no token.
     only_metrics : bool
-        Nothing but ``/metrics`` is served.
+        Nothing but these is served.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -62,9 +64,9 @@ def refusal(rules: Rules, scope: Scope) -> tuple[int, str] | None:
         return 421, "this host name is not served; add it to [http] hosts"
     if scope["method"] not in ("GET", "HEAD"):
         return 405, "only GET and HEAD"
-    if rules.only_metrics and scope["path"] != METRICS:
-        return 403, "without token and TLS only /metrics is served"
-    if rules.token and not (rules.open_metrics and scope["path"] == METRICS):
+    if rules.only_metrics and scope["path"] not in OPEN:
+        return 403, "without token and TLS only /metrics, /healthz and /readyz are served"
+    if rules.token and not (rules.open_metrics and scope["path"] in OPEN):
         sent = headers.get("authorization", [""])
         scheme, _, token = sent[0].partition(" ")
         right = hmac.compare_digest(token.strip().encode("latin-1"), rules.token.encode())
