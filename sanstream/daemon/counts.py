@@ -47,7 +47,7 @@ class Counts:
                 self.child("drift_alarms", modality, series)
 
     def begin(self, feed: str) -> None:
-        """Let a feed's series begin at zero: of one that begins with its first incident, Prometheus sees no increase."""
+        """Let a feed's series begin at zero: one that begins with its first incident shows no increase of it."""
         for metric in _OF_FEEDS:
             self.child(metric, feed)
         for cause in ("full_queue", "disk_full", "gap"):
