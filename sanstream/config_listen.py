@@ -58,5 +58,5 @@ def check_http(http: HttpSettings, place: str) -> None:
     if only_metrics(http) and not http.open_metrics:
         raise InputError(
             f"{place}: listen {http.listen!r} is reached from other machines and lacks token or TLS",
-            hint="give token_env, tls_cert and tls_key; or open_metrics = true for metrics and health; or use 127.0.0.1",
+            hint="give token_env, tls_cert and tls_key; or open_metrics = true for metrics and health; or 127.0.0.1",
         )
