@@ -31,7 +31,7 @@ def units(tmp_path: Path) -> Path:
     """Copy the units, with a program that is there in place of the installed one."""
     for name in UNITS:
         text = (DEPLOY / "systemd" / name).read_text(encoding="utf-8")
-        (tmp_path / name).write_text(re.sub(r"/opt/sanstream/bin/\w+", "/bin/true", text), encoding="utf-8")
+        (tmp_path / name).write_text(re.sub(r"/usr/local/lib/sanstream/bin/\w+", "/bin/true", text), encoding="utf-8")
     return tmp_path
 
 
