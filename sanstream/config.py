@@ -172,7 +172,8 @@ class HttpSettings:
     tls_key: Path | None = _key(PATH, "Private key, PEM.", None)
     open_metrics: bool = _key(
         FLAG,
-        "Serve `/metrics` without token; beyond loopback without token and TLS it is then all that is served.",
+        "Serve `/metrics`, `/healthz` and `/readyz`, which name feeds and nothing else, without token; beyond loopback"
+        " without token and TLS they are then all that is served.",
         False,
     )
     hosts: tuple[str, ...] = _key(WORDS, "Host names that requests may ask for, beside loopback's and the address.", ())

@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
 
 
 def only_metrics(http: HttpSettings) -> bool:
-    """Tell whether ``/metrics`` is all that may be served: opened beyond loopback, without token and TLS."""
+    """Tell whether metrics and health are all that may be served: opened beyond loopback, without token and TLS."""
     host, _ = split_address(http.listen)
     return not is_loopback(host) and not (http.token_env and http.tls_cert)
 
@@ -58,5 +58,5 @@ def check_http(http: HttpSettings, place: str) -> None:
     if only_metrics(http) and not http.open_metrics:
         raise InputError(
             f"{place}: listen {http.listen!r} is reached from other machines and lacks token or TLS",
-            hint="give token_env, tls_cert and tls_key; or open_metrics = true for /metrics alone; or use 127.0.0.1",
+            hint="give token_env, tls_cert and tls_key; or open_metrics = true for metrics and health; or 127.0.0.1",
         )

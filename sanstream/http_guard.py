@@ -14,7 +14,9 @@ from sanstream.http_pass import carries, entrance
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
-METRICS = "/metrics"
+METRICS, HEALTH, READY = "/metrics", "/healthz", "/readyz"
+OPEN = frozenset({METRICS, HEALTH, READY})
+"""Pages that name feeds and nothing else, for Prometheus and a supervisor on another machine."""
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 """Headers of what no one but who asked may see, nor keep."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -31,9 +33,9 @@ class Rules:
     token : str
         Empty when none is asked.
     open_metrics : bool
-        ``/metrics`` needs no token.
+        The pages of :data:`OPEN` need no token.
     only_metrics : bool
-        Nothing but ``/metrics`` is served.
+        Nothing but these is served.
     pages : str
         Path below which a browser may come in with the token in the address, once, and a cookie from then on; empty
         for nowhere.
@@ -70,9 +72,9 @@ def refusal(rules: Rules, scope: Scope) -> tuple[int, str] | None:
         return 421, "this host name is not served; add it to [http] hosts"
     if scope["method"] not in ("GET", "HEAD"):
         return 405, "only GET and HEAD"
-    if rules.only_metrics and scope["path"] != METRICS:
-        return 403, "without token and TLS only /metrics is served"
-    if rules.token and not (rules.open_metrics and scope["path"] == METRICS):
+    if rules.only_metrics and scope["path"] not in OPEN:
+        return 403, "without token and TLS only /metrics, /healthz and /readyz are served"
+    if rules.token and not (rules.open_metrics and scope["path"] in OPEN):
         if _is_page(rules, scope) and carries(headers.get("cookie", []), rules.token):
             return None
         sent = headers.get("authorization", [""])

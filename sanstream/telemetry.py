@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
+from sanstream import __version__
 from sanstream.modality import MODALITIES
 
 PREFIX = "sanstream_"
@@ -17,6 +18,7 @@ WORDS = {
     "modality": frozenset(MODALITIES),
     "bank": frozenset({"shipped", "adapted"}),
     "place": frozenset({"state", "archive"}),
+    "version": frozenset({__version__}),
     "series": frozenset({"phi", "bits"}),
     "outcome": frozenset({"adopted", "rejected", "shadow", "failed", "timed_out", "cancelled"}),
     "cause": frozenset(
@@ -118,7 +120,7 @@ class Telemetry:
     stored_bytes = _counter("Bytes of coded blocks.", "modality")
     blocks = _counter("Blocks encoded.", "modality")
     fallback_windows = _counter(
-        "Windows without help of the bank's kernels, or lossless where loss was asked.", "modality"
+        "Windows of a channel that were stored without loss although loss was allowed, constant ones aside.", "modality"
     )
     gaps = _counter("Gaps recorded.", "feed cause")
     gap_samples = _counter("Samples that gaps lack, all channels.", "feed cause")
@@ -139,10 +141,16 @@ class Telemetry:
     lag_seconds = _gauge("Age of the newest journalled sample of the feed's slowest stream.", "feed")
     connected = _gauge("1 while the feed is connected.", "feed")
     partitions = _gauge("Partitions that this daemon has, of a feed that daemons share.", "feed")
+    build_info = _gauge("1, with the version that runs.", "version")
+    ready = _gauge("1 while nothing keeps samples from being stored; as /readyz says.")
     streams = _gauge("Streams being archived.")
+    silent_streams = _gauge("Streams that got nothing for 30 s, but something within the last day.", "feed")
+    changed_streams = _gauge("Streams of changed signal for which no training has ended since.", "modality")
     journal_bytes = _gauge("Size of the raw journal.")
+    journal_limit_bytes = _gauge("Size of the raw journal at which nothing more is taken.")
     ledger_bytes = _gauge("Size of the ledger.")
     disk_free_bytes = _gauge("Free space where the state folder and a local archive are.", "place")
+    disk_size_bytes = _gauge("Size of these disks.", "place")
     disk_full = _gauge("1 while nothing is acknowledged because a disk is full.")
     ratio = _gauge("Bytes of samples before coding per byte of coded blocks.", "modality")
 

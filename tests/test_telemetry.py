@@ -21,10 +21,10 @@ from sanstream.telemetry_reference import metrics_reference
 
 NAMES = """samples windows received_bytes raw_bytes stored_bytes blocks fallback_windows gaps gap_samples duplicates
 conflicts late_samples poison dropped_messages events segments seals drift_alarms retrainings
-retention_deleted_segments queue_messages queue_seconds lag_seconds connected partitions streams journal_bytes
-ledger_bytes held_messages
-disk_free_bytes disk_full ratio prdn phi acknowledge_seconds journal_to_commit_seconds step_seconds encode_seconds
-seal_seconds""".split()
+retention_deleted_segments queue_messages queue_seconds lag_seconds connected partitions build_info ready streams
+silent_streams changed_streams journal_bytes journal_limit_bytes ledger_bytes held_messages
+disk_free_bytes disk_size_bytes disk_full ratio prdn phi acknowledge_seconds journal_to_commit_seconds step_seconds
+encode_seconds seal_seconds""".split()
 
 
 def touched() -> Telemetry:

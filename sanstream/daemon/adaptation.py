@@ -146,6 +146,10 @@ class Adaptation:
         phi = None if stream.watch is None else stream.watch.phi
         return {"drift": self._word(stream), "phi": phi, "alarms": stream.n_alarms, "retrained": stream.n_retrained}
 
+    def has_changed(self, key: Key) -> bool:
+        """Tell whether a stream waits for a training because its signal changed."""
+        return key in self._streams and self._streams[key].has_changed
+
     def news(self) -> list[tuple[Key, str, str]]:
         """Return what happened since the last call, for counters: (key, ``"alarm"`` or ``"retraining"``, which)."""
         out, self._news = self._news, []

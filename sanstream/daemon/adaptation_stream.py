@@ -135,6 +135,11 @@ class StreamWatch:
         """``RECORDING/STREAM``."""
         return f"{self.key[0]}/{self.key[1]}"
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether the signal changed and no training has ended since; one that is pinned waits for none."""
+        return not self.pinned and self.wanted is not None and self.wanted.why == ALARM
+
     # --- what comes in
 
     def glance(self, block: ObservedBlock) -> Glance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any, Self
 
 from sanstream.config import Settings
@@ -75,6 +76,10 @@ class Adapting:
     def state(self, key: Key) -> dict[str, Any]:
         """Return what the status says of a stream's drift."""
         return {"drift": "off", "phi": None} if self._adaptation is None else dict(self._adaptation.state(key))
+
+    def changed(self, keys: Iterable[Key]) -> list[Key]:
+        """Return the streams among these whose signal changed and for which no training has ended since."""
+        return [] if self._adaptation is None else [key for key in keys if self._adaptation.has_changed(key)]
 
     def retain(self, until_ns: int) -> None:
         """Forget raw windows older than a time."""

@@ -13,8 +13,13 @@ from sanstream.chunk import Chunk
 from sanstream.daemon.lanes import Block, Lane
 from sanstream.daemon.refusals import word_of
 from sanstream.daemon.streams import StreamState
+from sanstream.modality import MODALITIES
 from sanstream.quality import LOSSLESS
-from sanstream.telemetry import Telemetry
+from sanstream.telemetry import WORDS, Telemetry
+
+_OF_FEEDS = (
+    "received_bytes duplicates conflicts late_samples poison dropped_messages events acknowledge_seconds".split()
+)
 
 
 class Counts:
@@ -34,6 +39,19 @@ class Counts:
         self.telemetry = telemetry
         self.child = cache(self._child)
         self.refused: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for outcome in sorted(WORDS["outcome"]):
+            self.child("retrainings", outcome)
+        for modality in MODALITIES:
+            self.child("changed_streams", modality)
+            for series in sorted(WORDS["series"]):
+                self.child("drift_alarms", modality, series)
+
+    def begin(self, feed: str) -> None:
+        """Let a feed's series begin at zero: one that begins with its first incident shows no increase of it."""
+        for metric in _OF_FEEDS:
+            self.child(metric, feed)
+        for cause in ("full_queue", "disk_full", "gap"):
+            self.child("gaps", feed, cause)
 
     def _child(self, metric: str, *labels: str) -> Any:
         return getattr(self.telemetry, metric).labels(*labels)
@@ -89,8 +107,7 @@ class Counts:
             prdn.observe(window.prdn)
             phi.observe(window.phi)
             fallback += lossy[window.channel] and window.exact and not window.constant
-        if fallback:
-            self.child("fallback_windows", modality).inc(fallback)
+        self.child("fallback_windows", modality).inc(fallback)
         holes = sum(b - a for a, b in block.runs.holes)
         if holes:
             self.child("gaps", stream.feed, "gap").inc(len(block.runs.holes))

@@ -133,6 +133,7 @@ class Engine:
     def add_feed(self, link: FeedLink) -> None:
         """Take messages of a feed from now on."""
         self.feeds[link.name] = link
+        self.counts.begin(link.name)
 
     # --- turns
 

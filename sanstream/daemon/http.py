@@ -19,7 +19,7 @@ from sanstream.config import HttpSettings, Settings, secret
 from sanstream.config_listen import check_http, only_metrics, split_address
 from sanstream.daemon.state_files import ADDRESS, finite, save_json
 from sanstream.errors import InputError
-from sanstream.http_guard import METRICS, Rules, guarded
+from sanstream.http_guard import HEALTH, METRICS, READY, Rules, guarded
 from sanstream.http_server import bind, uvicorn_config
 from sanstream.telemetry import Telemetry
 
@@ -68,7 +68,7 @@ def make_app(engine: Engine, telemetry: Telemetry, viewer: Starlette | None = No
     async def page(_: Request) -> Response:
         return PlainTextResponse(_PAGE.format(version=__version__) + (_VIEW_LINE if viewer is not None else ""))
 
-    pages = {METRICS: metrics, "/healthz": healthz, "/readyz": readyz, "/streams": streams, "/": page}
+    pages = {METRICS: metrics, HEALTH: healthz, READY: readyz, "/streams": streams, "/": page}
     routes: list[BaseRoute] = [Route(path, view) for path, view in pages.items()]
     return Starlette(routes=[*routes, *([Mount(VIEW.rstrip("/"), viewer)] if viewer is not None else [])])
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sanstream import __version__
+from sanstream.daemon.judge import SILENT_S
+from sanstream.modality import MODALITIES
 
 if TYPE_CHECKING:
     from sanstream.daemon.engine import Engine
     from sanstream.daemon.inbox import FeedLink
     from sanstream.daemon.streams import StreamState
+
+
+_DAY_S = 86400.0
 
 
 def causes(engine: Engine) -> list[str]:
@@ -35,10 +41,17 @@ def refused_by_archive(engine: Engine) -> str:
 
 def free_bytes(folder: Path | None) -> int | None:
     """Return the free space of a folder's disk; None where it cannot be told."""
+    usage = _usage(folder)
+    return None if usage is None else usage[1]
+
+
+def _usage(folder: Path | None) -> tuple[int, int] | None:
+    """Return size and free space of a folder's disk, in bytes."""
     try:
-        return None if folder is None else shutil.disk_usage(folder).free
+        found = None if folder is None else shutil.disk_usage(folder)
     except OSError:
         return None
+    return None if found is None else (found.total, found.free)
 
 
 def waits_for(engine: Engine) -> str:
@@ -75,17 +88,26 @@ def set_gauges(engine: Engine) -> None:
         engine.counts.child("queue_messages", name).set(len(link.inbox))
         engine.counts.child("queue_seconds", name).set(link.inbox.seconds)
         engine.counts.child("connected", name).set(_is_up(link))
-        engine.counts.child("lag_seconds", name).set(_feed_lag(engine, name, now))
+        ages = _ages(engine, name, now)
+        engine.counts.child("lag_seconds", name).set(max(ages, default=0.0))
+        engine.counts.child("silent_streams", name).set(sum(SILENT_S < age < _DAY_S for age in ages))
         if link.state.partitions is not None:
             engine.counts.child("partitions", name).set(link.state.partitions)
+    engine.counts.child("build_info", __version__).set(1)
+    telemetry.ready.set(not causes(engine))
     telemetry.streams.set(len(engine.state.streams))
+    changed = Counter(engine.state.streams[key].modality for key in engine.adapting.changed(engine.state.streams))
+    for modality in MODALITIES:
+        engine.counts.child("changed_streams", modality).set(changed[modality])
     telemetry.held_messages.set(engine.holding.n_held)
     telemetry.journal_bytes.set(engine.journal.size_bytes)
+    telemetry.journal_limit_bytes.set(engine.settings.limits.journal_bytes)
     telemetry.ledger_bytes.set(engine.ledger.size_bytes)
     for place, folder in (("state", engine.settings.archive.state_dir), ("archive", _archive_folder(engine))):
-        free = free_bytes(folder)
-        if free is not None:
-            engine.counts.child("disk_free_bytes", place).set(free)
+        usage = _usage(folder)
+        if usage is not None:
+            engine.counts.child("disk_size_bytes", place).set(usage[0])
+            engine.counts.child("disk_free_bytes", place).set(usage[1])
     telemetry.disk_full.set(engine.disk_full)
     sums: dict[str, tuple[float, float]] = {}
     for stream in engine.state.streams.values():
@@ -105,11 +127,10 @@ def _is_up(link: FeedLink) -> bool:
     return link.state.connected or link.inbox.ended
 
 
-def _feed_lag(engine: Engine, name: str, now: int) -> float:
-    ages = [
-        now - s.last_arrival_ns for s in list(engine.state.streams.values()) if s.feed == name and s.last_arrival_ns
-    ]
-    return max(0.0, max(ages, default=0) / 1e9)
+def _ages(engine: Engine, feed: str, now: int) -> list[float]:
+    """Return for how many seconds each stream of a feed has got nothing."""
+    streams = list(engine.state.streams.values())
+    return [max(0.0, (now - s.last_arrival_ns) / 1e9) for s in streams if s.feed == feed and s.last_arrival_ns]
 
 
 def _feed(engine: Engine, link: FeedLink, now: int) -> dict[str, Any]:
@@ -124,7 +145,7 @@ def _feed(engine: Engine, link: FeedLink, now: int) -> dict[str, Any]:
         "dropped": link.n_dropped,
         "refused": sum(refused.values()),
         "refused_for": refused,
-        "lag_s": _feed_lag(engine, link.name, now),
+        "lag_s": max(_ages(engine, link.name, now), default=0.0),
         "warnings": dict(link.state.n_warnings),
         "partitions": link.state.partitions,
     }
