@@ -250,6 +250,25 @@ def test_recordings_are_listed_and_found(client: Client) -> None:
     assert about["streams"][0]["quality"] == ["prdn=5", "prdn=5"]
 
 
+def test_a_recording_that_is_added_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sanstream.view.library._LOCAL_S", 0.0)
+    monkeypatch.setattr("sanstream.view.library._SHARE", 0)
+    path = tmp_path / "a.san"
+    for names in (["one"], ["one", "two"]):
+        with ArchiveWriter(tmp_path / names[-1]) as writer:
+            for name in names:
+                writer.add(make(name), ["prdn=9"], effort="fast")
+            writer.commit()
+    path.symlink_to(tmp_path / "one")
+    library = Library(str(path))
+    assert library.names()["names"] == ["one"]
+    held = library.archive()
+    assert library.archive() is held, "what has not changed is not opened again"
+    path.unlink()
+    path.symlink_to(tmp_path / "two")
+    assert library.names()["names"] == ["one", "two"]
+
+
 def test_a_block_that_does_not_decode_is_named_and_nothing_wrong_is_drawn(tmp_path: Path, place: Path) -> None:
     import shutil
 

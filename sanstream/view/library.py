@@ -11,6 +11,7 @@ from typing import Any
 from sanstream.archive import Archive
 from sanstream.archive import open as open_archive
 from sanstream.archive_live_place import read_place
+from sanstream.archive_manifest import CATALOG
 from sanstream.archive_objects import local_path
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
@@ -41,6 +42,7 @@ class Library:
         self._originals: Mapping[str, Recording] = {r.name: r for r in originals}
         self._archive: Archive | None = None
         self._due = 0.0
+        self._seen: tuple[int, int, int] | None = None
 
     def archive(self) -> Archive:
         """Return the archive as it was a moment ago.
@@ -52,14 +54,26 @@ class Library:
         """
         now = time.monotonic()
         if self._archive is None or now >= self._due:
-            opened = open_archive(self.url)
-            if self._archive is not None:
-                self._archive.close()
-            self._archive = opened
+            state = self._state()
+            if self._archive is None or state is None or state != self._seen:
+                opened = open_archive(self.url)
+                if self._archive is not None:
+                    self._archive.close()
+                self._archive, self._seen = opened, state
             took = time.monotonic() - now
             least = _REMOTE_S if remote_scheme(self.url) else _LOCAL_S
             self._due = now + max(least, _SHARE * took)
         return self._archive
+
+    def _state(self) -> tuple[int, int, int] | None:
+        """Return what changes with the archive's list of recordings; None where that tells nothing."""
+        if remote_scheme(self.url) or self.is_live():
+            return None
+        try:
+            found = (local_path(self.url) / CATALOG).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def names(self, *, find: str = "", start: int = 0, limit: int = MOST_NAMES) -> dict[str, Any]:
         """List recordings whose name holds a text.
