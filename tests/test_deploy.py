@@ -118,8 +118,11 @@ def test_the_image_runs_as_a_numbered_user_who_is_not_root() -> None:
     assert not re.search(r"(PASSWORD|TOKEN|SECRET)\w*=", CONTAINERFILE)
 
 
-def test_compiled_loops_stay_valid_in_a_layer_that_keeps_whole_seconds() -> None:
+def test_compiled_loops_are_those_of_the_installed_sources_and_stay_valid_in_a_layer() -> None:
     build = CONTAINERFILE.partition("\nFROM ")[2].rpartition("\nFROM ")[0]
+    assert "python -P -c" in build
+    # an init container copies them, and is not root
+    assert build.rstrip().endswith("&& chmod -R a+rX /opt/sanstream/loops")
     assert build.index("-exec touch -d 2020-01-01T00:00:00Z") < build.index("warm_up('default')")
     assert CONTAINERFILE.count("NUMBA_CPU_NAME=${CPU}") == CONTAINERFILE.count("ARG CPU=generic") == 2
 
