@@ -19,6 +19,8 @@ exclude_patterns = [".*", "build", "dist", "work", "pipelines", "tests", "demo",
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
+highlight_language = "none"
+smartquotes = False  # "--append" is no dash
 autodoc_typehints = "none"  # the docstrings say more: shapes, units
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
@@ -39,7 +41,7 @@ _CONTENTS = """
 """
 _PARTS = {
     "Who are you?": "clinician operations engineer researcher",
-    "For everybody": "../README promises privacy",
+    "For everybody": "../README privacy",
     "Reference": "reference/cli reference/ingest-toml reference/metrics reference/python ../sanstream/FORMAT "
     "../sanstream/WIRE",
     "How it does": "live workers faults capacity reencode queries evaluation banks measured/README",

@@ -27,6 +27,8 @@ NOT_RUN = {
     "sanstream demo": "tests/test_demo.py runs it",
     "sanstream ingest lsl://": "needs an LSL outlet: tests/test_feeds_lsl.py",
     "sanstream ingest nats://": "needs a broker: tests/test_live_readme.py",
+    "sanstream archive 100.hea --to s3://": "needs a store: tests/test_archive_store.py",
+    "sanstream recover /mnt/": "needs the disk of a dead machine: tests/test_workers.py",
     "sanstream train": "takes minutes: tests/test_train.py",
     "sanstream banks rollback": "needs a stream that was retrained: tests/test_jobs_retrain.py",
     "sanstream publish": "needs a broker: tests/test_live_readme.py",
@@ -35,6 +37,8 @@ NOT_RUN = {
     "python -m pipelines.": "campaigns have short forms in .ci/run",
     "cp ": "prepares a campaign",
 }
+# sections that are run whole elsewhere
+ELSEWHERE = {("README.md", "Live"): "tests/test_live_readme.py runs it as one script"}
 # commands that are right to end otherwise: no daemon runs here
 ENDS = {"sanstream status": 1}
 
@@ -70,7 +74,8 @@ def blocks(page: str) -> list[Block]:
         section = "".join(re.findall(r"^## (.+)$", text[: match.start()], re.MULTILINE)[-1:])
         language = match[2].strip()
         if not language.startswith("{"):
-            found.append(Block(page, section, line, language, match[3], mark[1] if mark else ""))
+            reason = mark[1] if mark else ELSEWHERE.get((page, section), "")
+            found.append(Block(page, section, line, language, match[3], reason))
     return found
 
 
