@@ -35,6 +35,7 @@ _CONTENTS = """
 
 ```{toctree}
 :hidden:
+:glob:
 :caption: %s
 %s
 ```
@@ -47,8 +48,7 @@ _PARTS = {
     "How it does": "live workers faults capacity reencode queries evaluation banks measured/README",
     "Research": "encoders codes codes-beats paper paper-table2",
     "Tools of others": "readers chorus viewer",
-    "Why it is so": "design/README design/001-rooms design/002-codec design/003-archives design/004-tables "
-    "design/005-state design/006-daemon design/007-drift design/008-reencode design/009-workers",
+    "Why it is so": "design/README design/0*",
 }
 
 
@@ -57,7 +57,7 @@ def _add_contents(app: Sphinx, name: str, source: list[str]) -> None:
     if name == "docs/index":
         known = app.env.found_docs
         for caption, words in _PARTS.items():
-            pages = [page for page in words.split() if _document(page) in known]
+            pages = [page for page in words.split() if "*" in page or _document(page) in known]
             source[0] += _CONTENTS % (caption, "\n".join(pages))
 
 

@@ -32,13 +32,17 @@ NOT_RUN = {
     "sanstream train": "takes minutes: tests/test_train.py",
     "sanstream banks rollback": "needs a stream that was retrained: tests/test_jobs_retrain.py",
     "sanstream publish": "needs a broker: tests/test_live_readme.py",
+    "sanstream view": "runs until it is stopped: tests/test_view.py, tests/test_view_browser.py",
     "pip install": "installing is for .ci/run",
     "python pipelines/": "campaigns have short forms in .ci/run",
     "python -m pipelines.": "campaigns have short forms in .ci/run",
     "cp ": "prepares a campaign",
 }
-# sections that are run whole elsewhere
-ELSEWHERE = {("README.md", "Live"): "tests/test_live_readme.py runs it as one script"}
+# sections, or whole pages, that are run or checked elsewhere
+ELSEWHERE = {
+    ("README.md", "Live"): "tests/test_live_readme.py runs it as one script",
+    ("docs/operations.md", ""): "root, containers and clusters: tests/test_deploy*.py check the files that it names",
+}
 # commands that are right to end otherwise: no daemon runs here
 ENDS = {"sanstream status": 1}
 
@@ -74,7 +78,7 @@ def blocks(page: str) -> list[Block]:
         section = "".join(re.findall(r"^## (.+)$", text[: match.start()], re.MULTILINE)[-1:])
         language = match[2].strip()
         if not language.startswith("{"):
-            reason = mark[1] if mark else ELSEWHERE.get((page, section), "")
+            reason = mark[1] if mark else ELSEWHERE.get((page, section)) or ELSEWHERE.get((page, ""), "")
             found.append(Block(page, section, line, language, match[3], reason))
     return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run
-from docs_blocks import blocks, is_module, modules_named, pages, run_block
+from docs_blocks import Block, blocks, is_module, modules_named, pages, run_block
 from reencode_cases import run_inline
 
 from sanstream.formats import write
@@ -74,3 +74,14 @@ def test_the_examples_of_the_readme_run_as_printed(
 def test_what_a_page_runs_by_its_module_is_there(page: str) -> None:
     missing = [name for name in modules_named(page) if not is_module(name)]
     assert not missing
+
+
+@pytest.mark.parametrize("text", ["curl http://localhost", "sanstream info nothing.san", "sanstream info"])
+def test_an_example_that_is_unknown_or_fails_is_noticed(text: str, at_home: Path) -> None:
+    with pytest.raises(AssertionError, match="page:1"):
+        run_block(Block("page", "", 1, "", text, ""), {})
+
+
+def test_a_language_that_nobody_runs_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="mark the block"):
+        run_block(Block("page", "", 1, "perl", "print 1", ""), {})
