@@ -1,4 +1,4 @@
-"""Write the generated references: ``docs/reference/ingest-toml.md`` and ``docs/reference/metrics.md``.
+"""Write the generated references into ``docs/reference``: ``cli.md``, ``ingest-toml.md`` and ``metrics.md``.
 
 Usage: python -m pipelines.references [--check]
 """
@@ -9,11 +9,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from sanstream.cli.reference import cli_reference
 from sanstream.config_reference import reference
 from sanstream.telemetry_reference import metrics_reference
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
-PAGES = {"ingest-toml.md": reference, "metrics.md": metrics_reference}
+PAGES = {"cli.md": cli_reference, "ingest-toml.md": reference, "metrics.md": metrics_reference}
 
 
 def main() -> int:

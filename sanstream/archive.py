@@ -190,7 +190,13 @@ class Archive:
         self.close()
 
     def info(self) -> dict[str, Any]:
-        """Return what ``sanstream info --json`` prints: what is stored, without what a daemon has not sealed yet."""
+        """Say what is stored, without what a daemon has not sealed yet.
+
+        Returns
+        -------
+        dict
+            What ``sanstream info --json`` prints: JSON values.
+        """
         self._recordings.fetch()
         stored = [r.stored for r in self.recordings.values() if r.stored is not None]
         return describe(self._objects, self.container, stored, self._recordings.sizes)

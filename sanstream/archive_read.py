@@ -80,7 +80,7 @@ class StreamReader:
             First sample and one past the last: ``int`` counts samples of this stream, ``float`` and
             ``Fraction`` seconds from the start, text is as the commands take it. Default: everything.
         channels : sequence of str or int, optional
-            Labels or places in :attr:`channels`, in the order wanted.
+            Labels or places in ``channels``, in the order wanted.
         physical : bool
             Return physical units instead of the ADC's integers.
 
@@ -125,7 +125,7 @@ class StreamReader:
 
         Parameters
         ----------
-        t0, t1
+        t0, t1 : int, float, Fraction, str or Time, optional
             As for :meth:`read`.
 
         Returns
@@ -135,7 +135,7 @@ class StreamReader:
             from the block's start), ``sample`` (first tap, on the stream's grid), ``fiducial_time_ns``
             (since 1970 when the recording has a start, else from its first sample) and ``amplitude``
             (one per channel of the segment), relative to the kernel: ``kernel_shapes(coding, bank, channel)``
-            of :mod:`sanstream.group_state` gives each kernel in digital steps at amplitude 1 (FORMAT.md
+            of ``sanstream.group_state`` gives each kernel in digital steps at amplitude 1 (FORMAT.md
             clause 7.4: taps * 2^shift / 2048), for :meth:`coding` and :meth:`bank` of the segment.
         """
         from sanstream.archive_records import read_records_table
@@ -144,6 +144,11 @@ class StreamReader:
 
     def to_xarray(self) -> Any:
         """Return a lazy ``xarray.DataArray`` (time, channel) of the integers.
+
+        Returns
+        -------
+        xarray.DataArray, shape (n_samples, n_channels), int32
+            Coordinates ``time`` in seconds from the start, ``channel``, ``unit``, ``gain``, ``baseline``.
 
         Raises
         ------
@@ -156,6 +161,15 @@ class StreamReader:
 
     def span(self, t0: When, t1: When) -> tuple[int, int]:
         """Turn two times into first sample and one past the last, cut at the stream's ends.
+
+        Parameters
+        ----------
+        t0, t1 : int, float, Fraction, str or Time, optional
+            As for :meth:`read`.
+
+        Returns
+        -------
+        tuple of int
 
         Raises
         ------
@@ -190,13 +204,32 @@ class StreamReader:
         return picked
 
     def segments_between(self, first: int, stop: int) -> Iterator[SegmentEntry]:
-        """Yield the segments with samples in ``[first, stop)``: by place, and after them those that came late."""
+        """Yield the segments with samples in ``[first, stop)``: by place, and after them those that came late.
+
+        Parameters
+        ----------
+        first, stop : int
+            Samples of the stream's grid.
+
+        Yields
+        ------
+        SegmentEntry
+        """
         for segment in self.entry.segments:
             if segment.start_sample < stop and first < segment.stop_sample:
                 yield segment
 
     def coding(self, segment: SegmentEntry) -> SegmentCoding:
-        """Return a segment's coding, its bank delta included."""
+        """Return a segment's coding, its bank delta included.
+
+        Parameters
+        ----------
+        segment : SegmentEntry
+
+        Returns
+        -------
+        SegmentCoding
+        """
         if segment.name not in self._codings:
             self._codings[segment.name] = self._container.coding(self.name, segment)
         return self._codings[segment.name]
@@ -211,7 +244,21 @@ class StreamReader:
         return payloads
 
     def bank(self, segment: SegmentEntry) -> Bank:
-        """Return the bank of a segment."""
+        """Return the bank of a segment.
+
+        Parameters
+        ----------
+        segment : SegmentEntry
+
+        Returns
+        -------
+        Bank
+
+        Raises
+        ------
+        BankError
+            When it is nowhere.
+        """
         return self._find_bank(segment.coding.bank_base)
 
     def read_segment(

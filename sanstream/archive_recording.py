@@ -77,7 +77,7 @@ class RecordingReader:
         Parameters
         ----------
         t0, t1 : float, Fraction, int, str or Time, optional
-            As for :meth:`StreamReader.read`; a sample number counts on the first stream.
+            As for :meth:`~sanstream.archive_read.StreamReader.read`; a sample number counts on the first stream.
 
         Returns
         -------

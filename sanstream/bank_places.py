@@ -84,6 +84,15 @@ def _bank_files() -> Iterator[Path]:
 def choose_bank(text: str) -> PlacedBank:
     """Find a bank by name, by the first digits (at least six) of its hash, or by file.
 
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    PlacedBank
+        The bank, where it was found, and its name there.
+
     Raises
     ------
     BankError

@@ -61,7 +61,12 @@ class ChannelReport:
     whole: WindowFigures
 
     def summary(self) -> dict[str, Any]:
-        """Return the channel's figures: of the whole, and mean and worst of its windows."""
+        """Return the channel's figures: of the whole, and mean and worst of its windows.
+
+        Returns
+        -------
+        dict of str to float
+        """
         windows, whole = self.windows, self.whole
         valid = windows.n_samples > windows.n_missing
         prdn, phi = windows.prdn[valid], windows.phi[valid]
@@ -82,7 +87,15 @@ class ChannelReport:
 
 @dataclass(frozen=True)
 class StreamReport:
-    """One stream: its channels in order of appearance."""
+    """One stream.
+
+    Parameters
+    ----------
+    name : str
+    rate_hz : float
+    channels : tuple of ChannelReport
+        In order of appearance.
+    """
 
     name: str
     rate_hz: float
@@ -91,7 +104,7 @@ class StreamReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`evaluate` found.
+    """What :func:`sanstream.evaluate` found.
 
     Parameters
     ----------
@@ -106,7 +119,12 @@ class Report:
     broken: tuple[Broken, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; a window's figures stand in columns of equal length."""
+        """Return JSON values; a window's figures stand in columns of equal length.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "recording": self.recording,
             "streams": [

@@ -65,7 +65,12 @@ class WindowFigures:
     gaps_kept: npt.NDArray[np.bool_]
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Return the columns as JSON values."""
+        """Return the columns as JSON values.
+
+        Returns
+        -------
+        dict of str to list
+        """
         return {name: column.tolist() for name, column in self.__dict__.items()}
 
 

@@ -74,6 +74,17 @@ def kernel_shapes(coding: SegmentCoding, bank: Bank, channel: int) -> list[npt.N
     """Return what each kernel adds to a channel at amplitude 1, digital steps (FORMAT.md clause 7: ``2^shift / 2048``).
 
     A kernel that is not the channel's group's gives zeros.
+
+    Parameters
+    ----------
+    coding : SegmentCoding
+    bank : Bank
+    channel : int
+        Place among the segment's channels.
+
+    Returns
+    -------
+    list of ndarray, shape (n_taps,), float64
     """
     delta = delta_of(coding.bank_delta, coding.n_channels)
     number = next(i for i, group in enumerate(coding.groups) if channel in group.channels)

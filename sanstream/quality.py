@@ -206,7 +206,17 @@ def check_requests(requests: Sequence[str], channels: Sequence[Channel]) -> None
 
 
 def rmse(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-    """Root mean square error of ``y`` against ``x`` (same shape)."""
+    """Root mean square error of ``y`` against ``x``, in their unit.
+
+    Parameters
+    ----------
+    x, y : array-like of numbers, one shape
+        What it should be, and what it is.
+
+    Returns
+    -------
+    float
+    """
     d = np.asarray(x, dtype=np.float64) - np.asarray(y, dtype=np.float64)
     return float(np.sqrt(np.mean(d * d))) if d.size else 0.0
 
@@ -216,6 +226,18 @@ def prd(x: npt.ArrayLike, y: npt.ArrayLike, *, offset: float = 0.0) -> float:
 
     ``offset=0`` is PRD on stored values, ``offset=1024`` is PRD_1024 (MIT-BIH's ADC zero). Equal
     signals give 0, and an error on a zero denominator gives infinity.
+
+    Parameters
+    ----------
+    x, y : array-like of numbers, one shape
+        What it should be, and what it is.
+    offset : float
+        What is taken from ``x`` in the denominator.
+
+    Returns
+    -------
+    float
+        Per cent.
     """
     a = np.asarray(x, dtype=np.float64)
     d = float(np.linalg.norm(a - np.asarray(y, dtype=np.float64)))
@@ -224,19 +246,51 @@ def prd(x: npt.ArrayLike, y: npt.ArrayLike, *, offset: float = 0.0) -> float:
 
 
 def prdn(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-    """PRD with the mean of ``x`` removed from the denominator (Zigel et al., IEEE TBME 2000)."""
+    """PRD with the mean of ``x`` removed from the denominator (Zigel et al., IEEE TBME 2000).
+
+    Parameters
+    ----------
+    x, y : array-like of numbers, one shape
+        What it should be, and what it is.
+
+    Returns
+    -------
+    float
+        Per cent.
+    """
     a = np.asarray(x, dtype=np.float64)
     return prd(a, y, offset=float(a.mean()) if a.size else 0.0)
 
 
 def snr_db(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-    """Signal-to-noise ratio, ``20 log10(100 / PRDN)`` decibel."""
+    """Signal-to-noise ratio, ``20 log10(100 / PRDN)``.
+
+    Parameters
+    ----------
+    x, y : array-like of numbers, one shape
+        What it should be, and what it is.
+
+    Returns
+    -------
+    float
+        Decibel.
+    """
     p = prdn(x, y)
     return math.inf if p == 0 else (-math.inf if math.isinf(p) else 20.0 * math.log10(100.0 / p))
 
 
 def relative_loss(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-    """RL = mean|y - x| / mean|x| after removal of the mean of ``x`` (SAN paper, eq. for RL)."""
+    """RL = mean|y - x| / mean|x| after removal of the mean of ``x`` (SAN paper, eq. for RL).
+
+    Parameters
+    ----------
+    x, y : array-like of numbers, one shape
+        What it should be, and what it is.
+
+    Returns
+    -------
+    float
+    """
     a = np.asarray(x, dtype=np.float64)
     mean = a.mean() if a.size else 0.0
     denominator = float(np.mean(np.abs(a - mean))) if a.size else 0.0
@@ -259,5 +313,9 @@ def phi(n_weights: float, n_activations: float, n_samples: int, rl: float, *, n_
         Relative loss.
     n_dims : int
         D, 1 for signals.
+
+    Returns
+    -------
+    float
     """
     return math.hypot((n_weights + (n_dims + 1) * n_activations) / n_samples, rl)

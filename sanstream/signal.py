@@ -74,14 +74,29 @@ class Channel:
     header: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the channel as JSON values."""
+        """Return the channel as JSON values.
+
+        Returns
+        -------
+        dict
+        """
         out = {k: v for k, v in self.__dict__.items() if k != "header"}
         out["header"] = dict(self.header)
         return out
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Channel:
-        """Build a channel from :meth:`to_dict` output."""
+        """Build a channel.
+
+        Parameters
+        ----------
+        data : mapping
+            From :meth:`to_dict`.
+
+        Returns
+        -------
+        Channel
+        """
         return cls(**data)
 
     @property
@@ -90,7 +105,17 @@ class Channel:
         return self.header.get("lattice") == FLOAT32_BITS
 
     def physical(self, digital: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-        """Convert digital samples to physical units; missing samples become NaN."""
+        """Convert digital samples to physical units; missing samples become NaN.
+
+        Parameters
+        ----------
+        digital : ndarray of integers, any shape
+
+        Returns
+        -------
+        ndarray, shape of ``digital``, float64
+            In ``unit``.
+        """
         if self.holds_float_bits:
             out = floats_of_bits(digital).astype(np.float64)
         else:

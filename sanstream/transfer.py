@@ -98,7 +98,7 @@ def archive(
     chosen = None if bank is None else choose_bank(bank).bank
     done: dict[str, Any] = {"recordings": [], "coded_bytes": 0, "n_samples": 0, "notes": []}
     with ArchiveWriter(to, container=container, append=append, self_contained=self_contained) as writer:
-        for number, path in enumerate(_distinct(paths), start=1):
+        for number, path in enumerate(formats.distinct(paths), start=1):
             recording = formats.read(Path(path), rate=rate, unit=unit)
             odd = formats.notes(recording)
             if deidentify:
@@ -112,20 +112,6 @@ def archive(
             done["n_samples"] += sum(g.n_samples * g.coding.n_channels for g in segments)
         writer.commit()
     return done
-
-
-def _distinct(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Drop further files of a WFDB record that is there already, as ``record.*`` of a shell names them all."""
-    sources: list[Path] = []
-    for path in map(Path, paths):
-        longer = Path(f"{path}.hea")
-        header = longer if longer.is_file() else path.with_suffix(".hea")
-        of_record = header.is_file() and formats.detect(path) == "wfdb"
-        if not of_record:
-            sources.append(path)
-        elif header not in sources:
-            sources.append(header)
-    return sources
 
 
 def restore(

@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Run, beats
 
+from sanstream.bank import Bank
+from sanstream.bank_places import choose_bank
 from sanstream.cli import root
+from sanstream.signal import Recording
 from sanstream.transfer_records import export_records
 
 
@@ -231,3 +234,20 @@ def test_archive_says_where_a_wfdb_header_contradicts_its_samples(run: Run, tmp_
     assert run("restore", tmp_path / "r.san", "--to", tmp_path / "out").code == 0
     assert (tmp_path / "out/r.hea").read_bytes() == (tmp_path / "r.hea").read_bytes()
     assert (tmp_path / "out/r.dat").read_bytes() == (tmp_path / "r.dat").read_bytes()[:60]
+
+
+def test_a_record_named_by_all_its_files_is_learned_from_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[list[str]] = []
+
+    def train_on(name: str, recordings: list[Recording], **_: object) -> Bank:
+        given.append([recording.name for recording in recordings])
+        return choose_bank("ecg").bank
+
+    monkeypatch.setattr("sanstream.train.train_on", train_on)
+    assert run("simulate", "ecg", "--seconds", "20", "--to", tmp_path / "signals").code == 0
+    files = sorted((tmp_path / "signals").iterdir())
+    assert len(files) == 3
+    assert run("train", *files, "--to", tmp_path / "own.sanbank").code == 0
+    assert given == [["ecg"]]

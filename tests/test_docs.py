@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from docs_blocks import blocks, lines_of, pages
 
 import sanstream
 from sanstream.archive import StreamReader
@@ -22,6 +23,7 @@ from sanstream.quality import BITS, LOSSLESS, MAX_ERROR, PRDN, RMSE, SPARSE
 KINDS = (LOSSLESS, SPARSE, PRDN, RMSE, MAX_ERROR, BITS)
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [*pages(), "sanstream/FORMAT.md", "sanstream/WIRE.md"]
 
 
 def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -73,8 +75,7 @@ def test_a_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
 def test_an_option_has_help(path: tuple[str, ...]) -> None:
     for parameter in COMMANDS[path].params:
         if isinstance(parameter, click.Option):
-            self_evident = isinstance(parameter.type, click.Choice) or parameter.name in ("seed", "seconds", "as_json")
-            assert parameter.help or self_evident, f"{' '.join(path)} {parameter.opts[0]}"
+            assert parameter.help, f"{' '.join(path)} {parameter.opts[0]}"
 
 
 @each_command
@@ -83,11 +84,22 @@ def test_a_command_stands_in_the_readme(path: tuple[str, ...]) -> None:
         assert f"sanstream {' '.join(path)}" in README
 
 
-def test_every_command_line_in_the_readme_is_valid() -> None:
-    lines = [line for line in README.splitlines() if line.startswith("sanstream ")]
-    assert len(lines) >= len([p for p in COMMANDS if len(p) == 1])
-    for line in lines:
-        check_line(line)
+@each_command
+def test_a_command_and_its_options_stand_in_the_reference(path: tuple[str, ...]) -> None:
+    """That the page is up to date is for test_config; here that nothing is left out of it."""
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## sanstream {' '.join(path)}\n")[2].partition("\n## ")[0]
+    assert section
+    for parameter in COMMANDS[path].params:
+        assert not isinstance(parameter, click.Option) or f"`{parameter.opts[0]}" in section, parameter.opts
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_line_is_valid(page: str) -> None:
+    for block in blocks(page):
+        for line in lines_of(block):
+            if line.startswith("sanstream ") and "COMMAND" not in line and "[OPTIONS]" not in line:
+                check_line(line)
 
 
 @pytest.mark.parametrize("line", ["pip install . && sanstream demo", "pip install '.[test]' && pytest"])
@@ -95,9 +107,22 @@ def test_the_two_commands_stand_alone_on_a_line(line: str) -> None:
     assert line in README.splitlines()
 
 
-def test_every_link_in_the_readme_leads_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?://)([^)#]+)", README):
-        assert (ROOT / target).exists(), target
+def anchors(file: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```", "", file.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    file = ROOT / page
+    text = re.sub(r"^```.*?^```", "", file.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", text):
+        path, _, anchor = target.partition("#")
+        there = (file.parent / path) if path else file
+        assert there.is_file(), target
+        assert not anchor or anchor in anchors(there), target
 
 
 def test_measured_tables_are_up_to_date() -> None:

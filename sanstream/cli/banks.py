@@ -112,8 +112,8 @@ banks.add_command(rollback)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="New bank file (.sanbank).")
 @click.option("--name", help="Name of the bank; default: the target's.")
-@click.option("--kernels", "n_kernels", type=click.IntRange(0, 16), default=4, show_default=True, help="At most.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--kernels", "n_kernels", type=click.IntRange(0, 16), default=4, show_default=True, help="The most.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same gives the same bank.")
 @click.option("--rate", metavar="HZ", help="Sampling rate of sources that name none.")
 @click.option("--unit", metavar="UNIT", help="Physical unit of sources that name none.")
 def train(
@@ -135,13 +135,13 @@ def train(
       sanstream archive mitdb/200 --to 200.san --bank cardiology.sanbank
     """
     from sanstream.bank_places import check_new_bank, place_bank
-    from sanstream.formats import read
+    from sanstream.formats import distinct, read
     from sanstream.signal import parse_rate
     from sanstream.train import train_on
 
     check_new_bank(target)
     exact = parse_rate(rate) if rate else None
-    recordings = [read(source, rate=exact, unit=unit) for source in sources]
+    recordings = [read(source, rate=exact, unit=unit) for source in distinct(sources)]
     bank = train_on(name or target.stem, recordings, n_kernels=n_kernels, seed=seed)
     place_bank(bank, target)
     click.echo(f"{target}: {len(bank.kernels)} kernels, {len(bank.data):,} bytes, {bank.id[:12]}", err=True)

@@ -12,14 +12,16 @@ from sanstream.cli.output import json_option, number, print_json, print_table
 @click.command(short_help="Generate an ECG, EEG or PPG recording.")
 @click.argument("kind", type=click.Choice(["ecg", "eeg", "ppg"]))
 @click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
-@click.option("--seconds", type=click.FloatRange(min=1, max=86400 * 7), default=60.0, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seconds", type=click.FloatRange(min=1, max=86400 * 7), default=60.0, show_default=True,
+              help="Length of the recording.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another gives other samples.")
 @click.option(
     "--format",
     "format_",
     type=click.Choice(["wfdb", "edf", "bdf", "csv", "parquet", "npy"]),
     default="wfdb",
     show_default=True,
+    help="Format of the files.",
 )
 def simulate(kind: str, target: Path, seconds: float, seed: int, format_: str) -> None:
     """Generate a recording: the same seed gives the same samples.
@@ -49,7 +51,7 @@ def simulate(kind: str, target: Path, seconds: float, seed: int, format_: str) -
     show_default=True,
     help="Folder for archives and the picture.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another gives other samples.")
 @json_option
 def demo(target: Path, seed: int, as_json: bool) -> None:
     """Generate an ECG and an EEG, archive them at three qualities, verify, restore, and draw one picture.

@@ -13,7 +13,7 @@ from sanstream.cli.output import json_option, print_json
 @click.command(short_help="Publish a recording as a live feed.")
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option(
-    "--to", "url", required=True,
+    "--to", "url", required=True, metavar="URL",
     help="Where to: mqtt://HOST/PREFIX, nats://HOST/PREFIX or kafka://HOST/TOPIC; mqtts, natss, kafkas for TLS; "
     "mllp://HOST, lsl://NAME, or - for a pipe.",
 )  # fmt: skip

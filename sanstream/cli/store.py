@@ -20,7 +20,13 @@ from sanstream.cli.output import progress_bar
     metavar="Q",
     help="lossless (default), prdn=5, rmse=10uV, max-error=4adu, bits=0.5, sparse; LABEL=Q for some. A later one wins.",
 )
-@click.option("--effort", type=click.Choice(["fast", "default", "thorough"]), default="default", show_default=True)
+@click.option(
+    "--effort",
+    type=click.Choice(["fast", "default", "thorough"]),
+    default="default",
+    show_default=True,
+    help="Work spent on making it smaller; every effort keeps the quality asked.",
+)
 @click.option("--bank", metavar="ID", help="Name, hash or file of the bank to start from; default: by content.")
 @click.option("--container", type=click.Choice(["zarr", "parquet"]), help="Default: zarr; with --append, as it is.")
 @click.option("--append", is_flag=True, help="Add recordings to an archive that is there.")

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
@@ -32,7 +33,7 @@ _SUFFIXES = {
 _MODULES = {"bdf": "edf"}
 _INTEGERS = ("wfdb", "edf", "bdf")
 
-__all__ = ["FORMATS", "detect", "notes", "read", "write"]
+__all__ = ["FORMATS", "detect", "distinct", "notes", "read", "write"]
 
 
 def _module(name: str) -> ModuleType:
@@ -69,6 +70,20 @@ def detect(source: str | Path) -> str:
         f"{path}: unknown kind of file (first bytes {start!r})",
         hint="use a WFDB record with its .hea, or .edf, .bdf, .csv, .parquet or .npy",
     )
+
+
+def distinct(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Drop further files of a WFDB record that is there already, as ``record.*`` of a shell names them all."""
+    kept: list[Path] = []
+    for path in map(Path, sources):
+        longer = Path(f"{path}.hea")
+        header = longer if longer.is_file() else path.with_suffix(".hea")
+        of_record = header.is_file() and detect(path) == "wfdb"
+        if not of_record:
+            kept.append(path)
+        elif header not in kept:
+            kept.append(header)
+    return kept
 
 
 def read(source: str | Path, *, rate: Fraction | None = None, unit: str | None = None) -> Recording:

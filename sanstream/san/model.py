@@ -80,15 +80,43 @@ class San(nn.Module):
         return sum(m**self.n_dims for m in self.kernel_samples)
 
     def similarity(self, x: Tensor) -> Tensor:
-        """Correlate windows (batch, n) or (batch, h, w) with each kernel, zero-padded: (batch, q, n) or (..., h, w)."""
+        """Correlate windows with each kernel, zero-padded.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, n) or (batch, h, w)
+
+        Returns
+        -------
+        Tensor, shape (batch, q, n) or (batch, q, h, w)
+        """
         return torch.cat([correlate_plain(x[:, None], w[None, None]) for w in self.kernels], dim=1)
 
     def activate(self, s: Tensor) -> Tensor:
-        """Apply the sparse activation to similarities (batch, q, n) or (batch, q, h, w)."""
+        """Apply the sparse activation.
+
+        Parameters
+        ----------
+        s : Tensor, shape (batch, q, n) or (batch, q, h, w)
+            Similarities.
+
+        Returns
+        -------
+        Tensor, shape of ``s``
+        """
         return activation_of(self, self.kernel_samples, s)(s)
 
     def decode(self, activations: Tensor) -> Tensor:
-        """Sum the decoded activations over kernels: (batch, n) or (batch, h, w)."""
+        """Sum the decoded activations over kernels.
+
+        Parameters
+        ----------
+        activations : Tensor, shape (batch, q, n) or (batch, q, h, w)
+
+        Returns
+        -------
+        Tensor, shape (batch, n) or (batch, h, w)
+        """
         stamp = _stamp if self.decoder == "adjoint" else correlate_plain
         parts = [stamp(activations[:, i : i + 1], w[None, None]) for i, w in enumerate(self.kernels)]
         return torch.stack(parts).sum(dim=0)[:, 0]

@@ -119,7 +119,7 @@ def train(
     seeds : sequence of int
         One model each.
     **options
-        As in :func:`train_sweep`.
+        As in ``train_sweep``.
 
     Returns
     -------
