@@ -1,32 +1,23 @@
 """What an archive's writer has not committed yet, in an object store: under its final keys, without a manifest.
 
-There is no rename: what no manifest names does not exist. One writer at a time; a claim (an object made only where
-none is) keeps others out, and is taken over when its writer has not renewed it for an hour.
+There is no rename: what no manifest names does not exist. One writer at a time, by a claim.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from sanstream.archive_claim import Claim
 from sanstream.archive_commit import reach
 from sanstream.archive_draft import check_container, name_taken, weigh
 from sanstream.archive_manifest import CATALOG, MANIFEST, Manifest, catalog_bytes, read_catalog
-from sanstream.archive_objects import PARTIAL
-from sanstream.archive_sealed import compact_json
 from sanstream.archive_store import RemoteObjects, Taken
 from sanstream.archive_zarr import ROOT_GROUP
 from sanstream.errors import CorruptError, InputError
-
-CLAIM = f"{PARTIAL}writer.json"
-STALE_S = 3600.0
-_RENEWED_S = 300.0
 
 
 class RemoteDraft:
@@ -117,6 +108,8 @@ class RemoteDraft:
         head = f"{name}/"
         self._manifests.pop(f"{head}{MANIFEST}", None)
         gone = [key for key in self._put_keys if key.startswith(head)]
+        if gone:
+            self._claim.renew(sure=True)  # else another writer may have put objects of these names
         self._objects.remove(gone)
         for key in gone:
             del self._put_keys[key]
@@ -142,9 +135,14 @@ class RemoteDraft:
         self._end()
 
     def abort(self) -> None:
-        """Remove what was put, as far as the store lets."""
+        """Remove what was put, as far as the store lets; nothing once another writer has the claim.
+
+        That one has removed what was here, and may have put objects of the same names.
+        """
         with suppress(InputError):
-            self._objects.remove(self._put_keys)
+            if self._put_keys:
+                self._claim.renew(sure=True)
+                self._objects.remove(self._put_keys)
         self._end()
 
     def _end(self) -> None:
@@ -176,95 +174,6 @@ class RemoteDraft:
             for name in {*folders} - {*self.present, "banks"}:
                 self._objects.remove(self._objects.keys(name))
         return own
-
-
-class Claim:
-    """Who writes to an archive of an object store.
-
-    Parameters
-    ----------
-    objects : RemoteObjects
-    clock : callable
-        Returns seconds since 1970.
-    writer : str, optional
-        Its name; what another of the same name left is taken over whatever its age. Default: drawn.
-    """
-
-    def __init__(self, objects: RemoteObjects, clock: Callable[[], float], writer: str | None = None) -> None:
-        self._objects, self._clock = objects, clock
-        self._own = writer or secrets.token_hex(8)
-        self._version: Mapping[str, Any] | None = None
-        self._renewed = 0.0
-
-    def take(self) -> bool:
-        """Claim the archive; tells whether a writer that is no more had left its claim.
-
-        Raises
-        ------
-        InputError
-            When another writer has it.
-        """
-        try:
-            self._note(self._objects.make(CLAIM, self._data()))
-        except Taken:
-            self._note(self._take_over())
-            return True
-        return False
-
-    def renew(self, *, sure: bool = False) -> None:
-        """Say that the writer still lives, every few minutes; ``sure`` says it now.
-
-        Raises
-        ------
-        InputError
-            When another took the claim over.
-        """
-        if self._version is None or (not sure and self._clock() - self._renewed < _RENEWED_S):
-            return
-        try:
-            self._note(self._objects.swap(CLAIM, self._data(), self._version))
-        except Taken:
-            self._version = None
-            raise self._busy() from None
-
-    def release(self) -> None:
-        """Let others write."""
-        if self._version is None:
-            return
-        self._version = None
-        with suppress(InputError):
-            self._objects.remove([CLAIM])
-
-    def _take_over(self) -> Mapping[str, Any]:
-        try:
-            data, version = self._objects.read_version(CLAIM)
-        except CorruptError:
-            raise self._busy() from None
-        try:
-            held = json.loads(data)
-            age_s = STALE_S if held["writer"] == self._own else self._clock() - float(held["renewed_s"])
-        except (ValueError, KeyError, TypeError):
-            age_s = STALE_S
-        if age_s < STALE_S:
-            raise self._busy(age_s)
-        try:
-            return self._objects.swap(CLAIM, self._data(), version)
-        except Taken:
-            raise self._busy() from None
-
-    def _note(self, version: Mapping[str, Any]) -> None:
-        self._version = version
-        self._renewed = self._clock()
-
-    def _data(self) -> bytes:
-        return compact_json({"writer": self._own, "renewed_s": self._clock()})
-
-    def _busy(self, age_s: float | None = None) -> InputError:
-        seen = "" if age_s is None else f", seen {age_s:.0f} s ago"
-        return InputError(
-            f"{self._objects}: another process is writing to it{seen}",
-            hint=f"try again when it is done; one that was killed is passed over {STALE_S / 60:.0f} minutes later",
-        )
 
 
 def unlisted(objects: RemoteObjects, folders: list[str], listed: list[str]) -> list[str]:

@@ -140,12 +140,20 @@ def reencode(
         shape = container or held.container
         if _stands(to, made, shape):
             return _summary(_manifests(to, made), made, True)
-        ArchiveWriter(to, container=shape, writer=_writer(made)).abort()  # is there room for it?
+        try:
+            ArchiveWriter(to, container=shape, writer=_writer(made)).abort()  # is there room for it?
+        except InputError:
+            if _stands(to, made, shape):  # another process has just made it
+                return _summary(_manifests(to, made), made, True)
+            raise
         if not any(not t.moved for m in made for t in m.all()):
             return _summary(_commit(to, shape, made, request, None), made, False)
         if dask is not None:
             check_answers(dask)
         with alone(checkpoints_of(to), to) as store:
+            if _stands(to, made, shape):
+                store.clear()
+                return _summary(_manifests(to, made), made, True)
             if chosen is not None:
                 store.put(f"{BANKS}/{chosen.id}", chosen.data)
             cluster = Cluster(workers or os.cpu_count() or 1, dask)

@@ -10,10 +10,11 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from sanstream.archive_claim import Busy, Claim
 from sanstream.archive_objects import PARTIAL, local_path
 from sanstream.archive_sealed import FORMAT_VERSION, open_json, seal_json
 from sanstream.archive_store import RemoteObjects, remote_scheme
@@ -21,6 +22,7 @@ from sanstream.durable import FULL, DiskFull, NoHandles
 from sanstream.errors import CorruptError, InputError, UnsupportedError
 
 FOLDER = f"{PARTIAL}reencode"
+_WORK = "reencode"
 _GOES_ON = "what is done so far is kept: the same command goes on where it was"
 
 
@@ -140,9 +142,9 @@ def open_checkpoints(url: str) -> Checkpoints:
 
 @contextmanager
 def alone(url: str, target: str | os.PathLike[str]) -> Iterator[Checkpoints]:
-    """Open checkpoints, on a local disk for one process at a time; the lock ends with it.
+    """Open checkpoints for one process at a time: by a lock that ends with it or, in an object store, a claim.
 
-    In an object store two that do the same write the same objects; only one of them commits.
+    What one that was killed has claimed is taken over within a minute.
 
     Raises
     ------
@@ -150,7 +152,12 @@ def alone(url: str, target: str | os.PathLike[str]) -> Iterator[Checkpoints]:
         When another process has them.
     """
     if remote_scheme(url):
-        yield RemoteCheckpoints(url)
+        with ExitStack() as held:
+            try:
+                held.enter_context(Claim(RemoteObjects(url), writer=_WORK).kept())
+            except Busy:
+                raise _busy(target) from None
+            yield RemoteCheckpoints(url)
         return
     root = Path(url)
     made = [p for p in (root, *root.parents) if not p.exists()]
@@ -163,14 +170,16 @@ def alone(url: str, target: str | os.PathLike[str]) -> Iterator[Checkpoints]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield LocalCheckpoints(root)
     except BlockingIOError:
-        raise InputError(
-            f"{os.fspath(target)}: another process is re-encoding to it", hint="try again when it is done"
-        ) from None
+        raise _busy(target) from None
     finally:
         os.close(handle)
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
+
+
+def _busy(target: str | os.PathLike[str]) -> InputError:
+    return InputError(f"{os.fspath(target)}: another process is re-encoding to it", hint="try again when it is done")
 
 
 @contextmanager

@@ -19,12 +19,13 @@ from conftest import Run
 from s3_server import BUCKET, Proxy, environment, s3_server, use_s3
 
 import sanstream
-from sanstream import archive_draft_remote, archive_store
+from sanstream import archive_claim, archive_draft_remote, archive_store
 from sanstream.archive import verify
-from sanstream.archive_draft_remote import CLAIM, STALE_S
+from sanstream.archive_claim import CLAIM, STALE_S, Busy, Claim
 from sanstream.archive_store import RemoteObjects, Taken
 from sanstream.archive_write import ArchiveWriter
 from sanstream.errors import CorruptError, InputError, UnsupportedError
+from sanstream.reencode_store import alone, checkpoints_of
 from sanstream.simulate import simulate_ecg
 from sanstream.transfer import convert
 
@@ -239,6 +240,59 @@ def test_a_writer_whose_claim_was_taken_over_commits_nothing(url: str) -> None:
             writer.commit()
     with pytest.raises(InputError, match="no archive stands here"):
         list(sanstream.open(url).recordings)
+
+
+def test_a_writer_whose_claim_was_taken_over_leaves_the_other_ones_objects(url: str) -> None:
+    slow = ArchiveWriter(url, writer="work")
+    slow.add(tiny())
+    _, version = RemoteObjects(url).read_version(CLAIM)
+    RemoteObjects(url).swap(CLAIM, b'{"renewed_s": 0, "writer": "work"}', version)  # long ago
+    write(url, tiny())
+    slow.abort()
+    assert verify(url, deep=True) == []
+    assert_same(sanstream.open(url).recordings["t"].read(), tiny())
+
+
+def test_the_same_work_waits_for_one_that_was_killed_and_yields_to_one_that_lives(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_claim, "RENEWED_S", 0.2)
+    waited: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        time.sleep(0.5)
+
+    first, second = (Claim(RemoteObjects(url), writer="work", pause=pause) for _ in range(2))
+    with first.kept():
+        with pytest.raises(Busy, match="another process is writing"):
+            second.take()
+        assert len(waited) == 1
+    waited.clear()
+    first.take()  # and is killed: nobody renews it
+    monkeypatch.setattr(archive_claim, "SAME_S", 2.0)
+    assert second.take(), "taken over"
+    assert len(waited) == 2
+    with pytest.raises(Busy):
+        first.renew(sure=True)
+    with pytest.raises(Busy):
+        Claim(RemoteObjects(url), writer="other work").take()
+    second.release()
+    assert not Claim(RemoteObjects(url), writer="other work").take()
+
+
+def test_two_that_re_encode_to_one_place_are_one_after_the_other(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_claim, "RENEWED_S", 0.2)
+    place = checkpoints_of(url)
+    with alone(place, url) as store:
+        store.put("a/plan", b"1")
+        with pytest.raises(InputError, match="another process is re-encoding to it"), alone(place, url):
+            raise AssertionError
+        assert store.get("a/plan") == b"1"
+    with alone(place, url) as store:
+        assert store.keys() == ["a/plan"]
+        store.clear()
+    assert list(RemoteObjects(url).keys()) == []
 
 
 def test_changed_truncated_and_missing_objects_are_found(url: str) -> None:

@@ -14,7 +14,7 @@ from s3_server import BUCKET, s3_server, use_s3
 
 from pipelines.jobs.strays import find_strays, remove_strays, strays
 from sanstream.archive import ArchiveWriter, verify
-from sanstream.archive_draft_remote import CLAIM
+from sanstream.archive_claim import CLAIM
 from sanstream.archive_grow import GrowingArchive, Growth
 from sanstream.archive_store import RemoteObjects
 from sanstream.cli.exits import run as run_command

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from sanstream.archive_draft_remote import CLAIM, STALE_S
+from sanstream.archive_claim import CLAIM, STALE_S
 from sanstream.archive_manifest import CATALOG, LIVE, MANIFEST, Manifest
 from sanstream.archive_store import RemoteObjects, remote_scheme
 from sanstream.cli.exits import main
