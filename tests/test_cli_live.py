@@ -209,7 +209,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     handed: list[Any] = []
     made: Any = types.ModuleType("sanstream.daemon.run")
     made.ingest = lambda settings: handed.append((settings, _umask())) or 0
-    made.recover = lambda *a: handed.append(a) or 0
+    made.recover = lambda *a, **k: handed.append((*a, k)) or 0
     gone: Any = types.ModuleType("sanstream.daemon.delete")
     gone.delete = lambda *a, **k: handed.append((a, k)) or {"segments": 3, "journal_files": 1}
     monkeypatch.setitem(sys.modules, "sanstream.daemon.run", made)
@@ -263,7 +263,7 @@ def test_delete_says_what_goes(run: Run, daemon: list[Any]) -> None:
 
 def test_recover_names_the_state(run: Run, daemon: list[Any], tmp_path: Path) -> None:
     assert run("recover", tmp_path, "--to", "live").code == 0
-    assert daemon == [(tmp_path, "live")]
+    assert daemon == [(tmp_path, "live", {"elsewhere": False})]
 
 
 class FakeFeed:

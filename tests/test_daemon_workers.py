@@ -326,7 +326,10 @@ def test_daemons_that_add_events_in_turn_see_each_others(tmp_path: Path, url: st
     assert verify(url) == []
 
 
-def test_recover_seals_a_dead_workers_journal_into_the_archive_it_is_told(tmp_path: Path, url: str) -> None:
+def test_recover_seals_a_dead_workers_journal_into_the_archive_it_is_told(
+    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     one, two = workers(tmp_path, url)
     feed_seconds(one, X[:5000])
     one.engine.journal.sync()
@@ -342,8 +345,13 @@ def test_recover_seals_a_dead_workers_journal_into_the_archive_it_is_told(tmp_pa
     if "://" not in url:  # in the memory of this process anyway
         (tmp_path / "w0" / "state").rename(tmp_path / "carried")  # to another machine
     state = tmp_path / "carried" if "://" not in url else tmp_path / "w0" / "state"
-    for _ in range(2):
+    wrong = f"{url}-lief"
+    with pytest.raises(InputError, match="check --to; if it is right, add --elsewhere"):
+        recover(state, wrong)
+    for told in ("recovered: what was left of 1 recordings", "nothing was left to recover"):
+        caplog.clear()
         assert recover(state, url) == 0
+        assert told in caplog.text
     two.stop()
     assert np.array_equal(held(url), X)
 

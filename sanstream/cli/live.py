@@ -147,7 +147,10 @@ def delete(
 @click.command(short_help="Bring a stopped daemon's state into its archive.")
 @click.argument("state_dir", metavar="STATE_DIR", type=FOLDER)
 @click.option("--to", "archive", metavar="ARCHIVE", help="Archive to finish; default: the one that the state names.")
-def recover(state_dir: Path, archive: str | None) -> int:
+@click.option(
+    "--elsewhere", is_flag=True, help="Also to an archive that nothing shows to be the state's; no other gets it then."
+)
+def recover(state_dir: Path, archive: str | None, elsewhere: bool) -> int:
     """Bring everything that a stopped daemon has acknowledged into its archive, without any feed.
 
     \b
@@ -160,4 +163,4 @@ def recover(state_dir: Path, archive: str | None) -> int:
 
     set_up_logs()
     with _private():
-        return run(state_dir, archive)
+        return run(state_dir, archive, elsewhere=elsewhere)

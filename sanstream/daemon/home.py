@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from sanstream.archive import open as open_archive
 from sanstream.archive_live_place import is_shared
 from sanstream.archive_objects import local_path
 from sanstream.archive_store import remote_scheme
 from sanstream.config import ArchiveSettings, HttpSettings, RetrainSettings, Settings
 from sanstream.durable import Disk
 from sanstream.errors import InputError, UnsupportedError
+from sanstream.ledger import read_ledger
 
 STATE_VERSION = 1
 _VERSION, _LOCK = "version", "lock"
@@ -122,6 +124,31 @@ def is_locked(folder: Path) -> bool:
 def _joins(url: str) -> bool:
     """Tell whether an archive is one that daemons share: whoever finishes a state folder there must, too."""
     return remote_scheme(url) is None and is_shared(local_path(url))
+
+
+def check_archive(folder: Path, archive: str) -> None:
+    """Refuse an archive that the state folder does not name and that has none of its recordings.
+
+    Raises
+    ------
+    InputError
+    """
+    named = str(read_version(folder).get("archive", ""))
+    given = archive if remote_scheme(archive) else str(local_path(archive).absolute())
+    if given.rstrip("/") == named.rstrip("/"):
+        return
+    own = {str(r.head.get("recording")) for r in read_ledger(folder / "ledger.log") if r.kind == "recording"}
+    try:
+        with open_archive(archive, live=False) as opened:
+            there = {*opened.recordings}
+    except InputError:
+        there = set()
+    if not own & there:
+        what = "has none of the recordings" if there else "holds no archive with the recordings"
+        raise InputError(
+            f"{archive}: {what} of {folder}, which names {named or 'no archive'}",
+            hint="check --to; if it is right, add --elsewhere",
+        )
 
 
 def remembered_settings(folder: Path, archive: str | None) -> Settings:

@@ -19,7 +19,7 @@ from sanstream.daemon.adapting import Adapting
 from sanstream.daemon.check import built
 from sanstream.daemon.engine import Engine
 from sanstream.daemon.fresh import Fresh
-from sanstream.daemon.home import Home, remembered_settings
+from sanstream.daemon.home import Home, check_archive, remembered_settings
 from sanstream.daemon.http import Server
 from sanstream.daemon.inbox import FeedLink, Inbox
 from sanstream.daemon.notify import COMMIT, JOURNAL, Notifier, Watchdog
@@ -282,7 +282,7 @@ def _insist(act: Callable[[], None]) -> None:
             return
 
 
-def recover(state_dir: Path, archive: str | None = None) -> int:
+def recover(state_dir: Path, archive: str | None = None, *, elsewhere: bool = False) -> int:
     """Bring what a stopped daemon has acknowledged into its archive.
 
     Parameters
@@ -290,6 +290,8 @@ def recover(state_dir: Path, archive: str | None = None) -> int:
     state_dir : Path
     archive : str, optional
         Default: the one that the state folder names.
+    elsewhere : bool
+        Also where nothing shows that it is the state's archive: what was brought there, no other gets afterwards.
 
     Returns
     -------
@@ -299,15 +301,21 @@ def recover(state_dir: Path, archive: str | None = None) -> int:
     Raises
     ------
     InputError
-        When it is no state folder, or a daemon uses it.
+        When it is no state folder, a daemon uses it, or the archive is not the state's.
     DiskFull, SyncError
     """
     settings = remembered_settings(state_dir, archive)
     with Home(state_dir, Disk()):
+        if archive is not None and not elsewhere:
+            check_archive(state_dir, archive)
         engine = Engine(settings)
         engine.drain()
         engine.close()
     code = _left(engine)
     if not code:
-        _LOG.info("recovered")
+        count = len(engine.sealer.grown)
+        if count:
+            _LOG.info("recovered: what was left of %d recordings is in the archive now", count)
+        else:
+            _LOG.info("nothing was left to recover")
     return code

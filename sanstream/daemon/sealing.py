@@ -64,6 +64,8 @@ class Sealer:
         Recordings that the archive did not take, and when they are tried again; nothing of them is lost meanwhile.
     cause : str
         Why the last of them was not taken; no name stands in it.
+    grown : set of str
+        Recordings to which something was brought.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Sealer:
         self._on_the_way: dict[str, tuple[Growth, list[tuple[StreamState, Lane, int]], Future[Manifest | None]]] = {}
         self.refused: dict[str, int] = {}
         self.cause = ""
+        self.grown: set[str] = set()
 
     def run(self, *, most: int, finish: bool = False) -> int:
         """Seal what is due.
@@ -227,6 +230,7 @@ class Sealer:
 
     def _record(self, growth: Growth, lanes: Sequence[tuple[StreamState, Lane, int]]) -> None:
         """Let ledger and state know what the archive has now: of each lane, so many blocks."""
+        self.grown.add(growth.recording)
         for stream, lane, n in lanes:
             stop = n * lane.block_samples
             lane.anchors = [*_knots([a for a in lane.anchors if a[0] < stop], lane), *_from(lane.anchors, stop)]
