@@ -17,13 +17,13 @@ T = np.arange(int(60 * RATE)) / RATE
 MISSING = -32768
 
 
-@pytest.mark.parametrize(("hz", "band"), zip((2.0, 6.0, 10.0, 20.0, 40.0), BANDS_HZ, strict=True))
+@pytest.mark.parametrize(("hz", "band"), list(zip((2.0, 6.0, 10.0, 20.0, 40.0), BANDS_HZ, strict=True)))
 def test_the_power_of_a_sinusoid_is_found_in_its_band(hz: float, band: str) -> None:
     x = 10 * np.sin(2 * np.pi * hz * T)
     found = compare_spectra([Piece(0, x, 0.9 * x)], RATE, unit="uV").bands
     assert found[band].original == pytest.approx(50, rel=0.01)
     assert found[band].change == pytest.approx(100 * (0.81 - 1), abs=1e-6)
-    assert found[band].coherence == pytest.approx(1, abs=1e-4)
+    assert found[band].coherence == pytest.approx(1, abs=0.01)  # beside the peak there is rounding alone
     assert sum(found[b].original for b in BANDS_HZ if b != band) < 0.5
 
 
