@@ -16,6 +16,7 @@ from sanstream.decode import decode_block, read_figures
 from sanstream.errors import InputError
 from sanstream.evaluate_grown import cut_like
 from sanstream.evaluate_report import Broken, ChannelReport, Report, StreamReport
+from sanstream.evaluate_signals import ChannelSignals, Look, Stretch
 from sanstream.evaluate_windows import WindowFigures, find_broken, join_figures, measure_windows
 from sanstream.formats import read
 from sanstream.quality import Quality, parse_quality
@@ -32,8 +33,8 @@ class _Gathered:
     channel: Channel
     quality: Quality
     windows: list[WindowFigures] = field(default_factory=list)
-    original: list[IntSamples] = field(default_factory=list)
-    decoded: list[IntSamples] = field(default_factory=list)
+    broken: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
 
 
 def evaluate(
@@ -42,6 +43,7 @@ def evaluate(
     *,
     recording: str | None = None,
     progress: Progress | None = None,
+    look: Look | None = None,
 ) -> Report:
     """Decode a recording, compare it with its source and list the windows that miss the quality asked.
 
@@ -57,6 +59,8 @@ def evaluate(
         Name in the archive; default: the source's.
     progress : callable, optional
         Takes a stream's name, the samples done and the samples in all.
+    look : callable, optional
+        Takes the :class:`~sanstream.evaluate_signals.ChannelSignals` of every channel once it is decoded.
 
     Returns
     -------
@@ -72,14 +76,14 @@ def evaluate(
     original = source if isinstance(source, Recording) else read(source)
     if not isinstance(archive, Archive):
         with open_archive(archive, live=False) as opened:
-            return evaluate(original, opened, recording=recording, progress=progress)
+            return evaluate(original, opened, recording=recording, progress=progress, look=look)
     reader = _choose(archive, original.name, recording)
     streams, broken = [], []
     for stream in original.streams:
         own = reader.streams.get(stream.name)
         segments = cut_like(stream, own) if own is not None and reader.manifest.grows else stream.segments
         own = _same_stream(stream.name, segments, reader)
-        report, missed = _evaluate_stream(segments, own, progress)
+        report, missed = _evaluate_stream(segments, own, progress, look)
         streams.append(report)
         broken += missed
     return Report(reader.name, tuple(streams), tuple(broken))
@@ -108,7 +112,7 @@ def _same_stream(stream: str, segments: Sequence[Segment], reader: RecordingRead
 
 
 def _evaluate_stream(
-    segments: Sequence[Segment], reader: StreamReader, progress: Progress | None
+    segments: Sequence[Segment], reader: StreamReader, progress: Progress | None, look: Look | None
 ) -> tuple[StreamReport, list[Broken]]:
     gathered: dict[tuple[str, str], _Gathered] = {}
     broken: list[Broken] = []
@@ -121,21 +125,29 @@ def _evaluate_stream(
         for place, channel in enumerate(segment.channels):
             quality = parse_quality(entry.qualities[place], channel)
             own = gathered.setdefault((channel.label, str(quality)), _Gathered(channel, quality))
-            own.original.append(segment.samples[:, place])
-            own.decoded.append(decoded[:, place])
             figures = measure_windows(
-                own.original[-1],
-                own.decoded[-1],
+                segment.samples[:, place],
+                decoded[:, place],
                 channel,
                 window_samples=entry.coding.window_samples,
                 n_activations=n_activations,
                 bits=bits,
             )
             own.windows.append(replace(figures, start=figures.start + segment.start_sample))
-            broken += _broken(reader.name, own, own.windows[-1])
+            own.broken.append(find_broken(own.windows[-1], quality))
+            stretch = Stretch(
+                segment.start_sample, channel, segment.samples[:, place], decoded[:, place], len(figures.start)
+            )
+            own.stretches.append(stretch)
+            broken += _broken(reader.name, own)
         done += segment.samples.size
         if progress is not None:
             progress(reader.name, done, total)
+    if look is not None:
+        for own in gathered.values():
+            stretches, missed = tuple(own.stretches), np.concatenate(own.broken)
+            windows = join_figures(own.windows)
+            look(ChannelSignals(reader.name, float(reader.rate), own.quality, stretches, windows, missed))
     channels = tuple(_finish(g) for g in gathered.values())
     return StreamReport(reader.name, float(reader.rate), channels), broken
 
@@ -159,7 +171,8 @@ def _decode(
     return np.concatenate(samples), np.concatenate(counts), np.concatenate(bits)
 
 
-def _broken(stream: str, own: _Gathered, figures: WindowFigures) -> list[Broken]:
+def _broken(stream: str, own: _Gathered) -> list[Broken]:
+    figures = own.windows[-1]
     return [
         Broken(
             stream,
@@ -171,15 +184,15 @@ def _broken(stream: str, own: _Gathered, figures: WindowFigures) -> list[Broken]
             float(figures.max_error_adu[i]),
             bool(figures.gaps_kept[i]),
         )
-        for i in np.flatnonzero(find_broken(figures, own.quality))
+        for i in np.flatnonzero(own.broken[-1])
     ]
 
 
 def _finish(own: _Gathered) -> ChannelReport:
     windows = join_figures(own.windows)
     whole = measure_windows(
-        np.concatenate(own.original),
-        np.concatenate(own.decoded),
+        np.concatenate([s.original for s in own.stretches]),
+        np.concatenate([s.decoded for s in own.stretches]),
         own.channel,
         window_samples=int(windows.n_samples.sum()),
         n_activations=np.zeros(1, np.int64),

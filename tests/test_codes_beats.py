@@ -15,7 +15,7 @@ from pipelines.codes import beat_net, beat_rows, beats
 from pipelines.codes.beat_candidates import events_of, gathered, peaks, steep_places
 from pipelines.codes.beat_features import candidates_of, settled
 from pipelines.codes.beat_records import Records, encode_records, load_records, save_records
-from pipelines.codes.beat_scores import Counts, counts_of, gross, paired
+from sanstream.serves.matching import Counts, counts_of, gross, paired
 from sanstream.signal import Annotations
 from sanstream.simulate import simulate_ecg
 

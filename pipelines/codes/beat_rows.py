@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.codes.beat_scores import SYMBOLS, TOLERANCE_S, Counts, counts_of, gross, paired
+from sanstream.serves.matching import SYMBOLS, TOLERANCE_S, Counts, counts_of, gross, paired
 from sanstream.signal import Annotations
 
 Row = dict[str, Any]

@@ -26,12 +26,13 @@ from pipelines.benchmark import cases
 from pipelines.benchmark.own import PACED, ROOT, codec_digest, fold_bank
 from pipelines.benchmark.rows import Rows, samples_digest
 from pipelines.benchmark.summary import provenance
-from pipelines.codes import beat_net, beat_plot, beat_rows, beat_scores
+from pipelines.codes import beat_net, beat_plot, beat_rows
 from pipelines.codes.beat_features import Candidates, candidates_of
 from pipelines.codes.beat_peer import PEER, peer_beats
 from pipelines.codes.beat_records import SHORT, THOROUGH, Records, encode_records, load_records, save_records
 from sanstream import formats
 from sanstream.bank import Bank
+from sanstream.serves import matching
 from sanstream.simulate import simulate_ecg
 
 HERE = Path(__file__).resolve().parent
@@ -79,7 +80,7 @@ class Item:
     @property
     def tolerance(self) -> int:
         """Samples within which a detection counts."""
-        return round(beat_scores.TOLERANCE_S * self.truth.rate_hz)
+        return round(matching.TOLERANCE_S * self.truth.rate_hz)
 
 
 def _say(text: str) -> None:
@@ -87,8 +88,8 @@ def _say(text: str) -> None:
 
 
 def _sources() -> str:
-    deciding = ("candidates", "features", "net", "records", "scores")
-    return "".join((HERE / f"beat_{n}.py").read_text(encoding="utf-8") for n in deciding)
+    files = [HERE / f"beat_{n}.py" for n in ("candidates", "features", "net", "records")]
+    return "".join(f.read_text(encoding="utf-8") for f in (*files, Path(matching.__file__)))
 
 
 def archived(work: Work, case: cases.Case, source: str, bank: Bank) -> Records:
@@ -131,22 +132,22 @@ def judged(own: list[Item], fold: int, seed: int, epochs: int = 3) -> dict[str, 
     known = [i for i in own if i.fold != fold]
     examples = [beat_net.Example(i.candidates, i.truth.sample, i.fold) for i in known]
     detector = beat_net.train_detector(examples, known[0].tolerance, epochs=epochs, seed=seed)
-    learning: dict[str, list[beat_scores.Counts]] = {}
+    learning: dict[str, list[matching.Counts]] = {}
     for item, logit in zip(known, detector.unseen, strict=True):
         beats = beat_net.detected(item.candidates, logit)
-        counts = beat_scores.counts_of(*beat_scores.paired(beats, item.truth.sample, item.tolerance))
+        counts = matching.counts_of(*matching.paired(beats, item.truth.sample, item.tolerance))
         learning.setdefault(item.source, []).append(counts)
     found: dict[str, dict[str, list[int]]] = {}
     for item in (i for i in own if i.fold == fold):
         found.setdefault(item.source, {})[item.name] = detector.detect(item.candidates).tolist()
-    return {"detected": found, "learning": {s: beat_scores.gross(c).f1 for s, c in learning.items()}}
+    return {"detected": found, "learning": {s: matching.gross(c).f1 for s, c in learning.items()}}
 
 
 def rows_of(own: list[Item], results: dict[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Make the rows of every record, of the source that its other folds chose, and of all sources in sum."""
     best = {fold: max(r["learning"], key=r["learning"].__getitem__) for fold, r in results.items()}
     rows: list[dict[str, Any]] = []
-    sums: dict[str, list[tuple[dict[str, beat_scores.Counts], float, int]]] = {CHOSEN: []}
+    sums: dict[str, list[tuple[dict[str, matching.Counts], float, int]]] = {CHOSEN: []}
     for item in own:
         detected = np.array(results[item.fold]["detected"][item.source][item.name], np.int64)
         counts, rate = beat_rows.counted(detected, item.truth), item.records.bits_per_sample

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 import sanstream
-from pipelines.codes.beat_scores import SYMBOLS, TOLERANCE_S, Counts, counts_of, gross, paired
 from pipelines.jobs.query import ask, connect
 from pipelines.jobs.records import RecordsJob, run
 from pipelines.paper.report import ROOT, write_measured
 from sanstream import formats
+from sanstream.serves.matching import SYMBOLS, TOLERANCE_S, Counts, counts_of, gross, paired
 from sanstream.signal import Annotations
 
 WAYS = (("prdn=5", "default"), ("sparse", "default"), ("sparse", "thorough"))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sanstream.cli.exits import BAD
-from sanstream.cli.output import json_option, number, print_json, print_table, progress_bar
+from sanstream.cli.output import Progress, json_option, number, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from sanstream.evaluate_report import Report
+    from sanstream.signal import Recording
 
 
 @click.command(short_help="Say what an archive holds.")
@@ -146,36 +147,66 @@ def records(archive: str, target: str, recording: str | None, start: str | None,
 @click.option("--recording", metavar="NAME", help="Recording that the source became; default: by its name.")
 @click.option("--rate", metavar="HZ", help="Sampling rate of a source that names none.")
 @click.option("--unit", metavar="UNIT", help="Physical unit of a source that names none.")
+@click.option(
+    "--report",
+    "folder",
+    metavar="FOLDER",
+    help="Also write report.html and report.json into this new folder: quality, the worst windows, and whether the "
+    "signal still serves (QRS detection, rhythm, ST level, EEG bands, pressure peaks).",
+)
 @json_option
 def evaluate(
-    source: str, archive: str, recording: str | None, rate: str | None, unit: str | None, as_json: bool
+    source: str,
+    archive: str,
+    recording: str | None,
+    rate: str | None,
+    unit: str | None,
+    folder: str | None,
+    as_json: bool,
 ) -> int:
     """Decode an archive, compare it with its source and fail where a window misses the quality asked.
 
     Per channel and window: PRDN, PRD_1024, PRD, RMSE, maximum error, SNR, phi, bits. The table shows each
-    channel's mean and worst window; --json has them all.
+    channel's mean and worst window; --json has them all. With --report also a page for people.
 
     \b
     Example:
       sanstream evaluate mitdb/100 100.san
       sanstream evaluate mitdb/100 100.san --json > figures.json
+      sanstream evaluate mitdb/100 100.san --report 100-report
     """
-    from sanstream.evaluate import evaluate as run
     from sanstream.formats import read
     from sanstream.signal import parse_rate
 
     with progress_bar("evaluate") as progress:
         original = read(source, rate=parse_rate(rate) if rate else None, unit=unit)
-        report = run(original, archive, recording=recording, progress=progress)
+        report, verdict = _evaluated(original, archive, recording, folder, progress)
     if as_json:
         print_json(report.to_dict())
     else:
         _print_report(report)
+    if verdict:
+        click.echo(f"{verdict}\n{folder}/report.html", err=True)
     for line in report.broken[:10]:
         click.echo(f"error: {line}", err=True)
     if len(report.broken) > 10:
         click.echo(f"error: {len(report.broken) - 10} more windows miss their quality; see --json", err=True)
     return BAD if report.broken else 0
+
+
+def _evaluated(
+    source: Recording, archive: str, recording: str | None, folder: str | None, progress: Progress | None
+) -> tuple[Report, str]:
+    """Evaluate, and write the report where one is asked for; returns its verdict, too."""
+    if folder is None:
+        from sanstream.evaluate import evaluate as run
+
+        return run(source, archive, recording=recording, progress=progress), ""
+    from sanstream.report import report as write
+    from sanstream.report.verdict import verdict
+
+    found = write(source, archive, to=folder, recording=recording, progress=progress)
+    return found.figures, verdict(found)
 
 
 def _print_report(report: Report) -> None:
