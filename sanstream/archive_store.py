@@ -38,6 +38,7 @@ _HINTS = {
     _UNKNOWN: _RIGHTS,
     _DENIED: _RIGHTS,
 }
+_VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 _MEMORY: dict[str, ObjectStore] = {}
 _MAKING = threading.Lock()
 
@@ -296,10 +297,34 @@ def _open(url: str) -> ObjectStore:
     if urlsplit(url).scheme == "memory":
         with _MAKING:
             return _MEMORY.setdefault(url, MemoryStore())
+    _check_endpoint(url)
     try:
         return from_url(url, client_options=_client(), retry_config=_RETRY)
     except (BaseError, ValueError) as error:
         raise InputError(f"{shown(url)}: cannot be opened ({reason(error)})") from error
+
+
+def _check_endpoint(url: str) -> None:
+    """Refuse an endpoint in the environment that is no address: the store's own code would not survive it.
+
+    Raises
+    ------
+    InputError
+    """
+    for name, value in os.environ.items():
+        wanted = name.upper().startswith(_VARIABLES[urlsplit(url).scheme])
+        if not wanted or not name.upper().endswith(("ENDPOINT", "ENDPOINT_URL")):
+            continue
+        try:
+            parts = urlsplit(value)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if value and not (good and value.isascii() and not set(value) & set(' \t\r\n<>"{}|^`\\')):
+            raise InputError(
+                f"{shown(url)}: {name} is {value!r:.80}, which is no address of a store",
+                hint="write http://HOST:PORT or https://HOST, or unset it",
+            )
 
 
 def _client() -> ClientConfig:
@@ -327,5 +352,5 @@ def remote_scheme(url: str) -> str | None:
         return None
     raise UnsupportedError(
         f"{shown(url)}: archives on {scheme}:// are not supported",
-        hint=f"give a local path or an address of {', '.join(f'{s}://' for s in ('file', *SCHEMES))}",
+        hint=f"give a local path or an address of {', '.join(f'{s}://' for s in ('file', *SCHEMES[:-1]))}",
     )

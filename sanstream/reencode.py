@@ -217,6 +217,14 @@ def _stands(to: str | os.PathLike[str], made: Sequence[_Made], container: str) -
         same = list(held.recordings) == [m.reader.name for m in made] and held.container == container
         if same and all(held.recordings[m.reader.name].manifest.parent.get("id") == m.id for m in made):
             return True
+        names = {m.reader.name for m in made}
+        parents = [r.manifest.parent.get("manifest") for n, r in held.recordings.items() if n in names]
+        grown = bool(parents) and all(parents) and {m.reader.manifest.digest for m in made} != {*parents}
+    if grown:
+        raise InputError(
+            f"{text}: made from this source as it was before it changed",
+            hint="choose another place, or remove it first; what came since is not in it",
+        )
     raise InputError(f"{text}: another archive stands there", hint="choose another place, or remove it first")
 
 
@@ -330,7 +338,8 @@ def _parent(one: _Made, request: Request) -> dict[str, Any]:
         "manifest": one.reader.manifest.digest,
         "sanstream": sanstream.__version__,
         **request.to_dict(),
-        "effort": request.effort or (_DEFAULT if one.works else None),
+        "effort": (request.effort or _DEFAULT) if one.works else None,
+        "bank": request.bank if one.works else None,
         "id": one.id,
         **({"parent": dict(earlier)} if earlier else {}),
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
 import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,8 +31,6 @@ _LOOK_S, _FEWER_S, _NOBODY_S = 5, 20, 600
 """Between two looks at the workers; how long some may be missing here, and all on another's cluster."""
 _HERE = "127.0.0.1:0"
 """Dask serves HTTP whatever one says: at least to nobody else, and on any free port."""
-_DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-"""What workers run first: an interrupt at the terminal reaches them, too, and is for this process to answer."""
 _ANSWER_S = 5.0
 _DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
@@ -116,24 +116,23 @@ def _local(workers: int) -> Iterator[Client]:
         "distributed.scheduler.allowed-failures": _DEATHS - 1,
         "distributed.nanny.pre-spawn-environ": threads,
         "distributed.worker.daemon": True,
-        "distributed.worker.preload": [_DEAF, *dask.config.get("distributed.worker.preload", [])],
     }
     try:
-        with (
-            dask.config.set(own),
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=_HERE,
-                worker_dashboard_address=_HERE,
-                scheduler_kwargs={"dashboard": False},
-                silence_logs=logging.CRITICAL,
-                security=True,
-                resources={"GPU": 1} if has_gpu() else None,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+        with dask.config.set(own), ExitStack() as held:
+            with _uninterrupted():
+                cluster = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=_HERE,
+                    worker_dashboard_address=_HERE,
+                    scheduler_kwargs={"dashboard": False},
+                    silence_logs=logging.CRITICAL,
+                    security=True,
+                    resources={"GPU": 1} if has_gpu() else None,
+                )
+                held.enter_context(cluster)
+                client = held.enter_context(Client(cluster, set_as_default=False))
             yield client
     except RuntimeError as error:
         if "failed to start" in str(error):
@@ -141,6 +140,21 @@ def _local(workers: int) -> Iterator[Client]:
         raise
     finally:
         log.setLevel(level)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hear of an interrupt at the terminal only when this is over.
+
+    Threads and processes that are started meanwhile never hear of it: it is for the thread that waits to answer, and
+    Dask's own start does not survive it.
+    """
+    resource_tracker.ensure_running()  # which else, at the first process, lets its thread hear again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def has_gpu() -> bool:

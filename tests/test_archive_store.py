@@ -343,6 +343,19 @@ def test_memory_holds_an_archive_as_long_as_the_process() -> None:
         list(sanstream.open("memory://two").recordings)
 
 
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:5666", "localhost", "nonsense", "http://", "http://a b", "http://h:x"])
+def test_an_endpoint_that_is_no_address_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    for words in (("info", f"s3://{BUCKET}/a"), ("reencode", tmp_path, "--to", f"s3://{BUCKET}/a")):
+        ended = run(*words)
+        assert ended.code == 2
+        assert "Traceback" not in ended.err
+    assert f"AWS_ENDPOINT_URL is {endpoint!r}" in run("info", f"s3://{BUCKET}/a").err
+    assert run("info", "gs://bucket/a").err.count("AWS_ENDPOINT_URL") == 0
+
+
 @pytest.mark.parametrize(("address", "said"), [("s3://", "not the address"), ("s3://u:secret@b/x", "not the address")])
 def test_addresses_that_are_none(address: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:

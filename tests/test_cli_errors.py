@@ -92,6 +92,12 @@ def test_a_target_that_is_there(run: Run, tmp_path: Path, beats_npy: Path, archi
     assert left(target) == {"mine"}
 
 
+def test_an_archive_that_would_be_gone_with_the_command_is_refused(run: Run, beats_npy: Path) -> None:
+    ended = run("archive", beats_npy, "--rate", "250", "--to", "memory://x")
+    assert ended.code == 2
+    assert "would be gone with this command" in ended.err
+
+
 def test_a_file_that_is_there_is_not_overwritten(run: Run, tmp_path: Path, archive_250: Path) -> None:
     (tmp_path / "beats.npy").write_text("mine")
     refused(run("restore", archive_250, "--to", tmp_path), 2, "beats.npy", "exists already; choose")

@@ -14,7 +14,7 @@ from reencode_cases import MISSING, RATE, Inline, files, make, one, read, signal
 
 import sanstream
 from sanstream import reencode_jobs
-from sanstream.archive import verify
+from sanstream.archive import ArchiveWriter, verify
 from sanstream.archive_draft_remote import RemoteDraft
 from sanstream.errors import CorruptError, InputError
 from sanstream.evaluate import evaluate
@@ -312,6 +312,24 @@ def test_done_is_done_and_another_target_is_left_alone(
     assert ended.code == 2
     assert "another archive stands there" in ended.err
     assert files(tmp_path / "b.san") == before
+    with ArchiveWriter(tmp_path / "a.san", append=True) as writer:
+        writer.add(one(signal(20), "bed9"))
+        writer.commit()
+    ended = run(*words, "prdn=5")
+    assert ended.code == 2
+    assert "made from this source as it was before it changed" in ended.err
+    assert files(tmp_path / "b.san") == before
+
+
+@usesinline
+def test_what_is_carried_over_says_why_and_claims_no_effort(run: Run, tmp_path: Path) -> None:
+    make(tmp_path / "a.san", one(signal(60)), quality=["prdn=5"])
+    asked = ("--quality", "prdn=5", "--effort", "default", "--bank", "general")
+    ended = run("reencode", tmp_path / "a.san", "--to", tmp_path / "b.san", *asked)
+    assert ended.code == 0, ended.err
+    assert "0 encoded, 1 carried over" in ended.err
+    assert "they lost something already and nothing looser is asked" in ended.err
+    assert "effort -, bank -" in run("info", tmp_path / "b.san").out
 
 
 @usesinline

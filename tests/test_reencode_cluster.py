@@ -83,15 +83,26 @@ def test_an_address_where_no_scheduler_answers_is_named(run: Run, tmp_path: Path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.san"]
 
 
-def test_an_interrupt_at_the_terminal_ends_with_one_line(tmp_path: Path, source: Path) -> None:
+HEARS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever these tests run under
+from sanstream.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 1.0, None], ids=["as workers start", "a second later", "while they work"])
+def test_an_interrupt_at_the_terminal_ends_with_one_line(tmp_path: Path, source: Path, wait_s: float | None) -> None:
     words = ["reencode", str(source), "--to", str(tmp_path / "b.san"), "--effort", "thorough", "--workers", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sanstream", *words], start_new_session=True, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", HEARS, *words], start_new_session=True, stderr=subprocess.PIPE, text=True
     )
     until = time.monotonic() + 60
-    while not list(Path(checkpoints_of(tmp_path / "b.san")).glob("*/plan")) and time.monotonic() < until:
+    beside = Path(checkpoints_of(tmp_path / "b.san"))
+    while not (any(beside.glob("*/plan")) if wait_s is None else beside.exists()) and time.monotonic() < until:
         assert process.poll() is None
         time.sleep(0.05)
+    time.sleep(0.2 + (wait_s or 0.0))
     os.killpg(process.pid, signals.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130

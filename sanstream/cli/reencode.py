@@ -80,4 +80,10 @@ def reencode(
     rate = 8 * done["coded_bytes"] / max(1, done["n_samples"])
     counts = done["segments"]
     what = "is there already" if done["already"] else f"{counts['encoded']} encoded, {counts['moved']} carried over"
+    if counts["moved"] and (effort or bank) and not done["already"]:
+        click.echo(
+            f"{counts['moved']} segments are carried over as they are: they lost something already and nothing looser "
+            "is asked, or coding them anew saves nothing",
+            err=True,
+        )
     click.echo(f"{target}: {done['n_samples']:,} samples, {rate:.3f} bit/sample; segments: {what}", err=True)

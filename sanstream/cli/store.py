@@ -63,6 +63,8 @@ def archive(
     from sanstream.signal import parse_rate
     from sanstream.transfer import archive as run
 
+    if target.startswith("memory:"):
+        raise click.UsageError("--to memory:// would be gone with this command; give a folder or an address of a store")
     exact_rate: Fraction | None = parse_rate(rate) if rate else None
     if bank is not None and not bank.endswith(SUFFIX):
         bank = choose_bank(bank).bank.id
