@@ -173,7 +173,7 @@ class GrowingArchive:
                 return None
             held = Manifest.from_bytes(data, f"{self.name}: {recording}/{MANIFEST}")
             if not held.grows:
-                raise InputError(
+                raise UnsupportedError(
                     f"{self.where}: recording {recording!r} was archived from files and cannot grow",
                     hint="give the feed's recording another name",
                 )

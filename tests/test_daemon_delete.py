@@ -50,6 +50,22 @@ def test_a_deletion_that_is_refused_ends_no_segment(tmp_path: Path, until: str, 
     ward.stop()
 
 
+def test_a_recording_that_was_archived_from_files_is_not_deleted(tmp_path: Path) -> None:
+    from archive_cases import tiny
+
+    from sanstream.archive import ArchiveWriter, verify
+    from sanstream.errors import UnsupportedError
+
+    for container in ("zarr", "parquet"):
+        path = tmp_path / container
+        with ArchiveWriter(path, container=container) as writer:
+            writer.add(tiny())
+            writer.commit()
+        with pytest.raises(UnsupportedError, match="not deleted one by one; make the archive anew"):
+            delete(str(path), "t")
+        assert verify(path, deep=True) == []
+
+
 def test_a_dry_run_counts_what_a_killed_daemon_left(tmp_path: Path) -> None:
     with Home(tmp_path / "state", Disk()) as home:
         ward = Ward(tmp_path, Clock())

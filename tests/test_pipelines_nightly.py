@@ -52,6 +52,14 @@ def configure(folder: Path, source: Path, **changes: object) -> Path:
     return folder / "nightly.toml"
 
 
+def test_a_day_that_is_not_over_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nightly", str(configure(tmp_path, tmp_path)), "--day", "2999-01-01"])
+    assert main() == 2
+    assert "2999-01-01 is not over" in capsys.readouterr().err
+
+
 def test_a_day_becomes_one_small_archive_and_stays_it(
     live: Path,
     tmp_path: Path,

@@ -147,6 +147,9 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     today = datetime.now(UTC).date()
+    if options.day is not None and options.day >= today:
+        print(f"error: {options.day} is not over; days end at 00:00 UTC, give one before {today}", file=sys.stderr)
+        return 2
     days = [options.day] if options.day else [today - timedelta(n) for n in range(settings.days_back, 0, -1)]
     return max(make_day(settings, day) for day in days)
 

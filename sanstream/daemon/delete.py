@@ -25,7 +25,7 @@ from sanstream.daemon.sessions import ns_of
 from sanstream.daemon.state import State
 from sanstream.daemon.state_files import forget_in_status
 from sanstream.durable import Disk
-from sanstream.errors import InputError
+from sanstream.errors import InputError, UnsupportedError
 from sanstream.times import parse_time
 
 _NANOSECONDS = Fraction(10**9)
@@ -70,8 +70,13 @@ def delete(
             {"what": "delete", "recording": recording, "from": start, "until": until, "dry_run": dry_run},
         )
     if state_dir is None or not read_version(state_dir):
-        grown = GrowingArchive(archive)
-        return _from_archive(grown, recording, start, until, dry_run=dry_run)
+        try:
+            return _from_archive(GrowingArchive(archive), recording, start, until, dry_run=dry_run)
+        except UnsupportedError:
+            raise UnsupportedError(
+                f"{archive}: recordings that were archived from files are not deleted one by one",
+                hint="make the archive anew without it, as docs/privacy.md shows",
+            ) from None
     settings = _with_reservoir(remembered_settings(state_dir, archive))
     disk = Disk()
     with Home(state_dir, disk):
