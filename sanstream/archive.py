@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sanstream.archive_draft_remote import unlisted
 from sanstream.archive_encode import Progress
 from sanstream.archive_info import describe
+from sanstream.archive_kept import KEPT
 from sanstream.archive_live_place import read_place
 from sanstream.archive_manifest import CATALOG, MANIFEST, Manifest, read_catalog
 from sanstream.archive_objects import PARTIAL, LocalObjects, Objects, local_path
@@ -48,7 +49,12 @@ class Recordings(Mapping[str, RecordingReader]):
 
     @cached_property
     def _catalog(self) -> tuple[str, list[str]]:
-        return read_catalog(_catalog_data(self._objects), f"{self._objects.name}: {CATALOG}")
+        def read() -> tuple[str, list[str]]:
+            return read_catalog(_catalog_data(self._objects), f"{self._objects.name}: {CATALOG}")
+
+        if isinstance(self._objects, LocalObjects):
+            return KEPT.get(self._objects.file(CATALOG), "catalog", read)
+        return read()
 
     @property
     def container(self) -> str:
@@ -94,10 +100,15 @@ class Recordings(Mapping[str, RecordingReader]):
             return None
 
     def _manifest(self, name: str) -> Manifest:
-        where = f"{self._objects.name}: {name}/{MANIFEST}"
-        data = self._objects.read(f"{name}/{MANIFEST}")
-        self.sizes[name] = len(data)
-        return Manifest.from_bytes(data, where)
+        def read() -> tuple[Manifest, int]:
+            data = self._objects.read(f"{name}/{MANIFEST}")
+            return Manifest.from_bytes(data, f"{self._objects.name}: {name}/{MANIFEST}"), len(data)
+
+        if isinstance(self._objects, LocalObjects):
+            manifest, self.sizes[name] = KEPT.get(self._objects.file(f"{name}/{MANIFEST}"), "manifest", read)
+        else:
+            manifest, self.sizes[name] = read()
+        return manifest
 
     def _read(self, name: str, manifest: Manifest | None = None) -> RecordingReader:
         live = self._live.get(name)
@@ -244,8 +255,9 @@ def open(url: str | os.PathLike[str], *, live: bool = True) -> Archive:
     """
     if remote_scheme(os.fspath(url)):
         return Archive(RemoteObjects(os.fspath(url)))
-    path = _folder(url)
-    if not (path / CATALOG).is_file():
+    path = local_path(url)
+    if not os.path.isfile(os.path.join(path, CATALOG)):
+        path = _folder(url)
         raise CorruptError(
             f"{path}: {CATALOG} is missing, though recordings stand there", hint=f"run: sanstream verify {path}"
         )

@@ -39,8 +39,8 @@ class EncodeOptions:
     progress : callable, optional
     block_s : float, optional
         Block length in seconds; default: the effort's own.
-    independent : bool
-        Let every channel decode alone.
+    apart : bool
+        Let every channel decode with one other at most.
     """
 
     requests: Sequence[str] = ()
@@ -49,7 +49,7 @@ class EncodeOptions:
     device: str | None = None
     progress: Progress | None = None
     block_s: float | None = None
-    independent: bool = False
+    apart: bool = False
 
 
 def encode_recording(folder: RecordingFolder, recording: Recording, options: EncodeOptions) -> Manifest:
@@ -75,7 +75,7 @@ def encode_recording(folder: RecordingFolder, recording: Recording, options: Enc
 def _encode_segment(
     folder: RecordingFolder, recording: str, stream: Stream, segment: Segment, options: EncodeOptions, count: _Counter
 ) -> SegmentEntry:
-    effort = laid_out(options.effort, options.block_s, options.independent)
+    effort = laid_out(options.effort, options.block_s, options.apart)
     qualities = resolve_bits(
         segment.samples,
         segment.channels,

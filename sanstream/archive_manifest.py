@@ -6,6 +6,7 @@ import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from sanstream.archive_channels import pack_channels, unpack_channels
@@ -76,6 +77,11 @@ class SegmentEntry:
     clock: tuple[tuple[int, int | None, int], ...] = ()
     committed_ns: int = 0
     original: tuple[tuple[float | None, float, float], ...] = ()
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Place of each channel by label."""
+        return {c.label: i for i, c in enumerate(self.channels)}
 
     @property
     def late(self) -> bool:
@@ -150,6 +156,36 @@ class StreamEntry:
     n_samples: int
     segments: tuple[SegmentEntry, ...]
 
+    @cached_property
+    def channels(self) -> tuple[Channel, ...]:
+        """Every channel of any segment, in order of first appearance."""
+        found: dict[str, Channel] = {}
+        for segment in self.segments:
+            for channel in segment.channels:
+                found.setdefault(channel.label, channel)
+        return tuple(found.values())
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Place in :attr:`channels` by label."""
+        return {c.label: i for i, c in enumerate(self.channels)}
+
+
+class Memo:
+    """What was read of a recording's objects and found to be what its manifest says; lives as long as the manifest.
+
+    Attributes
+    ----------
+    tables : dict
+        Tables of shards by key.
+    codings : dict
+        Codings with their delta by key.
+    """
+
+    def __init__(self) -> None:
+        self.tables: dict[str, Any] = {}
+        self.codings: dict[str, SegmentCoding] = {}
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -189,6 +225,11 @@ class Manifest:
     grows: bool = False
     parent: Mapping[str, Any] = field(default_factory=dict)
     digest: str = field(default="", compare=False)
+
+    @cached_property
+    def memo(self) -> Memo:
+        """What was read of its objects."""
+        return Memo()
 
     def to_bytes(self) -> bytes:
         """Return the manifest's file."""

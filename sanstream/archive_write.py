@@ -96,7 +96,7 @@ class ArchiveWriter:
         device: str | None = None,
         progress: Progress | None = None,
         block_s: float | None = None,
-        independent: bool = False,
+        apart: bool = False,
     ) -> Manifest:
         """Encode a recording.
 
@@ -114,8 +114,8 @@ class ArchiveWriter:
         progress : callable, optional
         block_s : float, optional
             Block length in seconds, 1 to 60: a short read decodes whole blocks. Default: the effort's own, 60.
-        independent : bool
-            Let every channel decode alone, at the price of what channels tell about each other.
+        apart : bool
+            Let every channel decode with one other at most, at the price of what the rest tells about it.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class ArchiveWriter:
             _check_folder_name(name)
         check_requests(requests, [c for s in recording.streams for g in s.segments for c in g.channels])
         laid_out(effort, block_s)
-        options = EncodeOptions(requests, effort, bank, device, progress, block_s, independent)
+        options = EncodeOptions(requests, effort, bank, device, progress, block_s, apart)
         head = Manifest(
             recording.name,
             recording.start_ns,

@@ -24,7 +24,7 @@ from sanstream.block_coding import (
 )
 from sanstream.block_lattice import Lattice, find_lattices, on_lattices, places
 from sanstream.encode_effort import Effort, effort_named
-from sanstream.encode_groups import choose_groups
+from sanstream.encode_groups import choose_groups, groups_apart
 from sanstream.encode_plan import Plan, encode_numbers
 from sanstream.encode_quick import quick_start
 from sanstream.encode_trial import Trial
@@ -136,7 +136,7 @@ def plan_segment(
         effort_named(spend.rival),
         exact_block_s=spend.exact_block_s,
         lossy_block_s=spend.lossy_block_s,
-        independent=spend.independent,
+        apart=spend.apart,
     )
     window, block = segment_sizes(rate, qualities, rival)
     coding = replace(plan.coding, window_samples=window, block_samples=block)
@@ -177,8 +177,8 @@ def _shaped(samples: IntSamples, plan: Plan, effort: Effort, number: int = 0, *,
     """Return the plan with an effort's coder, its sample predictor and the references that this wants."""
     own, cross, n_references = effort.shapes[number]
     tables = effort.coder == TABLES
-    if effort.independent:
-        groups, cross = tuple(Group((c,), -1, ((),)) for c in range(samples.shape[1])), 0
+    if effort.apart:
+        groups, cross = groups_apart(samples, cross)
     else:
         groups, cross = choose_groups(samples, own, cross, n_references, only_earlier=tables, reorder=reorder)
     shape = PredictorShape(own, cross, effort.hop, effort.ahead, effort.filter)

@@ -38,8 +38,10 @@ class Effort:
         Taps per reference after the sample, and taps of the last filter; with mixing 0 and 16.
     rival : str
         Effort that is taken instead where trial blocks say that it is smaller.
-    independent : bool
-        Every channel decodes alone: none leans on another.
+    apart : bool
+        Every channel is a group of its own, and leans on one other at most.
+    robust : bool
+        Start weights that keep bits small rather than squares.
     """
 
     shapes: tuple[tuple[int, int, int], ...]
@@ -57,7 +59,8 @@ class Effort:
     ahead: int = 0
     filter: int = 16
     rival: str = ""
-    independent: bool = False
+    apart: bool = False
+    robust: bool = False
 
 
 EFFORTS = {
@@ -89,9 +92,12 @@ def effort_named(name: str | Effort) -> Effort:
 
 
 MAX_BLOCK_S = 60
+SHORT_BLOCK_S = 20
+"""Blocks up to this long end before a predictor has learned: few taps, held by their start weights, then do best."""
+_SHORT_SHAPE = (4, 4, 2)
 
 
-def laid_out(name: str | Effort, block_s: float | None = None, independent: bool = False) -> Effort:
+def laid_out(name: str | Effort, block_s: float | None = None, apart: bool = False) -> Effort:
     """Return an effort that lays blocks out for short reads.
 
     Parameters
@@ -99,8 +105,8 @@ def laid_out(name: str | Effort, block_s: float | None = None, independent: bool
     name : str or Effort
     block_s : float, optional
         Block length in seconds, 1 to 60; default: the effort's own.
-    independent : bool
-        Let every channel decode alone, at the price of what channels tell about each other.
+    apart : bool
+        Let every channel decode with one other at most, at the price of what the rest tells about it.
 
     Raises
     ------
@@ -112,4 +118,6 @@ def laid_out(name: str | Effort, block_s: float | None = None, independent: bool
         if not 1 <= block_s <= MAX_BLOCK_S:
             raise InputError(f"blocks of {block_s:g} s", hint=f"use 1 to {MAX_BLOCK_S} seconds")
         effort = replace(effort, exact_block_s=block_s, lossy_block_s=block_s)
-    return replace(effort, independent=True) if independent else effort
+    if effort.coder == TABLES and not effort.both_tools and effort.exact_block_s <= SHORT_BLOCK_S:
+        effort = replace(effort, shapes=(_SHORT_SHAPE,), robust=True)
+    return replace(effort, apart=True) if apart else effort

@@ -94,7 +94,8 @@ class Channel:
         if self.holds_float_bits:
             out = floats_of_bits(digital).astype(np.float64)
         else:
-            out = (digital.astype(np.float64) - self.baseline) / self.gain
+            out = np.subtract(digital, self.baseline, dtype=np.float64)
+            out /= self.gain
         if self.missing is not None:
             out[digital == self.missing] = np.nan
         return out

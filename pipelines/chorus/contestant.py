@@ -38,7 +38,7 @@ class Sanstream(BaseFormat):  # type: ignore[misc]
 
     effort = "fast"
     block_s: float | None = 10
-    independent = True
+    apart = True
 
     def write_waveforms(self, path: str, waveforms: Waveforms) -> None:
         """Write an archive at ``path``; one that stands there is replaced."""
@@ -46,9 +46,7 @@ class Sanstream(BaseFormat):  # type: ignore[misc]
         draft = target.with_name(f"{target.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         with ArchiveWriter(draft) as writer:
-            writer.add(
-                recording_of(waveforms), effort=self.effort, block_s=self.block_s, independent=self.independent
-            )
+            writer.add(recording_of(waveforms), effort=self.effort, block_s=self.block_s, apart=self.apart)
             writer.commit()
         shutil.rmtree(target, ignore_errors=True)
         draft.rename(target)
@@ -74,7 +72,7 @@ class Sanstream(BaseFormat):  # type: ignore[misc]
         out: dict[str, npt.NDArray[np.float64]] = {}
         left = set(signal_names)
         for stream in streams.values():
-            names = [n for n in signal_names if n in [c.label for c in stream.channels]]
+            names = [n for n in signal_names if n in stream.entry.places]
             if names:
                 out.update(_read(stream, start_time, end_time, names))
                 left.difference_update(names)
@@ -101,12 +99,10 @@ class SanstreamThorough(Sanstream):
 
     effort = "thorough"
     block_s = None
-    independent = False
+    apart = False
 
 
-def _read(
-    stream: Any, start_time: float, end_time: float, names: Sequence[str]
-) -> dict[str, npt.NDArray[np.float64]]:
+def _read(stream: Any, start_time: float, end_time: float, names: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
     """Read signals of one stream; what lies outside of it is NaN."""
     rate = float(stream.rate)
     first, stop = round(start_time * rate), round(end_time * rate)
@@ -176,14 +172,18 @@ def _segment(waveforms: Waveforms, low: int, high: int) -> Segment | None:
     return Segment(low, tuple(channels), np.stack(columns, axis=1))
 
 
-def _channel(name: str, unit: str, gain: float, values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int32], Channel]:
+def _channel(
+    name: str, unit: str, gain: float, values: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.int32], Channel]:
     """Return the ADC's integers of a signal; its float32 bits where integers would not give these very values back."""
     gone = np.isnan(values)
     scaled = np.rint(np.where(gone, 0, values).astype(np.float64) * gain)
     reach = float(np.abs(scaled).max(initial=0))
     exact = reach < _MOST and np.array_equal((scaled[~gone] / gain).astype(np.float32), values[~gone])
     if not exact:
-        near = reach < _MOST and bool(np.all(np.abs(scaled[~gone] / gain - values[~gone]) <= np.spacing(np.abs(values[~gone]))))
+        near = reach < _MOST and bool(
+            np.all(np.abs(scaled[~gone] / gain - values[~gone]) <= np.spacing(np.abs(values[~gone])))
+        )
         if not near:
             bits = values.view(np.int32)
             column = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int32)

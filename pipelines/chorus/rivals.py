@@ -28,7 +28,9 @@ class Contestant:
         """Open for several reads."""
         return path
 
-    def read_opened_waveforms(self, opened: Any, start_time: float, end_time: float, signal_names: list[str]) -> Signals:
+    def read_opened_waveforms(
+        self, opened: Any, start_time: float, end_time: float, signal_names: list[str]
+    ) -> Signals:
         """Read from what was opened."""
         return self.read_waveforms(opened, start_time, end_time, signal_names)
 
@@ -96,7 +98,9 @@ class Flac(Contestant):
             files[name] = (file, header.samps_per_frame[own[0]], own)
         return header, files
 
-    def read_opened_waveforms(self, opened: Any, start_time: float, end_time: float, signal_names: list[str]) -> Signals:
+    def read_opened_waveforms(
+        self, opened: Any, start_time: float, end_time: float, signal_names: list[str]
+    ) -> Signals:
         """Read the frames of every file that holds a signal asked for."""
         header, files = opened
         first, stop = round(start_time * header.fs), round(end_time * header.fs)
@@ -192,7 +196,9 @@ class Zarr(Contestant):
 
         return zarr.open_group(path, mode="r")
 
-    def read_opened_waveforms(self, opened: Any, start_time: float, end_time: float, signal_names: list[str]) -> Signals:
+    def read_opened_waveforms(
+        self, opened: Any, start_time: float, end_time: float, signal_names: list[str]
+    ) -> Signals:
         """Read slices."""
         out = {}
         for name in signal_names:
@@ -229,7 +235,9 @@ class Hdf5(Contestant):
 
         return h5py.File(f"{path}.hdf5", "r")
 
-    def read_opened_waveforms(self, opened: Any, start_time: float, end_time: float, signal_names: list[str]) -> Signals:
+    def read_opened_waveforms(
+        self, opened: Any, start_time: float, end_time: float, signal_names: list[str]
+    ) -> Signals:
         """Read slices."""
         out = {}
         for name in signal_names:
@@ -260,7 +268,9 @@ class Parquet(Contestant):
             rate = waveform["samples_per_second"]
             table = pa.table({name: whole(waveform, waveform["chunks"][-1]["end_sample"])})
             table = table.replace_schema_metadata({b"samples_per_second": str(rate).encode()})
-            pq.write_table(table, f"{path}_{name}.parquet", row_group_size=round(rate * _ROW_GROUP_S), compression="gzip")
+            pq.write_table(
+                table, f"{path}_{name}.parquet", row_group_size=round(rate * _ROW_GROUP_S), compression="gzip"
+            )
 
     def read_waveforms(self, path: str, start_time: float, end_time: float, signal_names: list[str]) -> Signals:
         """Read the row groups that hold the stretch."""
@@ -272,7 +282,9 @@ class Parquet(Contestant):
 
         return {name: pq.ParquetFile(f"{path}_{name}.parquet") for name in signal_names}
 
-    def read_opened_waveforms(self, opened: Any, start_time: float, end_time: float, signal_names: list[str]) -> Signals:
+    def read_opened_waveforms(
+        self, opened: Any, start_time: float, end_time: float, signal_names: list[str]
+    ) -> Signals:
         """Read the row groups that hold the stretch."""
         out = {}
         for name in signal_names:
