@@ -1,7 +1,7 @@
 """Compiled loops: one group of many blocks at once, coded by tables, without wavelets and activations.
 
-The same integers as :mod:`sanstream._loops_body` gives block by block (FORMAT.md clauses 16 to 18); what the loop cannot
-decode, or finds damaged, it leaves to that one.
+The same integers as :mod:`sanstream._loops_body` gives block by block (FORMAT.md clauses 16 to 18); what the loop
+cannot decode, or finds damaged, it leaves to that one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from sanstream._jit import lean, lean_apart, lean_entry
+from sanstream._jit import entry, lean, lean_apart
 from sanstream._loops_body import code_levels, settled
 from sanstream._loops_coder import END, POS
 from sanstream._loops_group import CONSTANT, N_CROSS, SAMPLES, code_front
@@ -31,8 +31,8 @@ from sanstream._loops_samples import BASE, SHIFT
 FIRST_MEAN = 512
 """Prediction errors are expected to be 4 at first (Q7)."""
 Start = namedtuple("Start", "columns shape weights cov model rows")
-"""What every block of a group begins with: ``columns`` as in :mod:`sanstream._loops_samples`; ``shape``, ``weights`` and
-``cov`` as in :class:`sanstream._loops_body.Filters`; ``model`` contexts of the front; ``rows`` as
+"""What every block of a group begins with: ``columns`` as in :mod:`sanstream._loops_samples`; ``shape``, ``weights``
+and ``cov`` as in :class:`sanstream._loops_body.Filters`; ``model`` contexts of the front; ``rows`` as
 :func:`sanstream._loops_rans.new_rows` makes them. The loop works on a second one, which is set back to the first."""
 
 Room = namedtuple("Room", "slots z errors taps track coder stream others backwards piece scratch")
@@ -55,8 +55,8 @@ def _decode_samples(
         stop = min(last, need)
         predict_others(z, shape, weights, first, stop, others)
         state, at = code_predicted(
-            DECODE, state, at, stream, rows, slots, track, first, stop, y, y, z[shape[TERMS]], missing[first:stop], base,
-            shift, limits, delta, shape[TERMS + 2], weights, taps, errors, others, backwards,
+            DECODE, state, at, stream, rows, slots, track, first, stop, y, y, z[shape[TERMS]], missing[first:stop],
+            base, shift, limits, delta, shape[TERMS + 2], weights, taps, errors, others, backwards,
         )  # fmt: skip
         if stop < last or last == n:
             break
@@ -74,15 +74,6 @@ def _hold(level, limits, z, y, base, shift, a, b):
     for t in range(a, b):
         y[t] = value
         z[PAD + t] = seen
-
-
-@lean
-def _words(data, begin, end, stream):
-    """Take words from bytes; returns their number."""
-    n = (end - begin) >> 1
-    for i in range(n):
-        stream[i] = np.uint32(data[begin + 2 * i]) | np.uint32(data[begin + 2 * i + 1]) << 8
-    return n
 
 
 @lean_apart
@@ -173,7 +164,7 @@ def _know(known, offsets, own, z, number):
             z[c, PAD + t] = min(max((np.int64(known[c, number, t]) - base) >> shift, -LIMIT), LIMIT)
 
 
-@lean_entry
+@entry
 def decode_group(
     data, runs, need, missing, known, offsets, start, own, room, plan, layout, limits, front, kernels, hop, out, found
 ):  # fmt: skip

@@ -40,7 +40,7 @@ class EncodeOptions:
     block_s : float, optional
         Block length in seconds; default: the effort's own.
     apart : bool
-        Let every channel decode with one other at most.
+        Let every channel decode alone.
     """
 
     requests: Sequence[str] = ()

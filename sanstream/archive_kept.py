@@ -9,6 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from sanstream.block_coding import SegmentCoding
+from sanstream.shard import ShardTable
+
 _Value = TypeVar("_Value")
 
 MAX_KEPT = 4096
@@ -75,3 +78,19 @@ class Kept:
 
 KEPT = Kept()
 """Of this process."""
+
+
+class Memo:
+    """What was read of a recording's objects and found to be what its manifest says; lives as long as the manifest.
+
+    Attributes
+    ----------
+    tables : dict
+        Tables of shards by key.
+    codings : dict
+        Codings with their delta by key.
+    """
+
+    def __init__(self) -> None:
+        self.tables: dict[str, ShardTable] = {}
+        self.codings: dict[str, SegmentCoding] = {}

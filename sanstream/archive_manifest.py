@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from sanstream.archive_channels import pack_channels, unpack_channels
+from sanstream.archive_kept import Memo
 from sanstream.archive_sealed import FORMAT_VERSION, open_json, seal_json
 from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError
@@ -157,6 +158,16 @@ class StreamEntry:
     segments: tuple[SegmentEntry, ...]
 
     @cached_property
+    def layered(self) -> bool:
+        """Whether any segment came late, or overlaps another: they fill what others lack."""
+        end = 0
+        for segment in self.segments:
+            if segment.late or segment.start_sample < end:
+                return True
+            end = segment.stop_sample
+        return False
+
+    @cached_property
     def channels(self) -> tuple[Channel, ...]:
         """Every channel of any segment, in order of first appearance."""
         found: dict[str, Channel] = {}
@@ -169,22 +180,6 @@ class StreamEntry:
     def places(self) -> Mapping[str, int]:
         """Place in :attr:`channels` by label."""
         return {c.label: i for i, c in enumerate(self.channels)}
-
-
-class Memo:
-    """What was read of a recording's objects and found to be what its manifest says; lives as long as the manifest.
-
-    Attributes
-    ----------
-    tables : dict
-        Tables of shards by key.
-    codings : dict
-        Codings with their delta by key.
-    """
-
-    def __init__(self) -> None:
-        self.tables: dict[str, Any] = {}
-        self.codings: dict[str, SegmentCoding] = {}
 
 
 @dataclass(frozen=True)

@@ -207,9 +207,9 @@ def local_path(url: str | os.PathLike[str]) -> Path:
         On any other scheme.
     """
     text = os.fspath(url)
-    parts = urlsplit(text)
     if "://" not in text:
         return Path(text)
+    parts = urlsplit(text)
     if parts.scheme != "file":
         raise UnsupportedError(f"{text}: not on this machine", hint="give a local path or file:// address")
     return Path(unquote(parts.path))

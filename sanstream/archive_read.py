@@ -5,26 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sanstream.archive_layers import fill, layered, present
+from sanstream.archive_layers import fill, present
 from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_parquet import ParquetReader
 from sanstream.archive_zarr import ZarrReader, missing_codes
 from sanstream.bank import Bank
 from sanstream.block_coding import SegmentCoding
-from sanstream.decode import decode_blocks
+from sanstream.decode_many import decode_blocks
 from sanstream.errors import CorruptError, InputError
-from sanstream.signal import Channel, IntSamples
+from sanstream.signal import IntSamples
 from sanstream.times import Time, parse_time
 
 When = int | float | str | Fraction | Time | None
 """A sample of the stream (int), seconds from the start (float, Fraction), or text (``+90s``, ``@7200``, ISO 8601)."""
+_NUMBERS = (int, float, Fraction, np.number)
 BankFinder = Callable[[str], Bank]
 
 
@@ -55,10 +55,10 @@ class StreamReader:
         self.n_samples = entry.n_samples
         self.channels = entry.channels
 
-    @cached_property
+    @property
     def layered(self) -> bool:
         """Whether segments overlap: those that came late fill what others lack."""
-        return layered(self.entry.segments)
+        return self.entry.layered
 
     def __repr__(self) -> str:
         labels = ", ".join(c.label for c in self.channels[:4])
@@ -99,9 +99,14 @@ class StreamReader:
         first, stop = self.span(t0, t1)
         wanted = self.pick(channels)
         labels = [self.channels[i].label for i in wanted]
+        segments = list(self.segments_between(first, stop))
+        if len(segments) == 1:
+            whole = self._within(segments[0], first, stop, labels, physical)
+            if whole is not None:
+                return whole
         out = self._empty(stop - first, wanted, physical)
         held = np.zeros(out.shape if self.layered else (0, len(wanted)), bool)
-        for segment in self.segments_between(first, stop):
+        for segment in segments:
             low, high = max(first, segment.start_sample), min(stop, segment.stop_sample)
             own = segment.places
             pairs = [(column, own[label]) for column, label in enumerate(labels) if label in own]
@@ -118,6 +123,24 @@ class StreamReader:
                 else:
                     out[rows, column] = values
         return out
+
+    def _within(
+        self, segment: SegmentEntry, first: int, stop: int, labels: Sequence[str], physical: bool
+    ) -> npt.NDArray[Any] | None:
+        """Read a stretch that one segment holds whole; None where it does not, or lacks a channel."""
+        at = segment.start_sample
+        places = [segment.places.get(label, -1) for label in labels]
+        if first < at or stop > segment.stop_sample or first >= stop or -1 in places or not places:
+            return None
+        got = self.read_segment(segment, first - at, stop - at, places)
+        if not physical:
+            return got
+        if len(places) == 1:
+            return segment.channels[places[0]].physical(got)
+        out = np.empty((len(places), stop - first))
+        for k, place in enumerate(places):
+            out[k] = segment.channels[place].physical(got[:, k])
+        return out.T
 
     def records(self, t0: When = None, t1: When = None) -> pa.Table:
         """Return the activations whose fiducial point lies in ``[t0, t1)``.
@@ -162,7 +185,7 @@ class StreamReader:
             When a number is negative, the first time is past the end, or the two are in the wrong order.
         """
         for when in (t0, t1):
-            if isinstance(when, int | float | Fraction | np.number) and when < 0:
+            if isinstance(when, _NUMBERS) and when < 0:
                 raise InputError(f"stream {self.name!r}: {when!r} is before its start", hint="count from 0")
         first = 0 if t0 is None else self._sample(t0)
         stop = self.n_samples if t1 is None else self._sample(t1)

@@ -115,7 +115,7 @@ class ArchiveWriter:
         block_s : float, optional
             Block length in seconds, 1 to 60: a short read decodes whole blocks. Default: the effort's own, 60.
         apart : bool
-            Let every channel decode with one other at most, at the price of what the rest tells about it.
+            Let every channel decode alone, at the price of what channels tell about each other.
 
         Returns
         -------

@@ -14,9 +14,8 @@ from sanstream._loops_group import CONSTANT, SAMPLES
 from sanstream._loops_samples import BASE, SHIFT
 from sanstream.bank import Bank
 from sanstream.block import BlockParts, name_block, read_block
-from sanstream.block_coding import TABLES, SegmentCoding, ancestry
+from sanstream.block_coding import TABLES, SegmentCoding
 from sanstream.block_lattice import values_at
-from sanstream.decode_tables import beginnings, decode_groups
 from sanstream.errors import CorruptError
 from sanstream.group_run import AFTER_ACTIVATIONS, WHOLE, run_group
 from sanstream.group_state import (
@@ -157,13 +156,11 @@ def _named_run(
         raise CorruptError(f"{name_block(at, coding)}: {error}") from None
 
 
-def _groups_for(coding: SegmentCoding, channels: Sequence[int]) -> list[int]:
-    wanted = set(channels)
-    needed: set[int] = set()
-    for number, group in enumerate(coding.groups):
-        if wanted.intersection(group.channels):
-            needed.update(ancestry(coding.groups, number))
-    return sorted(needed)
+def groups_for(coding: SegmentCoding, channels: Sequence[int]) -> list[int]:
+    """List the groups to decode for some channels, ancestors first."""
+    if len(channels) == 1:
+        return coding.lines[channels[0]]
+    return sorted({group for channel in channels for group in coding.lines[channel]})
 
 
 def decode_block(
@@ -196,7 +193,7 @@ def decode_block(
     wanted = list(range(coding.n_channels)) if channels is None else list(channels)
     out = np.empty((parts.n_samples, len(wanted)), np.int32)
     done: dict[int, _Run] = {}
-    for group in _groups_for(coding, wanted):
+    for group in groups_for(coding, wanted):
         run = done[group] = _named_run(payload, number, parts, coding, bank, group, WHOLE, done)
         run.plan = None  # descendants do not need it, and it is as large as the samples
         columns = place_of(coding, group).columns
@@ -210,80 +207,6 @@ def decode_block(
         for start, length in parts.gaps[channel] if parts.gaps else ():
             out[start : start + length, i] = coding.missing[channel] or 0
     return out
-
-
-def decode_blocks(
-    payloads: Sequence[bytes],
-    first: int,
-    coding: SegmentCoding,
-    bank: Bank,
-    channels: Sequence[int] | None = None,
-    need: int | None = None,
-) -> IntSamples:
-    """Decode the samples of consecutive blocks.
-
-    Parameters
-    ----------
-    payloads : sequence of bytes
-        At least one.
-    first : int
-        Position of the first block in its segment.
-    coding : SegmentCoding
-    bank : Bank
-        The bank that ``coding`` names.
-    channels : sequence of int, optional
-        Channels wanted, in this order; default all. Only their groups and ancestors are decoded.
-    need : int, optional
-        How many samples of the last block are wanted; what is given after them means nothing. Default: all.
-
-    Returns
-    -------
-    ndarray, shape (n_channels wanted, n_samples), int32
-        As :func:`decode_block` gives them.
-
-    Raises
-    ------
-    CorruptError
-        Naming segment and block, when the bytes are not what was written.
-    """
-    wanted = list(range(coding.n_channels)) if channels is None else list(channels)
-    parts = [read_block(p, first + i, coding) for i, p in enumerate(payloads)]
-    out = np.empty((len(wanted), sum(p.n_samples for p in parts)), np.int32)
-    groups = beginnings(coding, bank, _groups_for(coding, wanted))
-    n = parts[0].n_samples
-    n_alike = next((i for i, p in enumerate(parts) if p.n_samples != n), len(parts))
-    n_done = 0
-    if groups is not None:
-        least = n if need is None or n_alike < len(parts) else need
-        samples, n_done = decode_groups(payloads[:n_alike], parts[:n_alike], coding, groups, least)
-        for number in groups if n_done else ():
-            own = coding.groups[number].channels
-            for i, channel in enumerate(wanted):
-                if channel in own:
-                    out[i, : n_alike * n] = samples[number][own.index(channel)].reshape(-1)
-    at = n_done * n
-    _finish(out[:, :at], parts[:n_done], coding, wanted)
-    if n_done == n_alike < len(parts):  # the segment's last block is shorter
-        out[:, at:] = decode_blocks(payloads[n_done:], first + n_done, coding, bank, wanted, need)
-        return out
-    for i in range(n_done, len(parts)):
-        out[:, at : at + parts[i].n_samples] = decode_block(payloads[i], first + i, coding, bank, wanted).T
-        at += parts[i].n_samples
-    return out
-
-
-def _finish(out: IntSamples, parts: Sequence[BlockParts], coding: SegmentCoding, wanted: Sequence[int]) -> None:
-    """Turn places on a lattice into values, and put missing codes where samples are missing."""
-    for i, channel in enumerate(wanted):
-        lattice = coding.lattices[channel] if coding.lattices else None
-        if lattice is not None:
-            out[i] = values_at(out[i], lattice)
-    at = 0
-    for part in parts:
-        for i, channel in enumerate(wanted) if part.gaps else ():
-            for start, length in part.gaps[channel]:
-                out[i, at + start : at + start + length] = coding.missing[channel] or 0
-        at += part.n_samples
 
 
 def rmse_of_code(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +30,13 @@ _AHEAD = 16
 _SIZE, _COUNT = first_counts()
 _ROWS, _ = new_rows(_SIZE[:COEFFICIENT], _COUNT[:COEFFICIENT])
 _NONE, _NONE_OF_TWO = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
+_NO_SAMPLES, _NO_OFFSETS = np.zeros((0, 1, 1), np.int32), np.zeros((1, 0, 2), np.int64)
 _MAX_SPARES = 2
 _NO_KERNELS = Taps(np.zeros((0, 1, 1), np.int64))
+
+
+Desk = tuple[Start, Room, Plan, Front]
+"""What a loop works with."""
 
 
 @dataclass
@@ -47,7 +53,7 @@ class Beginning:
     start : Start
     plain : bool
         No block has needed the general decoder so far.
-    spares : list of (Start, Room, Plan)
+    spares : list of Desk
         What loops worked with before, for full blocks.
     """
 
@@ -56,7 +62,7 @@ class Beginning:
     limits: npt.NDArray[np.int64]
     start: Start
     plain: bool = True
-    spares: list[tuple[Start, Room, Plan]] = field(default_factory=list)
+    spares: list[Desk] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -134,25 +140,27 @@ def decode_groups(
     for number, beginning in groups.items():
         place, start = beginning.place, beginning.start
         n_columns, n_known = len(place.columns), place.n_known
-        line = ancestry(coding.groups, number)[:-1]
-        known = _joined([samples[g] for g in line], 0, (0, n_blocks, n), np.int32)
-        before = _joined([offsets[g] for g in line], 1, (n_blocks, 0, 2), np.int64)
+        known, before = _NO_SAMPLES, _NO_OFFSETS
+        if n_known:
+            line = ancestry(coding.groups, number)[:-1]
+            known = _joined([samples[g] for g in line], 0)
+            before = _joined([offsets[g] for g in line], 1)
         runs = np.array(
-            [(p.runs[number][0] + at, p.runs[number][1] + at) for p, at in zip(parts, origins, strict=True)]
+            [(p.runs[number][0] + at, p.runs[number][1] + at) for p, at in zip(parts, origins, strict=True)], np.int64
         )
         alone = n_columns - n_known == 1
         wanted = min(n, need + (_AHEAD if len(groups) > 1 else 0)) if alone else n
         out = np.empty((n_columns - n_known, n_blocks, n), np.int32)
         found = np.empty((n_blocks, n_columns - n_known, 2), np.int64)
-        n_words = max(b - a for a, b in (p.runs[number] for p in parts)) // 2 + 2
+        n_words = max([b - a for a, b in runs.tolist()]) // 2 + 2
         desk = beginning.spares.pop() if n == coding.block_samples and beginning.spares else None
         if desk is None or len(desk[1].stream) < n_words:
-            room = _room(coding, n, n_columns, start.cov.shape[1] + 1, max(n_words, n))
-            desk = (Start(*(v.copy() for v in start)), room, _blank_plan(coding, n, n_columns))
-        own, room, plan = desk
+            desk = _desk(coding, beginning, n, max(n_words, n))
+        own, room, plan, front = desk
         done = decode_group(
-            data, runs, wanted, _missing(parts, place.columns, n), known, before, start, own, room, plan, beginning.layout._replace(n=n), beginning.limits, Front(own.columns), _NO_KERNELS, coding.predictor.hop,
-            out, found,
+            data, runs, wanted, _missing(parts, place.columns, n), known, before, start, own, room, plan,
+            beginning.layout if n == coding.block_samples else beginning.layout._replace(n=n), beginning.limits, front,
+            _NO_KERNELS, coding.predictor.hop, out, found,
         )  # fmt: skip
         if n == coding.block_samples and len(beginning.spares) < _MAX_SPARES:
             beginning.spares.append(desk)
@@ -163,6 +171,14 @@ def decode_groups(
         if n_done == 0:
             break
     return samples, n_done
+
+
+def _desk(coding: SegmentCoding, beginning: Beginning, n: int, n_words: int) -> Desk:
+    """Make what the loop works with, for blocks of ``n`` samples and runs of ``n_words`` words."""
+    own = Start(*(v.copy() for v in beginning.start))
+    n_columns = len(beginning.place.columns)
+    room = _room(coding, n, n_columns, own.cov.shape[1] + 1, n_words)
+    return own, room, _blank_plan(coding, n, n_columns), Front(own.columns)
 
 
 def _room(coding: SegmentCoding, n: int, n_columns: int, size: int, n_words: int) -> Room:
@@ -192,13 +208,13 @@ def _blank_plan(coding: SegmentCoding, n: int, n_columns: int) -> Plan:
     )  # fmt: skip
 
 
-def _joined(arrays: list[npt.NDArray], axis: int, shape: tuple[int, ...], kind: type) -> npt.NDArray:  # type: ignore[type-arg]
-    if len(arrays) == 1:
-        return arrays[0]
-    return np.concatenate(arrays, axis=axis) if arrays else np.zeros(shape, kind)
+def _joined(arrays: list[npt.NDArray[Any]], axis: int) -> npt.NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=axis)
 
 
 def _missing(parts: Sequence[BlockParts], columns: Sequence[int], n: int) -> npt.NDArray[np.uint8]:
+    if not any(part.gaps for part in parts):
+        return _none_missing(len(columns), len(parts), n)
     mask = np.zeros((len(columns), len(parts), n), np.uint8)
     for number, part in enumerate(parts):
         if part.gaps:
@@ -206,3 +222,9 @@ def _missing(parts: Sequence[BlockParts], columns: Sequence[int], n: int) -> npt
                 for start, length in part.gaps[channel]:
                     mask[i, number, start : start + length] = 1
     return mask
+
+
+@lru_cache(maxsize=8)
+def _none_missing(*shape: int) -> npt.NDArray[np.uint8]:
+    """Return a mask that nobody writes to."""
+    return np.zeros(shape, np.uint8)

@@ -24,7 +24,7 @@ from sanstream.block_coding import (
 )
 from sanstream.block_lattice import Lattice, find_lattices, on_lattices, places
 from sanstream.encode_effort import Effort, effort_named
-from sanstream.encode_groups import choose_groups, groups_apart
+from sanstream.encode_groups import choose_groups
 from sanstream.encode_plan import Plan, encode_numbers
 from sanstream.encode_quick import quick_start
 from sanstream.encode_trial import Trial
@@ -178,7 +178,7 @@ def _shaped(samples: IntSamples, plan: Plan, effort: Effort, number: int = 0, *,
     own, cross, n_references = effort.shapes[number]
     tables = effort.coder == TABLES
     if effort.apart:
-        groups, cross = groups_apart(samples, cross)
+        groups, cross = tuple(Group((c,)) for c in range(samples.shape[1])), 0
     else:
         groups, cross = choose_groups(samples, own, cross, n_references, only_earlier=tables, reorder=reorder)
     shape = PredictorShape(own, cross, effort.hop, effort.ahead, effort.filter)
@@ -260,7 +260,7 @@ def segment_sizes(rate: Fraction, qualities: Sequence[Quality], effort: Effort) 
     most = min(MAX_BLOCK_SAMPLES, MAX_BLOCK_VALUES // len(qualities))
     exact = any(q.kind == LOSSLESS for q in qualities)
     seconds = effort.exact_block_s if exact else effort.lossy_block_s
-    window_s = min(WINDOW_S, Fraction(seconds))
+    window_s = Fraction(min(WINDOW_S, seconds))
     window = min(MAX_WINDOW_SAMPLES, most, max(1, math.floor(rate * window_s)))
     n_windows = max(1, round(seconds / WINDOW_S))
     while n_windows > 1 and n_windows * window > most:

@@ -39,7 +39,7 @@ class Effort:
     rival : str
         Effort that is taken instead where trial blocks say that it is smaller.
     apart : bool
-        Every channel is a group of its own, and leans on one other at most.
+        Every channel is a group of its own and decodes alone.
     robust : bool
         Start weights that keep bits small rather than squares.
     """
@@ -106,7 +106,7 @@ def laid_out(name: str | Effort, block_s: float | None = None, apart: bool = Fal
     block_s : float, optional
         Block length in seconds, 1 to 60; default: the effort's own.
     apart : bool
-        Let every channel decode with one other at most, at the price of what the rest tells about it.
+        Let every channel decode alone, at the price of what channels tell about each other.
 
     Raises
     ------

@@ -59,34 +59,6 @@ def choose_groups(
     return tuple(groups), cross
 
 
-def groups_apart(samples: npt.NDArray[np.int32], cross: int) -> tuple[tuple[Group, ...], int]:
-    """Make every channel a group, so that it decodes with one other at most: the one that tells most about all.
-
-    Parameters
-    ----------
-    samples : ndarray, shape (n_samples, n_channels)
-    cross : int
-        Taps per reference.
-
-    Returns
-    -------
-    groups : tuple of Group
-    cross : int
-        0 where no channel leans on another.
-    """
-    covariance = _covariance(samples)
-    norm = np.sqrt(np.diag(covariance))
-    norm[norm == 0] = np.inf
-    root = _telling(covariance, 1)[0]
-    strength = np.abs(covariance[root] / norm[root] / norm)
-    groups = [Group((root,), -1, ((),))]
-    for c in range(samples.shape[1]):
-        if c != root:
-            leans = cross > 0 and strength[c] >= _LEAST_CORRELATION
-            groups.append(Group((c,), 0, ((root,),)) if leans else Group((c,), -1, ((),)))
-    return tuple(groups), cross if any(g.parent == 0 for g in groups) else 0
-
-
 def _chunks(
     covariance: npt.NDArray[np.float64], strength: npt.NDArray[np.float64], reorder: bool
 ) -> list[tuple[int, ...]]:

@@ -178,7 +178,7 @@ def _fit_robust(
     n = stretches.shape[2]
     weights = np.zeros((len(group.channels), shape.own + shape.cross * MAX_REFERENCES))
     errors = np.zeros(len(group.channels))
-    for i, channel in enumerate(group.channels):
+    for i in range(len(group.channels)):
         lags = [(place.n_known + i, k) for k in range(1, shape.own + 1)]
         for reference in group.references[i] if group.references else ():
             lags += [(position[reference], k - shape.ahead) for k in range(shape.cross)]

@@ -94,7 +94,9 @@ class Channel:
         if self.holds_float_bits:
             out = floats_of_bits(digital).astype(np.float64)
         else:
-            out = np.subtract(digital, self.baseline, dtype=np.float64)
+            out = digital.astype(np.float64)
+            if self.baseline:
+                out -= self.baseline
             out /= self.gain
         if self.missing is not None:
             out[digital == self.missing] = np.nan

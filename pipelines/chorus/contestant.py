@@ -1,7 +1,7 @@
 """Sanstream as a contestant of the CHORUS waveform benchmark (chorus-ai/chorus_waveform).
 
 This one file drops into the benchmark unchanged: copy it as ``waveform_benchmark/formats/sanstream_format.py`` and name
-``waveform_benchmark.formats.sanstream_format.Sanstream``. Beside sanstream's own checkout it serves this folder's runner.
+``waveform_benchmark.formats.sanstream_format.Sanstream``. Here it serves this folder's own runner.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,12 @@ class Sanstream(BaseFormat):  # type: ignore[misc]
         self, path: str, start_time: float, end_time: float, signal_names: Sequence[str]
     ) -> dict[str, npt.NDArray[np.float64]]:
         """Read signals by seconds; NaN where there is no sample."""
-        with sanstream.open(path) as archive:
+        with sanstream.open(path, live=False) as archive:
             return self.read_opened_waveforms(archive, start_time, end_time, signal_names)
 
     def open_waveforms(self, path: str, signal_names: Sequence[str], **kwargs: Any) -> sanstream.Archive:
         """Open for several reads."""
-        return sanstream.open(path)
+        return sanstream.open(path, live=False)
 
     def read_opened_waveforms(
         self, opened_files: sanstream.Archive, start_time: float, end_time: float, signal_names: Sequence[str]
@@ -107,10 +108,10 @@ def _read(stream: Any, start_time: float, end_time: float, names: Sequence[str])
     rate = float(stream.rate)
     first, stop = round(start_time * rate), round(end_time * rate)
     low, high = min(max(first, 0), stream.n_samples), min(max(stop, 0), stream.n_samples)
-    got = stream.read(low, high, channels=names, physical=True)
+    got = stream.read(low, high, names, True)
     if (low, high) != (first, stop):
         got = np.pad(got, ((low - first, stop - high), (0, 0)), constant_values=np.nan)
-    return {name: np.ascontiguousarray(got[:, i]) for i, name in enumerate(names)}
+    return dict(zip(names, np.ascontiguousarray(got.T), strict=True))
 
 
 def recording_of(waveforms: Waveforms) -> Recording:
@@ -129,11 +130,7 @@ def recording_of(waveforms: Waveforms) -> Recording:
 def _stream(rate: Fraction, waveforms: Waveforms) -> Stream:
     stop = max(c["end_sample"] for w in waveforms.values() for c in w["chunks"])
     cuts = _cuts(waveforms, int(_LONG_GAP_S * rate))
-    segments = [
-        segment
-        for low, high in zip(cuts[:-1], cuts[1:], strict=True)
-        if (segment := _segment(waveforms, low, high)) is not None
-    ]
+    segments = [segment for low, high in pairwise(cuts) if (segment := _segment(waveforms, low, high)) is not None]
     return Stream(f"{float(rate):g}hz", rate, tuple(segments), stop)
 
 
@@ -142,7 +139,7 @@ def _cuts(waveforms: Waveforms, long_gap: int) -> list[int]:
     chunks = [c for w in waveforms.values() for c in w["chunks"]]
     cuts = {min(c["start_sample"] for c in chunks), max(c["end_sample"] for c in chunks)}
     for waveform in waveforms.values():
-        for before, after in zip(waveform["chunks"][:-1], waveform["chunks"][1:], strict=True):
+        for before, after in pairwise(waveform["chunks"]):
             if before["gain"] != after["gain"]:
                 cuts.add(after["start_sample"])
     end = None

@@ -47,7 +47,7 @@ def whole(waveform: dict[str, Any], length: int) -> npt.NDArray[np.float32]:
 
 
 class Flac(Contestant):
-    """WFDB record whose signal files are FLAC (format 516), read through ``wfdb``; opened once, through ``soundfile``."""
+    """WFDB record of FLAC files (format 516), read through ``wfdb``; opened once, through ``soundfile``."""
 
     def write_waveforms(self, path: str, waveforms: Waveforms) -> None:
         """Write one record, a signal file per rate."""

@@ -53,11 +53,10 @@ def made_up(seconds: float, seed: int = 0) -> dict[str, dict[str, Any]]:
     dict
         As of :func:`load`.
     """
-    from sanstream.simulate import ecg
-
     rng = np.random.default_rng(seed)
     n = int(seconds * 250)
-    beats = np.asarray(ecg(seconds, 250, seed=seed), np.float64).reshape(-1)[:n]
+    time_s = np.arange(n) / 250
+    beats = np.exp(-((time_s % 0.8 - 0.4) ** 2) / 0.0006) + 0.2 * np.sin(time_s)
     out: dict[str, dict[str, Any]] = {}
     for name, gain in (("II", 200.0), ("V", 409.6)):
         digital = np.rint(beats * gain + 4 * np.cumsum(rng.normal(size=n)) / 250**0.5)
@@ -74,3 +73,12 @@ def made_up(seconds: float, seed: int = 0) -> dict[str, dict[str, Any]]:
     floats = rng.normal(size=n // 2).astype(np.float32)
     out["Float"] = {"units": "V", "samples_per_second": 125, "chunks": [_chunk(0, n // 2, 125, 1000.0, floats)]}
     return out
+
+
+def plain(waveforms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the signals that are integers of one gain: what formats of 16 bits and one gain can hold."""
+    return {
+        name: waveform
+        for name, waveform in waveforms.items()
+        if name != "Float" and len({c["gain"] for c in waveform["chunks"]}) == 1
+    }
