@@ -63,7 +63,9 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'sanstream' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"sanstream.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(f"sanstream.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -160,6 +160,7 @@ def code_predicted(
     signal = signal[PAD + a - own : PAD + b]
     errors = errors[PAD + a - n_filter : PAD + b]
     newest = weights[0]
+    old, older, third = weights[min(1, own - 1)], weights[min(2, own - 1)], weights[min(3, own - 1)]
     last = np.int64(signal[own - 1])
     second = energy = np.int64(0)
     fast, slow = track[0], track[1]
@@ -174,9 +175,12 @@ def code_predicted(
                     mode, state, at, stream, rows, slots, SAMPLE, fast, slow, value
                 )
             acc = others[t]
-            past = signal[t : t + own]
-            for i in range(own - 1):
-                acc += backwards[i] * past[i]
+            if own == 4:
+                acc += third * signal[t] + older * signal[t + 1] + old * signal[t + 2]
+            else:
+                past = signal[t : t + own]
+                for i in range(own - 1):
+                    acc += backwards[i] * past[i]
             stage = (acc + newest * last) >> 12
             if n_filter == 8:
                 second, energy = _filtered(8, taps, errors[t : t + 8])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from sanstream.archive_draft_remote import unlisted
 from sanstream.archive_encode import Progress
 from sanstream.archive_info import describe
+from sanstream.archive_kept import KEPT
 from sanstream.archive_live_place import read_place
 from sanstream.archive_manifest import CATALOG, MANIFEST, Manifest, read_catalog
 from sanstream.archive_objects import PARTIAL, LocalObjects, Objects, local_path
@@ -35,6 +36,14 @@ _AT_ONCE = 32
 """Requests that an object store is asked at a time."""
 
 
+class _Catalog(NamedTuple):
+    """What an archive's catalog says."""
+
+    container: str
+    names: tuple[str, ...]
+    known: frozenset[str]
+
+
 class Recordings(Mapping[str, RecordingReader]):
     """The recordings of an archive by name; each is opened, by one request, when it is first asked for."""
 
@@ -47,22 +56,27 @@ class Recordings(Mapping[str, RecordingReader]):
         """Bytes of every manifest that was read."""
 
     @cached_property
-    def _catalog(self) -> tuple[str, list[str]]:
-        return read_catalog(_catalog_data(self._objects), f"{self._objects.name}: {CATALOG}")
+    def _catalog(self) -> _Catalog:
+        def read() -> _Catalog:
+            container, names = read_catalog(_catalog_data(self._objects), f"{self._objects.name}: {CATALOG}")
+            return _Catalog(container, tuple(names), frozenset(names))
+
+        if isinstance(self._objects, LocalObjects):
+            return KEPT.get(self._objects.file(CATALOG), "catalog", read)
+        return read()
 
     @property
     def container(self) -> str:
         """The archive's container."""
-        return self._catalog[0]
+        return self._catalog.container
 
-    @cached_property
-    def _names(self) -> list[str]:
-        names = self._catalog[1]
-        return [*names, *(n for n in self._live if n not in names)]
+    @property
+    def _names(self) -> Sequence[str]:
+        catalog = self._catalog
+        return [*catalog.names, *(n for n in self._live if n not in catalog.known)] if self._live else catalog.names
 
-    @cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset(self._names)
+    def _has(self, name: str) -> bool:
+        return name in self._catalog.known or name in self._live
 
     def fetch(self) -> None:
         """Open every recording; of an object store, many at a time."""
@@ -79,7 +93,7 @@ class Recordings(Mapping[str, RecordingReader]):
             manifest = None
             if isinstance(self._objects, RemoteObjects) and "_catalog" not in self.__dict__:
                 manifest = self._manifest_alone(name)
-            if manifest is None and name not in self._known:
+            if manifest is None and not self._has(name):
                 raise KeyError(name)
             self._open[name] = self._read(name, manifest)
         return self._open[name]
@@ -94,10 +108,15 @@ class Recordings(Mapping[str, RecordingReader]):
             return None
 
     def _manifest(self, name: str) -> Manifest:
-        where = f"{self._objects.name}: {name}/{MANIFEST}"
-        data = self._objects.read(f"{name}/{MANIFEST}")
-        self.sizes[name] = len(data)
-        return Manifest.from_bytes(data, where)
+        def read() -> tuple[Manifest, int]:
+            data = self._objects.read(f"{name}/{MANIFEST}")
+            return Manifest.from_bytes(data, f"{self._objects.name}: {name}/{MANIFEST}"), len(data)
+
+        if isinstance(self._objects, LocalObjects):
+            manifest, self.sizes[name] = KEPT.get(self._objects.file(f"{name}/{MANIFEST}"), "manifest", read)
+        else:
+            manifest, self.sizes[name] = read()
+        return manifest
 
     def _read(self, name: str, manifest: Manifest | None = None) -> RecordingReader:
         live = self._live.get(name)
@@ -125,6 +144,7 @@ class Recordings(Mapping[str, RecordingReader]):
         """Close every recording."""
         for reader in self._open.values():
             reader.close()
+        self._open.clear()  # they know this mapping's banks: a circle that only the collector would find
 
     def _find_bank(self, bank_id: str) -> Bank:
         if bank_id not in self._banks:
@@ -143,7 +163,7 @@ def bank_of(objects: Objects, bank_id: str) -> Bank:
         When what was found is not what its name says.
     """
     if isinstance(objects, LocalObjects):
-        return find_bank(bank_id, folders=[objects.root / "banks"])
+        return find_bank(bank_id, folders=[objects.file("banks")])
     try:
         return find_bank(bank_id)
     except BankError:
@@ -250,14 +270,15 @@ def open(url: str | os.PathLike[str], *, live: bool = True) -> Archive:
     """
     if remote_scheme(os.fspath(url)):
         return Archive(RemoteObjects(os.fspath(url)))
-    path = _folder(url)
-    if not (path / CATALOG).is_file():
-        raise CorruptError(
-            f"{path}: {CATALOG} is missing, though recordings stand there", hint=f"run: sanstream verify {path}"
-        )
+    path = local_path(url)
     state = read_place(path) if live else None
     if state is None:
-        return Archive(LocalObjects(path))
+        try:
+            return Archive(LocalObjects(path))
+        except CorruptError:
+            _check_catalog(path)
+            raise
+    _check_catalog(path)
     from sanstream.archive_live_state import read_state
 
     # before the catalog and the manifests: data go from the state to the archive
@@ -301,6 +322,14 @@ def _catalog_data(objects: Objects) -> bytes:
         if isinstance(objects, LocalObjects):
             raise
         raise InputError(f"{objects}: no archive stands here, {CATALOG} is missing", hint="check the address") from None
+
+
+def _check_catalog(path: Path) -> None:
+    """Say what is wrong where an archive's catalog is not there."""
+    if not (_folder(path) / CATALOG).is_file():
+        raise CorruptError(
+            f"{path}: {CATALOG} is missing, though recordings stand there", hint=f"run: sanstream verify {path}"
+        )
 
 
 def _folder(url: str | os.PathLike[str]) -> Path:

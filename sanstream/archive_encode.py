@@ -13,6 +13,7 @@ from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_reached import Reached
 from sanstream.bank import Bank, find_bank
 from sanstream.encode import encode_blocks, plan_segment, resolve_bits
+from sanstream.encode_effort import laid_out
 from sanstream.quality import choose_qualities
 from sanstream.shard import shard_samples
 from sanstream.signal import Recording, Segment, Stream
@@ -36,6 +37,10 @@ class EncodeOptions:
     device : str, optional
         Torch device of the encoder.
     progress : callable, optional
+    block_s : float, optional
+        Block length in seconds; default: the effort's own.
+    apart : bool
+        Let every channel decode alone.
     """
 
     requests: Sequence[str] = ()
@@ -43,6 +48,8 @@ class EncodeOptions:
     bank: Bank | None = None
     device: str | None = None
     progress: Progress | None = None
+    block_s: float | None = None
+    apart: bool = False
 
 
 def encode_recording(folder: RecordingFolder, recording: Recording, options: EncodeOptions) -> Manifest:
@@ -68,12 +75,13 @@ def encode_recording(folder: RecordingFolder, recording: Recording, options: Enc
 def _encode_segment(
     folder: RecordingFolder, recording: str, stream: Stream, segment: Segment, options: EncodeOptions, count: _Counter
 ) -> SegmentEntry:
+    effort = laid_out(options.effort, options.block_s, options.apart)
     qualities = resolve_bits(
         segment.samples,
         segment.channels,
         choose_qualities(options.requests, segment.channels),
         stream.rate,
-        effort=options.effort,
+        effort=effort,
         bank=options.bank,
     )
     plan = plan_segment(
@@ -82,7 +90,7 @@ def _encode_segment(
         qualities,
         stream.rate,
         segment_id=segment_id(recording, stream.name, segment),
-        effort=options.effort,
+        effort=effort,
         bank=options.bank,
         device=options.device,
     )

@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from sanstream.archive_read import StreamReader
 
 
-def layered(segments: Sequence[SegmentEntry]) -> bool:
-    """Tell whether any of a stream's segments came late, or overlaps another."""
-    end = 0
-    for segment in segments:
-        if segment.late or segment.start_sample < end:
-            return True
-        end = segment.stop_sample
-    return False
-
-
 def present(samples: npt.NDArray[np.int32], missing: int | None) -> npt.NDArray[np.bool_]:
     """Return where a channel has a sample."""
     return np.ones(len(samples), bool) if missing is None else samples != missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from sanstream.archive_manifest import LIVE
@@ -21,6 +22,8 @@ def read_place(root: Path) -> Path | None:
     Path or None
         None when no daemon wrote to it, or when it is a copy of the archive that the daemon wrote to.
     """
+    if not os.path.exists(os.path.join(root, LIVE)):
+        return None
     try:
         values = json.loads((root / LIVE).read_bytes())
         state, archive = Path(values["state_dir"]), Path(values["archive"])

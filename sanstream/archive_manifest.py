@@ -6,9 +6,11 @@ import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from sanstream.archive_channels import pack_channels, unpack_channels
+from sanstream.archive_kept import Memo
 from sanstream.archive_sealed import FORMAT_VERSION, open_json, seal_json
 from sanstream.block_coding import SegmentCoding
 from sanstream.errors import CorruptError
@@ -76,6 +78,11 @@ class SegmentEntry:
     clock: tuple[tuple[int, int | None, int], ...] = ()
     committed_ns: int = 0
     original: tuple[tuple[float | None, float, float], ...] = ()
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Place of each channel by label."""
+        return {c.label: i for i, c in enumerate(self.channels)}
 
     @property
     def late(self) -> bool:
@@ -150,6 +157,30 @@ class StreamEntry:
     n_samples: int
     segments: tuple[SegmentEntry, ...]
 
+    @cached_property
+    def layered(self) -> bool:
+        """Whether any segment came late, or overlaps another: they fill what others lack."""
+        end = 0
+        for segment in self.segments:
+            if segment.late or segment.start_sample < end:
+                return True
+            end = segment.stop_sample
+        return False
+
+    @cached_property
+    def channels(self) -> tuple[Channel, ...]:
+        """Every channel of any segment, in order of first appearance."""
+        found: dict[str, Channel] = {}
+        for segment in self.segments:
+            for channel in segment.channels:
+                found.setdefault(channel.label, channel)
+        return tuple(found.values())
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Place in :attr:`channels` by label."""
+        return {c.label: i for i, c in enumerate(self.channels)}
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -189,6 +220,11 @@ class Manifest:
     grows: bool = False
     parent: Mapping[str, Any] = field(default_factory=dict)
     digest: str = field(default="", compare=False)
+
+    @cached_property
+    def memo(self) -> Memo:
+        """What was read of its objects."""
+        return Memo()
 
     def to_bytes(self) -> bytes:
         """Return the manifest's file."""

@@ -16,6 +16,10 @@ PARTIAL = ".partial-"
 """What the name of an unfinished write contains; such folders are no part of an archive."""
 
 
+_ONE_CALL = 1 << 30
+"""Bytes that one call of the system surely reads."""
+
+
 class Objects(Protocol):
     """Read access to immutable objects; every method may be called again after a failure.
 
@@ -54,6 +58,7 @@ class LocalObjects:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.name = root.name
+        self._folder = os.fspath(root)
 
     def __str__(self) -> str:
         return str(self.root)
@@ -70,13 +75,23 @@ class LocalObjects:
     def read_range(self, key: str, start: int, stop: int) -> bytes:
         """Return a part of the file."""
         try:
-            with (self.root / key).open("rb") as file:
-                file.seek(start)
-                return file.read(stop - start)
+            if stop - start > _ONE_CALL:
+                with (self.root / key).open("rb") as file:
+                    file.seek(start)
+                    return file.read(stop - start)
+            place = os.open(self.file(key), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.pread(place, max(0, stop - start), start)
+            finally:
+                os.close(place)
         except FileNotFoundError:
             raise _missing(self.root, key) from None
         except OSError as error:
             raise _unreadable(self.root, key, error) from error
+
+    def file(self, key: str) -> str:
+        """Return an object's path."""
+        return f"{self._folder}/{key}"
 
     def size(self, key: str) -> int:
         """Return the file's size."""
@@ -192,9 +207,9 @@ def local_path(url: str | os.PathLike[str]) -> Path:
         On any other scheme.
     """
     text = os.fspath(url)
-    parts = urlsplit(text)
     if "://" not in text:
         return Path(text)
+    parts = urlsplit(text)
     if parts.scheme != "file":
         raise UnsupportedError(f"{text}: not on this machine", hint="give a local path or file:// address")
     return Path(unquote(parts.path))

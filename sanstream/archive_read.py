@@ -11,19 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sanstream.archive_layers import fill, layered, present
+from sanstream.archive_layers import fill, present
 from sanstream.archive_manifest import Manifest, SegmentEntry, StreamEntry
 from sanstream.archive_parquet import ParquetReader
 from sanstream.archive_zarr import ZarrReader, missing_codes
 from sanstream.bank import Bank
 from sanstream.block_coding import SegmentCoding
-from sanstream.decode import decode_block
+from sanstream.decode_many import decode_blocks
 from sanstream.errors import CorruptError, InputError
-from sanstream.signal import Channel, IntSamples
+from sanstream.signal import IntSamples
 from sanstream.times import Time, parse_time
 
 When = int | float | str | Fraction | Time | None
 """A sample of the stream (int), seconds from the start (float, Fraction), or text (``+90s``, ``@7200``, ISO 8601)."""
+_NUMBERS = (int, float, Fraction, np.number)
 BankFinder = Callable[[str], Bank]
 
 
@@ -39,8 +40,6 @@ class StreamReader:
         Length of the grid.
     channels : tuple of Channel
         Every channel of any segment, in order of first appearance.
-    layered : bool
-        Whether segments overlap: those that came late fill what others lack.
     """
 
     def __init__(
@@ -54,12 +53,12 @@ class StreamReader:
         self.name = entry.name
         self.rate = entry.rate
         self.n_samples = entry.n_samples
-        self.layered = layered(entry.segments)
-        found: dict[str, Channel] = {}
-        for segment in entry.segments:
-            for channel in segment.channels:
-                found.setdefault(channel.label, channel)
-        self.channels = tuple(found.values())
+        self.channels = entry.channels
+
+    @property
+    def layered(self) -> bool:
+        """Whether segments overlap: those that came late fill what others lack."""
+        return self.entry.layered
 
     def __repr__(self) -> str:
         labels = ", ".join(c.label for c in self.channels[:4])
@@ -100,11 +99,16 @@ class StreamReader:
         first, stop = self.span(t0, t1)
         wanted = self.pick(channels)
         labels = [self.channels[i].label for i in wanted]
+        segments = list(self.segments_between(first, stop))
+        if len(segments) == 1:
+            whole = self._within(segments[0], first, stop, labels, physical)
+            if whole is not None:
+                return whole
         out = self._empty(stop - first, wanted, physical)
         held = np.zeros(out.shape if self.layered else (0, len(wanted)), bool)
-        for segment in self.segments_between(first, stop):
+        for segment in segments:
             low, high = max(first, segment.start_sample), min(stop, segment.stop_sample)
-            own = {c.label: i for i, c in enumerate(segment.channels)}
+            own = segment.places
             pairs = [(column, own[label]) for column, label in enumerate(labels) if label in own]
             rows = slice(low - first, high - first)
             if not pairs or (self.layered and held[rows, [column for column, _ in pairs]].all()):
@@ -119,6 +123,24 @@ class StreamReader:
                 else:
                     out[rows, column] = values
         return out
+
+    def _within(
+        self, segment: SegmentEntry, first: int, stop: int, labels: Sequence[str], physical: bool
+    ) -> npt.NDArray[Any] | None:
+        """Read a stretch that one segment holds whole; None where it does not, or lacks a channel."""
+        at = segment.start_sample
+        places = [segment.places.get(label, -1) for label in labels]
+        if first < at or stop > segment.stop_sample or first >= stop or -1 in places or not places:
+            return None
+        got = self.read_segment(segment, first - at, stop - at, places)
+        if not physical:
+            return got
+        if len(places) == 1:
+            return segment.channels[places[0]].physical(got)
+        out = np.empty((len(places), stop - first))
+        for k, place in enumerate(places):
+            out[k] = segment.channels[place].physical(got[:, k])
+        return out.T
 
     def records(self, t0: When = None, t1: When = None) -> pa.Table:
         """Return the activations whose fiducial point lies in ``[t0, t1)``.
@@ -177,7 +199,7 @@ class StreamReader:
             When a number is negative, the first time is past the end, or the two are in the wrong order.
         """
         for when in (t0, t1):
-            if isinstance(when, int | float | Fraction | np.number) and when < 0:
+            if isinstance(when, _NUMBERS) and when < 0:
                 raise InputError(f"stream {self.name!r}: {when!r} is before its start", hint="count from 0")
         first = 0 if t0 is None else self._sample(t0)
         stop = self.n_samples if t1 is None else self._sample(t1)
@@ -194,7 +216,7 @@ class StreamReader:
         """Turn labels and places into places in :attr:`channels`."""
         if channels is None:
             return list(range(len(self.channels)))
-        labels = {c.label: i for i, c in enumerate(self.channels)}
+        labels = self.entry.places
         picked: list[int] = []
         for channel in [channels] if isinstance(channels, str | int) else channels:
             place = labels.get(channel) if isinstance(channel, str) else int(channel)
@@ -274,21 +296,20 @@ class StreamReader:
         bank = self.bank(segment)
         everything = channels is None or list(channels) == list(range(coding.n_channels))
         step = coding.block_samples
-        out = np.empty((max(0, stop - first), coding.n_channels if channels is None else len(channels)), np.int32)
         if stop <= first:
-            return out
-        low = first // step
-        for number, payload in enumerate(self.blocks(segment, low, -(-stop // step)), start=low):
-            block = decode_block(payload, number, coding, bank, None if everything else channels)
-            at = number * step
-            if len(block) != min(step, segment.n_samples - at):
-                raise CorruptError(
-                    f"segment {coding.segment_id}, block {number}: {len(block)} samples, "
-                    f"{min(step, segment.n_samples - at)} expected"
-                )
-            begin, end = max(first, at), min(stop, at + len(block))
-            out[begin - first : end - first] = block[begin - at : end - at]
-        return out
+            return np.empty((0, coding.n_channels if channels is None else len(channels)), np.int32)
+        low, high = first // step, -(-stop // step)
+        at = low * step
+        got = decode_blocks(
+            self.blocks(segment, low, high), low, coding, bank, None if everything else channels,
+            need=stop - (high - 1) * step,
+        )  # fmt: skip
+        expected = min(high * step, segment.n_samples) - at
+        if got.shape[1] != expected:
+            raise CorruptError(
+                f"segment {coding.segment_id}, blocks {low} to {high - 1}: {got.shape[1]} samples, {expected} expected"
+            )
+        return got[:, first - at : stop - at].T
 
     def _sample(self, when: int | float | str | Fraction | Time) -> int:
         if isinstance(when, str):
@@ -302,10 +323,10 @@ class StreamReader:
 
     def _empty(self, n: int, wanted: Sequence[int], physical: bool) -> npt.NDArray[Any]:
         if physical:
-            return np.full((n, len(wanted)), np.nan)
+            return np.full((len(wanted), n), np.nan).T  # a channel's samples side by side
         codes: dict[str, int] = {}
         for segment in self.entry.segments:
             for channel, code in zip(segment.channels, missing_codes(segment.coding), strict=True):
                 codes.setdefault(channel.label, code)
         row = np.array([codes[self.channels[i].label] for i in wanted], dtype=np.int32)
-        return np.tile(row, (n, 1))
+        return np.repeat(row[:, None], n, axis=1).T

@@ -21,6 +21,7 @@ from sanstream.archive_places import PLACES
 from sanstream.archive_recording import RecordingReader
 from sanstream.archive_store import RemoteObjects, remote_scheme
 from sanstream.bank import Bank
+from sanstream.encode_effort import laid_out
 from sanstream.errors import InputError
 from sanstream.quality import check_requests
 from sanstream.signal import Recording
@@ -94,6 +95,8 @@ class ArchiveWriter:
         bank: Bank | None = None,
         device: str | None = None,
         progress: Progress | None = None,
+        block_s: float | None = None,
+        apart: bool = False,
     ) -> Manifest:
         """Encode a recording.
 
@@ -109,6 +112,10 @@ class ArchiveWriter:
         device : str, optional
             Torch device of the encoder.
         progress : callable, optional
+        block_s : float, optional
+            Block length in seconds, 1 to 60: a short read decodes whole blocks. Default: the effort's own, 60.
+        apart : bool
+            Let every channel decode alone, at the price of what channels tell about each other.
 
         Returns
         -------
@@ -118,12 +125,13 @@ class ArchiveWriter:
         Raises
         ------
         InputError
-            When its name is taken or cannot be a folder's, on a bad quality, or a full disk.
+            When its name is taken or cannot be a folder's, on a bad quality, block length, or a full disk.
         """
         for name in (*(s.name for s in recording.streams), *(a.name for a in recording.annotations)):
             _check_folder_name(name)
         check_requests(requests, [c for s in recording.streams for g in s.segments for c in g.channels])
-        options = EncodeOptions(requests, effort, bank, device, progress)
+        laid_out(effort, block_s)
+        options = EncodeOptions(requests, effort, bank, device, progress, block_s, apart)
         head = Manifest(
             recording.name,
             recording.start_ns,

@@ -21,6 +21,8 @@ from sanstream.shard import ShardTable, pack_shard, read_table, table_bound
 ROOT_GROUP = b'{"zarr_format":3,"node_type":"group","attributes":{"sanstream":"see catalog.json"}}'
 GROUP = b'{"zarr_format":3,"node_type":"group"}'
 META = "zarr.json"
+_MAX_TABLES = 1024
+"""Tables of shards that are held of one recording."""
 
 
 def array_type(coding: SegmentCoding) -> tuple[str, int]:
@@ -164,8 +166,8 @@ class ZarrReader:
     def __init__(self, objects: Objects, manifest: Manifest) -> None:
         self._objects = objects
         self._manifest = manifest
-        self._tables: dict[str, ShardTable] = {}
-        self._codings: dict[str, SegmentCoding] = {}
+        self._tables: dict[str, ShardTable] = manifest.memo.tables
+        self._codings = manifest.memo.codings
 
     def coding(self, stream: str, entry: SegmentEntry) -> SegmentCoding:
         """Return the segment's coding with its bank delta, which only the array's own metadata holds."""
@@ -224,5 +226,7 @@ class ZarrReader:
         held, _ = self._manifest.objects.get(key.partition("/")[2], (0, ""))
         if held != table.total_bytes:
             raise CorruptError(f"{key}: its table says {table.total_bytes} bytes, the manifest {held}")
+        if len(self._tables) >= _MAX_TABLES:
+            self._tables.clear()
         self._tables[key] = table
         return table

@@ -127,6 +127,8 @@ def read_block(payload: bytes, number: int, coding: SegmentCoding) -> BlockParts
         raise CorruptError(f"{where}: checksum differs", hint="restore the file from a copy of the archive")
     if flags & ~(_SHORT | _GAPS) or low != number & 0xFF:
         raise CorruptError(f"{where}: header flags {flags:#x} or number {low} are not allowed here")
+    if flags == 0 and len(coding.groups) == 1:
+        return BlockParts(coding.block_samples, (), ((_HEADER.size, len(payload)),))
     reader = _Reader(payload, _HEADER.size, where)
     n_samples = reader.varint(coding.block_samples) if flags & _SHORT else coding.block_samples
     if n_samples == 0:

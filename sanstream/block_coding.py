@@ -130,6 +130,12 @@ class SegmentCoding:
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).digest()[:8]
 
+    @cached_property
+    def lines(self) -> tuple[list[int], ...]:
+        """Groups to decode for each channel, ancestors first."""
+        own = {c: ancestry(self.groups, number) for number, group in enumerate(self.groups) for c in group.channels}
+        return tuple(own[c] for c in range(self.n_channels))
+
     def sample_range(self, channel: int) -> tuple[int, int]:
         """Least and largest sample of a channel."""
         ends = self.digital_min[channel], self.digital_max[channel]

@@ -14,7 +14,7 @@ from sanstream._loops_group import CONSTANT, SAMPLES
 from sanstream._loops_samples import BASE, SHIFT
 from sanstream.bank import Bank
 from sanstream.block import BlockParts, name_block, read_block
-from sanstream.block_coding import TABLES, SegmentCoding, ancestry
+from sanstream.block_coding import TABLES, SegmentCoding
 from sanstream.block_lattice import values_at
 from sanstream.errors import CorruptError
 from sanstream.group_run import AFTER_ACTIVATIONS, WHOLE, run_group
@@ -156,13 +156,11 @@ def _named_run(
         raise CorruptError(f"{name_block(at, coding)}: {error}") from None
 
 
-def _groups_for(coding: SegmentCoding, channels: Sequence[int]) -> list[int]:
-    wanted = set(channels)
-    needed: set[int] = set()
-    for number, group in enumerate(coding.groups):
-        if wanted.intersection(group.channels):
-            needed.update(ancestry(coding.groups, number))
-    return sorted(needed)
+def groups_for(coding: SegmentCoding, channels: Sequence[int]) -> list[int]:
+    """List the groups to decode for some channels, ancestors first."""
+    if len(channels) == 1:
+        return coding.lines[channels[0]]
+    return sorted({group for channel in channels for group in coding.lines[channel]})
 
 
 def decode_block(
@@ -195,7 +193,7 @@ def decode_block(
     wanted = list(range(coding.n_channels)) if channels is None else list(channels)
     out = np.empty((parts.n_samples, len(wanted)), np.int32)
     done: dict[int, _Run] = {}
-    for group in _groups_for(coding, wanted):
+    for group in groups_for(coding, wanted):
         run = done[group] = _named_run(payload, number, parts, coding, bank, group, WHOLE, done)
         run.plan = None  # descendants do not need it, and it is as large as the samples
         columns = place_of(coding, group).columns

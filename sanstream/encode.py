@@ -132,7 +132,12 @@ def plan_segment(
     best = trial.best_start(best, banks)
     if not spend.rival or any(q.kind == SPARSE for q in qualities):
         return best
-    rival = effort_named(spend.rival)
+    rival = replace(
+        effort_named(spend.rival),
+        exact_block_s=spend.exact_block_s,
+        lossy_block_s=spend.lossy_block_s,
+        apart=spend.apart,
+    )
     window, block = segment_sizes(rate, qualities, rival)
     coding = replace(plan.coding, window_samples=window, block_samples=block)
     other = quick_start(samples, _shaped(samples, replace(plan, coding=coding, effort=rival), rival))
@@ -172,7 +177,10 @@ def _shaped(samples: IntSamples, plan: Plan, effort: Effort, number: int = 0, *,
     """Return the plan with an effort's coder, its sample predictor and the references that this wants."""
     own, cross, n_references = effort.shapes[number]
     tables = effort.coder == TABLES
-    groups, cross = choose_groups(samples, own, cross, n_references, only_earlier=tables, reorder=reorder)
+    if effort.apart:
+        groups, cross = tuple(Group((c,)) for c in range(samples.shape[1])), 0
+    else:
+        groups, cross = choose_groups(samples, own, cross, n_references, only_earlier=tables, reorder=reorder)
     shape = PredictorShape(own, cross, effort.hop, effort.ahead, effort.filter)
     return replace(plan, coding=replace(plan.coding, groups=groups, predictor=shape, coder=effort.coder))
 
@@ -183,7 +191,7 @@ def resolve_bits(
     qualities: Sequence[Quality],
     rate: Fraction,
     *,
-    effort: str = "default",
+    effort: str | Effort = "default",
     bank: Bank | None = None,
     banks: Sequence[Bank] = (),
     extent: Extent | None = None,
@@ -250,9 +258,10 @@ def _ranges(samples: IntSamples, channels: Sequence[Channel]) -> tuple[tuple[int
 def segment_sizes(rate: Fraction, qualities: Sequence[Quality], effort: Effort) -> tuple[int, int]:
     """Return window and block length in samples."""
     most = min(MAX_BLOCK_SAMPLES, MAX_BLOCK_VALUES // len(qualities))
-    window = min(MAX_WINDOW_SAMPLES, most, max(1, math.floor(rate * WINDOW_S)))
     exact = any(q.kind == LOSSLESS for q in qualities)
     seconds = effort.exact_block_s if exact else effort.lossy_block_s
+    window_s = Fraction(min(WINDOW_S, seconds))
+    window = min(MAX_WINDOW_SAMPLES, most, max(1, math.floor(rate * window_s)))
     n_windows = max(1, round(seconds / WINDOW_S))
     while n_windows > 1 and n_windows * window > most:
         n_windows -= 1

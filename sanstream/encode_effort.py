@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sanstream.block_coding import MIXING, TABLES
 from sanstream.errors import InputError
@@ -38,6 +38,10 @@ class Effort:
         Taps per reference after the sample, and taps of the last filter; with mixing 0 and 16.
     rival : str
         Effort that is taken instead where trial blocks say that it is smaller.
+    apart : bool
+        Every channel is a group of its own and decodes alone.
+    robust : bool
+        Start weights that keep bits small rather than squares.
     """
 
     shapes: tuple[tuple[int, int, int], ...]
@@ -55,6 +59,8 @@ class Effort:
     ahead: int = 0
     filter: int = 16
     rival: str = ""
+    apart: bool = False
+    robust: bool = False
 
 
 EFFORTS = {
@@ -83,3 +89,35 @@ def effort_named(name: str | Effort) -> Effort:
     if name not in EFFORTS:
         raise InputError(f"unknown effort {name!r}", hint=f"use one of {', '.join(EFFORTS)}")
     return EFFORTS[name]
+
+
+MAX_BLOCK_S = 60
+SHORT_BLOCK_S = 20
+"""Blocks up to this long end before a predictor has learned: few taps, held by their start weights, then do best."""
+_SHORT_SHAPE = (4, 4, 2)
+
+
+def laid_out(name: str | Effort, block_s: float | None = None, apart: bool = False) -> Effort:
+    """Return an effort that lays blocks out for short reads.
+
+    Parameters
+    ----------
+    name : str or Effort
+    block_s : float, optional
+        Block length in seconds, 1 to 60; default: the effort's own.
+    apart : bool
+        Let every channel decode alone, at the price of what channels tell about each other.
+
+    Raises
+    ------
+    InputError
+        On an unknown effort, or another block length.
+    """
+    effort = effort_named(name)
+    if block_s is not None:
+        if not 1 <= block_s <= MAX_BLOCK_S:
+            raise InputError(f"blocks of {block_s:g} s", hint=f"use 1 to {MAX_BLOCK_S} seconds")
+        effort = replace(effort, exact_block_s=block_s, lossy_block_s=block_s)
+    if effort.coder == TABLES and not effort.both_tools and effort.exact_block_s <= SHORT_BLOCK_S:
+        effort = replace(effort, shapes=(_SHORT_SHAPE,), robust=True)
+    return replace(effort, apart=True) if apart else effort

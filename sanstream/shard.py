@@ -18,6 +18,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import google_crc32c
@@ -55,7 +56,7 @@ class ShardTable:
     lengths: tuple[int, ...]
     table_bytes: int
 
-    @property
+    @cached_property
     def offsets(self) -> tuple[int, ...]:
         """Byte offset of each block from the shard's start, and the shard's end."""
         return tuple(accumulate(self.lengths, initial=self.table_bytes))

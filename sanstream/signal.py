@@ -119,7 +119,10 @@ class Channel:
         if self.holds_float_bits:
             out = floats_of_bits(digital).astype(np.float64)
         else:
-            out = (digital.astype(np.float64) - self.baseline) / self.gain
+            out = digital.astype(np.float64)
+            if self.baseline:
+                out -= self.baseline
+            out /= self.gain
         if self.missing is not None:
             out[digital == self.missing] = np.nan
         return out

@@ -14,8 +14,8 @@ import sanstream
 ROOT = Path(sanstream.__file__).parent
 ORDER = (
     "errors times signal modality chunk wire quality bank block group decode san encode shard zarr_codec durable log "
-    "journal ledger archive formats transfer simulate evaluate serves report train feeds publish drift reservoir "
-    "retrain reencode config telemetry http view daemon plot demo cli"
+    "journal ledger archive formats mne wfdb transfer simulate evaluate serves report train feeds publish drift "
+    "reservoir retrain reencode config telemetry http view daemon plot demo cli"
 ).split()
 WITHOUT_TORCH = (
     "errors times signal modality chunk wire quality bank block group decode shard zarr_codec durable log journal "

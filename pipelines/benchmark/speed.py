@@ -134,7 +134,8 @@ def speed_lines(signals: str, clocks: list[_Clock]) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: (line["quality"], line["bit/sample"]))
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """Name the processor."""
     info = Path("/proc/cpuinfo")
     names = [t for t in info.read_text().splitlines() if t.startswith("model name")] if info.is_file() else []
     return names[0].partition(":")[2].strip() if names else "unknown processor"
@@ -155,7 +156,11 @@ def main() -> None:
     options = parser.parse_args()
     ecg = [("mitdb", r) for r in options.records.split(",") if r in cases.records("mitdb", options.data)]
     eeg = [("eegmmidb", r) for r in cases.records("eegmmidb", options.data)]
-    known = summary.provenance(options.seed) | {"_cpu": _cpu(), "_rounds": options.rounds, "_seconds": options.seconds}
+    known = summary.provenance(options.seed) | {
+        "_cpu": cpu_name(),
+        "_rounds": options.rounds,
+        "_seconds": options.seconds,
+    }
     lines = []
     part = "" if options.seconds is None else f", first {options.seconds:g} s"
     for signals, tasks in (

@@ -20,11 +20,11 @@ from sanstream.formats.wfdb_write import write_annotations
 from sanstream.signal import Channel, Recording, Segment
 
 
-def _start_text(recording: Recording) -> str:
+def start_text(start_ns: int | None) -> str:
     """Write a start as the record line has it, with a leading blank; empty when there is none."""
-    if recording.start_ns is None:
+    if start_ns is None:
         return ""
-    seconds, ns = divmod(recording.start_ns, 10**9)
+    seconds, ns = divmod(start_ns, 10**9)
     moment = moment_of(seconds)
     # wfdb's own reader refuses more than six decimals, which a daemon's start has
     fraction = f".{ns // 1000:06d}".rstrip("0").rstrip(".")
@@ -152,7 +152,7 @@ def compose(recording: Recording, folder: Path) -> list[Path]:
     head = rate if "/" not in rate else repr(float(frame_rate))
     epochs = [(a, b, _signals_at(recording, frame_rate, a, b)) for a, b in _epochs(recording, frame_rate)]
     n_frames, files = epochs[-1][1], []
-    start = _start_text(recording)
+    start = start_text(recording.start_ns)
     if len(epochs) == 1:
         files = _compose_segment(name, f"{head} {n_frames}{start}", epochs[0][2], folder)
     else:
