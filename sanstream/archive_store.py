@@ -6,7 +6,6 @@ Credentials, region and endpoint come from the environment as the store's own to
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sanstream.archive_endpoint import check_endpoint, client_options
 from sanstream.archive_objects import PARTIAL
 from sanstream.errors import CorruptError, InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ObjectStore, RetryConfig
 
 SCHEMES = ("s3", "gs", "az", "memory")
 _RETRY: RetryConfig = {
@@ -28,7 +28,6 @@ _RETRY: RetryConfig = {
     "retry_timeout": timedelta(seconds=60),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
 }
-_CLIENT: ClientConfig = {"timeout": "30s", "connect_timeout": "10s"}
 _UNREACHED = "the store cannot be reached"
 _UNKNOWN = "the store does not know these credentials"
 _DENIED = "the store does not allow it to these credentials"
@@ -38,7 +37,6 @@ _HINTS = {
     _UNKNOWN: _RIGHTS,
     _DENIED: _RIGHTS,
 }
-_VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 _MEMORY: dict[str, ObjectStore] = {}
 _MAKING = threading.Lock()
 
@@ -297,42 +295,11 @@ def _open(url: str) -> ObjectStore:
     if urlsplit(url).scheme == "memory":
         with _MAKING:
             return _MEMORY.setdefault(url, MemoryStore())
-    _check_endpoint(url)
+    check_endpoint(shown(url))
     try:
-        return from_url(url, client_options=_client(), retry_config=_RETRY)
+        return from_url(url, client_options=client_options(), retry_config=_RETRY)
     except (BaseError, ValueError) as error:
         raise InputError(f"{shown(url)}: cannot be opened ({reason(error)})") from error
-
-
-def _check_endpoint(url: str) -> None:
-    """Refuse an endpoint in the environment that is no address: the store's own code would not survive it.
-
-    Raises
-    ------
-    InputError
-    """
-    for name, value in os.environ.items():
-        wanted = name.upper().startswith(_VARIABLES[urlsplit(url).scheme])
-        if not wanted or not name.upper().endswith(("ENDPOINT", "ENDPOINT_URL")):
-            continue
-        try:
-            parts = urlsplit(value)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if value and not (good and value.isascii() and not set(value) & set(' \t\r\n<>"{}|^`\\')):
-            raise InputError(
-                f"{shown(url)}: {name} is {value!r:.80}, which is no address of a store",
-                hint="write http://HOST:PORT or https://HOST, or unset it",
-            )
-
-
-def _client() -> ClientConfig:
-    """Allow plain HTTP where the environment names such an endpoint, as a store on this machine has it."""
-    plain = any(
-        v.startswith("http://") for k, v in os.environ.items() if k.upper().endswith(("ENDPOINT", "ENDPOINT_URL"))
-    )
-    return {**_CLIENT, "allow_http": True} if plain else _CLIENT
 
 
 def remote_scheme(url: str) -> str | None:

@@ -7,13 +7,12 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import sanstream
-from sanstream.archive import Archive, RecordingReader
+from sanstream.archive import Archive
 from sanstream.archive import open as open_archive
 from sanstream.archive_encode import Progress
 from sanstream.archive_manifest import CATALOG, Manifest
@@ -27,11 +26,11 @@ from sanstream.reencode_assemble import Assembly, assemble
 from sanstream.reencode_bounds import RefusedError
 from sanstream.reencode_cluster import Cluster, Runner, WorkersLost, check_answers, connected, device_of
 from sanstream.reencode_jobs import BANKS, Job, Work, job_done, jobs_of, kept_plan, source_address
+from sanstream.reencode_made import DEFAULT_EFFORT, Made, parent_of, summary_of
 from sanstream.reencode_request import RETRAIN, Request, check_request
 from sanstream.reencode_store import Checkpoints, alone, checkpoints_of, resumable
-from sanstream.reencode_targets import Target, targets_of
+from sanstream.reencode_targets import targets_of
 
-_DEFAULT = "default"
 _STARTS = 20
 """Times that workers are started anew after some died as they began; each of them does what it can."""
 _SCHEDULER = re.compile(r"(tcp|tls|ws|wss|ucx)://.+:\d+")
@@ -40,21 +39,6 @@ EFFORTS = ("fast", "default", "thorough")
 
 class NothingError(InputError):
     """The source holds nothing of what is wanted (exit code 2)."""
-
-
-@dataclass
-class _Made:
-    """One recording of the new archive."""
-
-    reader: RecordingReader
-    shift: Fraction
-    targets: dict[str, list[Target]]
-    id: str
-    works: dict[tuple[str, int], Work] = field(default_factory=dict)
-
-    def all(self) -> list[Target]:
-        """Every segment."""
-        return [t for targets in self.targets.values() for t in targets]
 
 
 def reencode(
@@ -139,21 +123,21 @@ def reencode(
         made = _planned(held, request, address)
         shape = container or held.container
         if _stands(to, made, shape):
-            return _summary(_manifests(to, made), made, True)
+            return summary_of(_manifests(to, made), made, True)
         try:
             ArchiveWriter(to, container=shape, writer=_writer(made)).abort()  # is there room for it?
         except InputError:
             if _stands(to, made, shape):  # another process has just made it
-                return _summary(_manifests(to, made), made, True)
+                return summary_of(_manifests(to, made), made, True)
             raise
         if not any(not t.moved for m in made for t in m.all()):
-            return _summary(_commit(to, shape, made, request, None), made, False)
+            return summary_of(_commit(to, shape, made, request, None), made, False)
         if dask is not None:
             check_answers(dask)
         with alone(checkpoints_of(to), to) as store:
             if _stands(to, made, shape):
                 store.clear()
-                return _summary(_manifests(to, made), made, True)
+                return summary_of(_manifests(to, made), made, True)
             if chosen is not None:
                 store.put(f"{BANKS}/{chosen.id}", chosen.data)
             cluster = Cluster(workers or os.cpu_count() or 1, dask)
@@ -165,7 +149,7 @@ def reencode(
                 store.clear()
                 raise
             store.clear()
-        return _summary(manifests, made, False)
+        return summary_of(manifests, made, False)
 
 
 def _check_apart(source: str | os.PathLike[str], to: str | os.PathLike[str]) -> None:
@@ -179,7 +163,7 @@ def _check_apart(source: str | os.PathLike[str], to: str | os.PathLike[str]) -> 
         raise InputError(f"{os.fspath(to)}: {where}", hint="choose another place for the new archive")
 
 
-def _planned(held: Archive, request: Request, address: str) -> list[_Made]:
+def _planned(held: Archive, request: Request, address: str) -> list[Made]:
     """Divide every recording, and refuse what its manifest tells cannot be given."""
     made = []
     for name, reader in held.recordings.items():
@@ -193,7 +177,7 @@ def _planned(held: Archive, request: Request, address: str) -> list[_Made]:
                 check_request(request, piece.entry, f"{name}/{target.stream}/{piece.entry.name}")
         ids = [t.identity(request.to_dict(), t.moved) for ts in targets.values() for t in ts]
         more = [shift, request.shard_s, sanstream.__version__]
-        made.append(_Made(reader, shift, targets, _joined_id([*ids, *map(str, more)])))
+        made.append(Made(reader, shift, targets, _joined_id([*ids, *map(str, more)])))
     if not made:
         raise NothingError(f"{address}: nothing to re-encode", hint="sanstream info says what it holds")
     return made
@@ -203,11 +187,11 @@ def _joined_id(parts: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _writer(made: Sequence[_Made]) -> str:
+def _writer(made: Sequence[Made]) -> str:
     return _joined_id([m.id for m in made])[:16]
 
 
-def _stands(to: str | os.PathLike[str], made: Sequence[_Made], container: str) -> bool:
+def _stands(to: str | os.PathLike[str], made: Sequence[Made], container: str) -> bool:
     """Tell whether the target is there already, made of the same."""
     text = os.fspath(to)
     there = RemoteObjects(text).exists(CATALOG) if remote_scheme(text) else (local_path(to) / CATALOG).is_file()
@@ -228,7 +212,7 @@ def _stands(to: str | os.PathLike[str], made: Sequence[_Made], container: str) -
     raise InputError(f"{text}: another archive stands there", hint="choose another place, or remove it first")
 
 
-def _manifests(to: str | os.PathLike[str], made: Sequence[_Made]) -> list[Manifest]:
+def _manifests(to: str | os.PathLike[str], made: Sequence[Made]) -> list[Manifest]:
     with open_archive(to, live=False) as held:
         return [held.recordings[m.reader.name].manifest for m in made]
 
@@ -237,7 +221,7 @@ def _encode(
     address: str,
     checkpoints: str,
     store: Checkpoints,
-    made: Sequence[_Made],
+    made: Sequence[Made],
     request: Request,
     cluster: Cluster,
     progress: Progress | None,
@@ -258,8 +242,8 @@ def _encode(
                 ) from error
 
 
-def _set_works(address: str, checkpoints: str, made: Sequence[_Made], request: Request, device: str) -> None:
-    effort = request.effort or _DEFAULT
+def _set_works(address: str, checkpoints: str, made: Sequence[Made], request: Request, device: str) -> None:
+    effort = request.effort or DEFAULT_EFFORT
     for one in made:
         for stream, targets in one.targets.items():
             for number, target in enumerate(targets):
@@ -271,9 +255,7 @@ def _set_works(address: str, checkpoints: str, made: Sequence[_Made], request: R
                     one.works[stream, number] = work
 
 
-def _run(
-    client: Any, workers: int | None, store: Checkpoints, made: Sequence[_Made], progress: Progress | None
-) -> None:
+def _run(client: Any, workers: int | None, store: Checkpoints, made: Sequence[Made], progress: Progress | None) -> None:
     works = [w for one in made for w in one.works.values()]
     total = sum(w.target.n_values for w in works)
     done = 0
@@ -313,7 +295,7 @@ def _missing(work: Work, store: Checkpoints, there: set[str], advance: Callable[
 def _commit(
     to: str | os.PathLike[str],
     container: str,
-    made: Sequence[_Made],
+    made: Sequence[Made],
     request: Request,
     store: Checkpoints | None,
 ) -> list[Manifest]:
@@ -325,35 +307,8 @@ def _commit(
             if request.between is not None:
                 until = Fraction(request.between[1] - (one.reader.start_ns or 0), 10**9)
             assembly = Assembly(
-                one.reader, one.targets, one.works, store, one.shift, until, request.shard_s, _parent(one, request)
+                one.reader, one.targets, one.works, store, one.shift, until, request.shard_s, parent_of(one, request)
             )
             manifests.append(writer.take(assembly.head, partial(assemble, assembly)))
         writer.commit()
     return manifests
-
-
-def _parent(one: _Made, request: Request) -> dict[str, Any]:
-    earlier = one.reader.manifest.parent
-    return {
-        "manifest": one.reader.manifest.digest,
-        "sanstream": sanstream.__version__,
-        **request.to_dict(),
-        "effort": (request.effort or _DEFAULT) if one.works else None,
-        "bank": request.bank if one.works else None,
-        "id": one.id,
-        **({"parent": dict(earlier)} if earlier else {}),
-    }
-
-
-def _summary(manifests: Sequence[Manifest], made: Sequence[_Made], already: bool) -> dict[str, Any]:
-    segments = [g for m in manifests for s in m.streams for g in s.segments]
-    targets = [t for one in made for t in one.all()]
-    held = {(one.reader.name, g.coding.segment_id) for one in made for t in one.all() for g in [t.pieces[0].entry]}
-    moved = sum((m.name, g.coding.segment_id) in held for m in manifests for s in m.streams for g in s.segments)
-    return {
-        "recordings": [m.name for m in manifests],
-        "coded_bytes": sum(g.coded_bytes for g in segments),
-        "n_samples": sum(g.n_samples * g.coding.n_channels for g in segments),
-        "segments": {"encoded": len(targets) - moved, "moved": moved},
-        "already": already,
-    }
