@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sanstream.errors import InputError, JobError
@@ -131,7 +131,7 @@ def _local(workers: int) -> Iterator[Client]:
                     security=True,
                     resources={"GPU": 1} if has_gpu() else None,
                 )
-                held.enter_context(cluster)
+                held.callback(_close, cluster)
                 client = held.enter_context(Client(cluster, set_as_default=False))
             yield client
     except RuntimeError as error:
@@ -140,6 +140,12 @@ def _local(workers: int) -> Iterator[Client]:
         raise
     finally:
         log.setLevel(level)
+
+
+def _close(cluster: Any) -> None:
+    """End the processes; Dask does not expect that some are dying meanwhile."""
+    with suppress(AssertionError):
+        cluster.close()
 
 
 @contextmanager

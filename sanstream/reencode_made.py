@@ -33,6 +33,7 @@ class Made:
 
 
 def parent_of(one: Made, request: Request) -> dict[str, Any]:
+    """Return what the manifest says of the origin: the request, and effort and bank only where they were used."""
     earlier = one.reader.manifest.parent
     return {
         "manifest": one.reader.manifest.digest,
@@ -46,6 +47,7 @@ def parent_of(one: Made, request: Request) -> dict[str, Any]:
 
 
 def summary_of(manifests: Sequence[Manifest], made: Sequence[Made], already: bool) -> dict[str, Any]:
+    """Return what :func:`sanstream.reencode` gives."""
     segments = [g for m in manifests for s in m.streams for g in s.segments]
     targets = [t for one in made for t in one.all()]
     held = {(one.reader.name, g.coding.segment_id) for one in made for t in one.all() for g in [t.pieces[0].entry]}
