@@ -275,7 +275,7 @@ def open(url: str | os.PathLike[str], *, live: bool = True) -> Archive:
     if state is None:
         try:
             return Archive(LocalObjects(path))
-        except CorruptError:
+        except (CorruptError, InputError):
             _check_catalog(path)
             raise
     _check_catalog(path)

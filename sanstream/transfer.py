@@ -40,6 +40,8 @@ def archive(
     unit: str | None = None,
     device: str | None = None,
     progress: Progress | None = None,
+    block_s: float | None = None,
+    apart: bool = False,
 ) -> dict[str, Any]:
     """Archive recordings.
 
@@ -71,6 +73,10 @@ def archive(
         Torch device of the encoder.
     progress : callable, optional
         Takes a recording's name, the samples done and the samples in all.
+    block_s : float, optional
+        Block length in seconds, 1 to 60: a short read decodes whole blocks. Default: 60.
+    apart : bool
+        Let every channel decode alone, at the price of what channels tell about each other.
 
     Returns
     -------
@@ -103,7 +109,16 @@ def archive(
             odd = formats.notes(recording)
             if deidentify:
                 recording = without_identity(recording, name=writer.free_name(f"recording{number}"))
-            manifest = writer.add(recording, requests, effort=effort, bank=chosen, device=device, progress=progress)
+            manifest = writer.add(
+                recording,
+                requests,
+                effort=effort,
+                bank=chosen,
+                device=device,
+                progress=progress,
+                block_s=block_s,
+                apart=apart,
+            )
             segments = [g for s in manifest.streams for g in s.segments]
             notes = dict.fromkeys(n for g in segments for n in tightened(requests, g.channels))
             done["notes"] += [f"{manifest.name}, {note}" for note in [*odd, *notes]]

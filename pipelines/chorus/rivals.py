@@ -169,7 +169,7 @@ class AtriumDB(Contestant):
 
 
 class Zarr(Contestant):
-    """Zarr v3 arrays of float32 in zarr's own chunks, Blosc zstd 5 bitshuffle."""
+    """Zarr v3 arrays of float32 in zarr's own chunks, Blosc zstd 5 without shuffle, which is smallest here."""
 
     def write_waveforms(self, path: str, waveforms: Waveforms) -> None:
         """Write an array a signal."""
@@ -180,7 +180,7 @@ class Zarr(Contestant):
         for name, waveform in waveforms.items():
             samples = whole(waveform, waveform["chunks"][-1]["end_sample"])
             array = group.create_array(
-                name, data=samples, compressors=BloscCodec(cname="zstd", clevel=5, shuffle=BloscShuffle.bitshuffle)
+                name, data=samples, compressors=BloscCodec(cname="zstd", clevel=5, shuffle=BloscShuffle.noshuffle)
             )
             array.attrs["samples_per_second"] = waveform["samples_per_second"]
 

@@ -34,6 +34,10 @@ from sanstream.cli.output import progress_bar
 @click.option("--self-contained", is_flag=True, help="Put whole banks into the array metadata.")
 @click.option("--rate", metavar="HZ", help="Sampling rate of a source that names none, such as 250 or 62500/1001.")
 @click.option("--unit", metavar="UNIT", help="Physical unit of a source that names none.")
+@click.option(
+    "--block", "block_s", type=float, metavar="S", help="Block length, 1 to 60 s; short for quick short reads."
+)
+@click.option("--apart", is_flag=True, help="Let every channel decode alone: larger, quicker to read one.")
 def archive(
     sources: tuple[str, ...],
     target: str,
@@ -46,6 +50,8 @@ def archive(
     self_contained: bool,
     rate: str | None,
     unit: str | None,
+    block_s: float | None,
+    apart: bool,
 ) -> None:
     """Turn WFDB, EDF, BDF, CSV, Parquet or NumPy recordings into one archive.
 
@@ -57,6 +63,7 @@ def archive(
       sanstream archive mitdb/100 --to 100.san --quality prdn=5
       sanstream archive bed.edf --to bed.san --quality prdn=5 --quality 'PLETH=lossless'
       sanstream archive log.csv --to log.san --rate 250 --unit mV
+      sanstream archive ward/85594648 --to quick.san --effort fast --block 10 --apart
     """
     from sanstream.bank import SUFFIX
     from sanstream.bank_places import choose_bank
@@ -82,6 +89,8 @@ def archive(
             rate=exact_rate,
             unit=unit,
             progress=progress,
+            block_s=block_s,
+            apart=apart,
         )
     for note in done["notes"]:
         click.echo(f"note: {note}", err=True)
