@@ -57,7 +57,8 @@ def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> object:
         raise AssertionError("samples were decoded")
 
-    for module in ("decode", "archive_read", "archive_verify", "archive_reached"):
+    monkeypatch.setattr("sanstream.archive_read.decode_blocks", refuse)
+    for module in ("decode", "decode_many", "archive_verify", "archive_reached"):
         monkeypatch.setattr(f"sanstream.{module}.decode_block", refuse)
     for name in ("run_group", "run_tables"):
         inner = getattr(decode, name)
