@@ -75,12 +75,12 @@ def main() -> None:
     if options.short:
         _short({n: k for n, k in chosen.items() if k is not SanstreamThorough}, options.seed)
         return
+    known = provenance(options.seed) | {"_cpu": cpu_name(), "_rounds": options.rounds, "_record": options.record.name}
     waveforms = signals.load(options.record)
     with tempfile.TemporaryDirectory(dir=_made(options.work)) as folder:
         entries = [_written(n, k, waveforms, Path(folder), options.work) for n, k in chosen.items()]
         _race(entries, waveforms, options.rounds, options.seed, cells())
     lines = _lines(entries, waveforms)
-    known = provenance(options.seed) | {"_cpu": cpu_name(), "_rounds": options.rounds, "_record": options.record.name}
     write(options.to / "chorus.jsonl", [line | known for line in lines])
 
 
