@@ -115,10 +115,13 @@ def test_a_missing_stretch_is_drawn_as_none(client: Client) -> None:
 class Counted:
     """A source that counts what is read."""
 
-    n_samples, n_channels, block_samples, n_late = 10 * 2**20, 1, 4096, 0
+    n_samples, n_channels, block_samples = 10 * 2**20, 1, 4096
 
     def __init__(self) -> None:
         self.read_samples = 0
+
+    def state(self, first: int, stop: int) -> tuple[()]:
+        return ()
 
     def read(self, first: int, stop: int, channels: Any) -> np.ndarray:
         self.read_samples += stop - first
