@@ -252,6 +252,7 @@ def read_journal(folder: Path, *, wanted: Callable[[Definition], bool] | None = 
     wanted : callable, optional
         Tells for every chunk, by what it is of, whether it is yielded; default: all. Others are not unpacked.
 
+    Yields
     ------
     tuple of (int, ChunkEntry or EventEntry)
         With the number of the file that holds it; in the order of writing.
