@@ -220,6 +220,17 @@ def test_activations_kernels_figures_and_events_are_there(page: Any) -> None:
     assert "22:13" in page.find_element("id", "marks").text, "the recording's own clock"
 
 
+def test_times_along_the_axis_are_the_recordings_clock_and_leave_each_other_room(page: Any) -> None:
+    shown = "return sanstream.rows().at(-1)?.plot?.axes[0]._values?.filter(Boolean) ?? []"
+    assert page.execute_script(shown)[:2] == ["22:13:20", "22:13:21"]
+    do(page, "sanstream.set(31, 32)")
+    assert page.execute_script(shown)[0] == "22:13:51.000"
+    key(page, "0")
+    assert page.execute_script(shown)[0] == "22:13:20"
+    page.find_element("id", "clock").click()
+    wait_for(lambda: page.execute_script(shown)[:1] == ["0:00"], seconds=5)
+
+
 def test_a_time_is_gone_to(page: Any) -> None:
     field = page.find_element("id", "goto")
     field.send_keys("22:14:20\n")

@@ -333,7 +333,7 @@ function legend() {
 
 function made(title, note, height, place, layer, axis, left, named) {
   const both = () => [...stretches(), ...(named ? moments() : moments().map((m) => ({ ...m, text: "" })))];
-  const paper = view.scales.has("paper") ? millivolt(stream.channels[place]) : 0;
+  const paper = view.scales.has("paper") && layer === "decoded" ? millivolt(stream.channels[place]) : 0;
   const row = new Row($("rows"), { title, note, height: height + (axis ? 30 : 0), left, axis, stamp, marks: both, paper });
   row.place = place;
   row.layer = layer;
@@ -468,7 +468,8 @@ function ticks() {
   const box = rows.find((r) => r.plot)?.box();
   if (!box) return;
   const drawn = drawTicks($("ticks").querySelector("canvas"), box, [view.from, view.to], activations, colourOf);
-  const none = stream.activations ? "no activations here: the residual alone tells this stretch" : "no activations: what is encoded at effort fast has none; sanstream reencode makes them";
+  const coded = marks.segments.some((s) => s.coded && s.from_s < view.to && s.to_s > view.from);
+  const none = !coded ? "no activations: nothing here is encoded yet" : stream.activations ? "no activations here: the residual alone tells this stretch" : "no activations: what is encoded at effort fast has none; sanstream reencode makes them";
   $("ticks-note").textContent = activations.many ? "too many activations to draw: zoom in" : drawn ? "" : none;
 }
 

@@ -52,8 +52,8 @@ export class Row {
         cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 }, sync: { key: "time" } },
         scales: { x: { time: false, auto: false, range: () => this.span }, y: { range: (u, low, high) => around(low, high, zero, this.least) } },
         axes: [
-          { show: true, size: axis ? 30 : 0, values: axis ? (u, at) => at.map((v) => (this.across(v) > this.inner() - 6 ? "" : stamp(v, at))) : () => [], stroke: soft, grid, ticks: { show: !!axis, ...grid }, space: 90, incrs: STEPS, font: "12px system-ui" },
-          { size: left, stroke: soft, grid, ticks: { show: false }, font: "11px system-ui", gap: 4, space: 24 },
+          { show: true, size: axis ? 30 : 0, values: axis ? (u, at) => at.map((v) => (this.across(v) > this.inner() - 6 ? "" : stamp(v))) : () => [], stroke: soft, grid, ticks: { show: !!axis, ...grid }, space: 90, incrs: STEPS, font: "12px system-ui" },
+          { size: left, stroke: soft, grid, ticks: { show: false }, font: "11px system-ui", gap: 4, space: this.height < 90 ? 13 : 24 },
         ],
         hooks: {
           drawClear: [(u) => this.behind(u)],
