@@ -6,6 +6,7 @@ Usage: python -m pipelines.screenshots [--to docs/viewer]    (needs Debian's chr
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from pipelines.paper.report import ROOT
 
@@ -44,6 +47,11 @@ def opened(url: str, size: tuple[int, int, int, bool], folder: Path, *, dark: bo
     return browser
 
 
+def keep(png: bytes, path: Path) -> None:
+    """Write a picture with as many colours as the page has, about."""
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
 def main() -> None:
     """Simulate, archive, serve, and look."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,7 +79,7 @@ def main() -> None:
                 time.sleep(3)
                 browser.execute_script(script)
                 time.sleep(4)
-                browser.save_screenshot(str(options.to / f"{name}.png"))
+                keep(browser.get_screenshot_as_png(), options.to / f"{name}.png")
                 browser.quit()
             server.terminate()
 

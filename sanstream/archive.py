@@ -241,7 +241,7 @@ class Archive:
         self._recordings.close()
 
 
-def open(url: str | os.PathLike[str], *, live: bool = True) -> Archive:
+def open(url: str | os.PathLike[str], *, live: bool = True, only: str | None = None) -> Archive:
     """Open an archive.
 
     Where a daemon on this machine writes to it, what the daemon has not sealed yet is there too, up to the last sample
@@ -254,6 +254,8 @@ def open(url: str | os.PathLike[str], *, live: bool = True) -> Archive:
         fetched before it is needed: the first samples of a recording that is asked for by name take three requests.
     live : bool
         Whether to look for what is not sealed yet.
+    only : str, optional
+        A recording: of what is not sealed yet only its samples are read. Others are named; they are not to be read.
 
     Returns
     -------
@@ -282,7 +284,7 @@ def open(url: str | os.PathLike[str], *, live: bool = True) -> Archive:
     from sanstream.archive_live_state import read_state
 
     # before the catalog and the manifests: data go from the state to the archive
-    found = read_state(state)
+    found = read_state(state, only=only)
     return Archive(LocalObjects(path), found)
 
 

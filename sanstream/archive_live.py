@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -102,6 +102,14 @@ class LiveStreamReader(StreamReader):
         if RAW in segment.flags:
             raise BankError(f"segment {self.name}/{segment.name} is not coded yet and has no bank")
         return super().bank(segment)
+
+    def _state(self, segment: SegmentEntry, first: int, stop: int) -> Hashable:
+        if RAW not in segment.flags:
+            return super()._state(segment, first, stop)
+        # chunks are added and, once coded, go; none changes
+        chunks = _overlapping(self._chunks[segment.name], first, stop)
+        sessions = tuple(dict.fromkeys(c.definition.session for c in chunks))
+        return RAW, sessions, len(chunks), sum(len(c.samples) for c in chunks), chunks[0].start_sample if chunks else 0
 
     def read_segment(
         self, segment: SegmentEntry, first: int, stop: int, channels: Sequence[int] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -72,7 +72,7 @@ class LiveRecording:
     events: list[Event] = field(default_factory=list)
 
 
-def read_state(state_dir: Path) -> dict[str, LiveRecording]:
+def read_state(state_dir: Path, *, only: str | None = None) -> dict[str, LiveRecording]:
     """Take a snapshot of a state folder, also while its daemon writes to it.
 
     The journal is read before the ledger, since data go from the first to the second; a reader opens the archive's
@@ -81,6 +81,8 @@ def read_state(state_dir: Path) -> dict[str, LiveRecording]:
     Parameters
     ----------
     state_dir : Path
+    only : str, optional
+        The recording whose samples are wanted; others are named and have no streams.
 
     Returns
     -------
@@ -95,14 +97,17 @@ def read_state(state_dir: Path) -> dict[str, LiveRecording]:
         When a newer sanstream writes it.
     """
     try:
-        entries = [entry for _, entry in read_journal(state_dir / "journal")]
+        passed: dict[str, Definition] = {}
+        entries = [entry for _, entry in read_journal(state_dir / "journal", wanted=_only(only, passed))]
         records = list(read_ledger(state_dir / "ledger.log"))
     except OSError:
         return {}
     except SanstreamError as error:
         hint = "read what is sealed with sanstream.archive.open(archive, live=False)"
         raise type(error)(f"{state_dir.name}: {error.message}", hint=hint) from error
-    snapshot = _Snapshot()
+    snapshot = _Snapshot(only)
+    for name, own in passed.items():
+        snapshot.found[name] = LiveRecording(name, own.start_ns, own.timezone)
     for entry in entries:
         if isinstance(entry, ChunkEntry):
             snapshot.take_chunk(entry)
@@ -117,6 +122,18 @@ def read_state(state_dir: Path) -> dict[str, LiveRecording]:
     for name, recording in snapshot.found.items():
         recording.events += snapshot.events.get(name, ())
     return snapshot.found
+
+
+def _only(name: str | None, passed: dict[str, Definition]) -> Callable[[Definition], bool] | None:
+    """Return the choice of one recording's chunks, which keeps the latest definition of every other recording."""
+
+    def wanted(definition: Definition) -> bool:
+        if definition.recording == name:
+            return True
+        passed[definition.recording] = definition
+        return False
+
+    return None if name is None else wanted
 
 
 def unsealed(segment: LiveSegment, sealed: SegmentEntry | None) -> tuple[SegmentEntry, dict[int, Record]]:
@@ -152,7 +169,8 @@ def unsealed(segment: LiveSegment, sealed: SegmentEntry | None) -> tuple[Segment
 class _Snapshot:
     """What journal and ledger say, while they are read, the journal first."""
 
-    def __init__(self) -> None:
+    def __init__(self, only: str | None = None) -> None:
+        self._only = only
         self.found: dict[str, LiveRecording] = {}
         # apart: the ledger may tell of events before it introduces their recording
         self.events: dict[str, list[Event]] = {}
@@ -186,6 +204,8 @@ class _Snapshot:
             return
         if kind == "forgotten":
             del self.found[name]
+        elif self._only not in (None, name):
+            return
         elif kind == "segment":
             stream = recording.streams.setdefault(head["stream"], LiveStream(Fraction(head["rate"])))
             entry = SegmentEntry.from_dict(head["entry"])

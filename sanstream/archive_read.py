@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -240,6 +240,19 @@ class StreamReader:
         for segment in self.entry.segments:
             if segment.start_sample < stop and first < segment.stop_sample:
                 yield segment
+
+    def state(self, first: int, stop: int) -> Hashable:
+        """Return what is another when samples of ``[first, stop)`` may be others: who keeps what it read, compares it.
+
+        Equal states of readers that were opened at different times mean equal samples; nothing is read for it.
+        """
+        return tuple(self._state(s, first, stop) for s in self.segments_between(first, stop))
+
+    def _state(self, segment: SegmentEntry, first: int, stop: int) -> Hashable:
+        # what a daemon has committed stays; else the same segment may have been encoded anew, at another quality
+        crc = 0 if self._manifest.grows else segment.samples_crc
+        held = min(stop, segment.stop_sample)
+        return segment.coding.segment_id, segment.start_sample, held, segment.qualities, crc, segment.late
 
     def coding(self, segment: SegmentEntry) -> SegmentCoding:
         """Return a segment's coding, its bank delta included.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sanstream.chunk import Chunk, Event
@@ -15,6 +15,7 @@ from sanstream.journal_records import (
     EVENT,
     Definition,
     Entry,
+    definition_of,
     pack_chunk,
     pack_definition,
     pack_event,
@@ -242,12 +243,14 @@ def journal_numbers(folder: Path) -> list[int]:
     return sorted(int(n[:16]) for n in names if len(n) == 20 and n.endswith(".log") and n[:16].isdecimal())
 
 
-def read_journal(folder: Path) -> Iterator[tuple[int, Entry]]:
+def read_journal(folder: Path, *, wanted: Callable[[Definition], bool] | None = None) -> Iterator[tuple[int, Entry]]:
     """Read a journal, also another process's that is written meanwhile.
 
     Parameters
     ----------
     folder : Path
+    wanted : callable, optional
+        Tells for every chunk, by what it is of, whether it is yielded; default: all. Others are not unpacked.
 
     Yields
     ------
@@ -263,10 +266,12 @@ def read_journal(folder: Path) -> Iterator[tuple[int, Entry]]:
     """
     numbers = journal_numbers(folder)
     for number in numbers:
-        yield from _read_file(folder, number, last=number == numbers[-1])
+        yield from _read_file(folder, number, wanted, last=number == numbers[-1])
 
 
-def _read_file(folder: Path, number: int, *, last: bool) -> Iterator[tuple[int, Entry]]:
+def _read_file(
+    folder: Path, number: int, wanted: Callable[[Definition], bool] | None, *, last: bool
+) -> Iterator[tuple[int, Entry]]:
     path = _path(folder, number)
     try:
         file = open_reading(path)
@@ -280,7 +285,7 @@ def _read_file(folder: Path, number: int, *, last: bool) -> Iterator[tuple[int, 
         definitions: dict[int, Definition] = {}
         reader = LogReader(file.handle, number)
         for frame in reader:
-            entry = _entry(frame, definitions, path.name)
+            entry = _entry(frame, definitions, path.name, wanted)
             if entry is not None:
                 yield number, entry
         reader.check_end(path.name, last=last)
@@ -288,9 +293,13 @@ def _read_file(folder: Path, number: int, *, last: bool) -> Iterator[tuple[int, 
         file.close()
 
 
-def _entry(frame: Frame, definitions: dict[int, Definition], name: str) -> Entry | None:
+def _entry(
+    frame: Frame, definitions: dict[int, Definition], name: str, wanted: Callable[[Definition], bool] | None
+) -> Entry | None:
     try:
         if frame.kind == CHUNK:
+            if wanted is not None and not wanted(definition_of(frame.body, definitions)):
+                return None
             return unpack_chunk(frame.body, definitions)
         if frame.kind == EVENT:
             return unpack_event(frame.body)

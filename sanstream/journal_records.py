@@ -165,6 +165,11 @@ def unpack_chunk(body: bytes, definitions: Mapping[int, Definition]) -> ChunkEnt
     return ChunkEntry(definition, _chunk(definition, first, samples, device_ns, arrival_ns))
 
 
+def definition_of(body: bytes, definitions: Mapping[int, Definition]) -> Definition:
+    """Return what the body of a CHUNK frame is of, its samples unread."""
+    return definitions[_HEAD.unpack_from(body)[0]]
+
+
 def _chunk(definition: Definition, first: int, samples: IntSamples, device_ns: int | None, arrival_ns: int) -> Chunk:
     """Build a chunk without its own checks: a quarter of a million are read at a start, under few definitions."""
     chunk = object.__new__(Chunk)

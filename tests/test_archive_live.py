@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import edfio
 import numpy as np
@@ -305,8 +306,8 @@ def test_what_moves_on_while_it_is_read_is_not_missed(state: State, monkeypatch:
         state.raw(first, WHOLE[first : first + 500])
     journal, ledger = archive_live_state.read_journal, archive_live_state.read_ledger
 
-    def after_journal(folder: Path) -> object:
-        found = list(journal(folder))
+    def after_journal(folder: Path, **how: Any) -> object:
+        found = list(journal(folder, **how))
         for number in range(2):
             state.block(one, number)
         state.journal.roll()

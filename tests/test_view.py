@@ -115,10 +115,13 @@ def test_a_missing_stretch_is_drawn_as_none(client: Client) -> None:
 class Counted:
     """A source that counts what is read."""
 
-    n_samples, n_channels, block_samples, n_late = 10 * 2**20, 1, 4096, 0
+    n_samples, n_channels, block_samples = 10 * 2**20, 1, 4096
 
     def __init__(self) -> None:
         self.read_samples = 0
+
+    def state(self, first: int, stop: int) -> tuple[()]:
+        return ()
 
     def read(self, first: int, stop: int, channels: Any) -> np.ndarray:
         self.read_samples += stop - first
@@ -224,6 +227,12 @@ def test_events_gaps_and_segments_are_marked(client: Client) -> None:
     assert ask(client, "marks", **{"from": 100 * RATE, "to": 200 * RATE})["events"] == []
 
 
+def test_the_next_event_is_found_however_far(client: Client) -> None:
+    asked = [("0", "0", 1.0), ("1", "0", 300.0), ("300", "0", None), ("300", "1", 1.0), ("1.0004", "1", None)]
+    for at, back, found in asked:
+        assert ask(client, "next", at=at, back=back)["at_s"] == found
+
+
 def test_decisions_of_the_daemon_are_marked(place: Path, tmp_path: Path) -> None:
     start = 1_700_000_000 * 10**9
     row = {
@@ -246,7 +255,7 @@ def test_recordings_are_listed_and_found(client: Client) -> None:
     assert client.get("/api/recordings", params={"start": 1, "limit": 1}).json()["names"] == ["bed2"]
     about = ask(client, "recording")
     assert (about["start_ns"], about["timezone"]) == (str(1_700_000_000 * 10**9), "utc")
-    assert [c["label"] for c in about["streams"][0]["channels"]] == ["I", "II"]
+    assert [(c["label"], c["modality"]) for c in about["streams"][0]["channels"]] == [("I", "ecg"), ("II", "ecg")]
     assert about["streams"][0]["quality"] == ["prdn=5", "prdn=5"]
 
 

@@ -21,6 +21,7 @@ from sanstream.archive import ArchiveWriter
 from sanstream.signal import Annotations, Channel, Recording, Segment, Stream
 
 RATE, SECONDS = 250, 120
+HOLE = (100, 103)
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1440,900"
@@ -30,8 +31,12 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x = beats(SECONDS * RATE, 2, rate_hz=RATE, seed=3).astype(np.int32)
+    x[:, 1] //= 3
+    x[HOLE[0] * RATE : HOLE[1] * RATE] = -32768
     own = tuple(Channel(k, "mV", 200.0, 0, -2048, 2047, missing=-32768) for k in ("I", "II"))
-    events = Annotations("atr", {"time_ns": np.array([31 * 10**9]), "text": np.array(["woke up"])})
+    events = Annotations(
+        "atr", {"time_ns": np.array([31 * 10**9, 110 * 10**9]), "text": np.array(["woke up", "slept"])}
+    )
     stream = Stream("250hz", RATE * 1, (Segment(0, own, x),))
     path = tmp_path_factory.mktemp("browser") / "a.san"
     with ArchiveWriter(path) as writer:
@@ -129,8 +134,43 @@ def test_keys_zoom_and_pan(page: Any) -> None:
     assert seen(page) == [0, SECONDS]
     key(page, "1")
     assert seen(page) == [55, 65]
+
+
+def test_keys_go_from_event_to_event_however_far(page: Any) -> None:
     key(page, "n")
-    assert seen(page) == [55, 65] or sum(seen(page)) / 2 != 60
+    assert seen(page) == [26, 36]
+    key(page, "n")
+    assert seen(page) == [105, 115]
+    key(page, "p")
+    assert seen(page) == [26, 36]
+    page.execute_script("document.querySelector('[data-do=on]').focus()")
+    page.execute_script("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'p', bubbles: true}))")
+    wait_for(lambda: "no event before" in page.find_element("id", "trouble").text, seconds=5)
+    assert seen(page) == [26, 36]
+
+
+def test_leads_have_one_scale_and_their_paper_unless_told_otherwise(page: Any) -> None:
+    ranges = "return sanstream.rows().map((r) => r.plot.scales.y.max - r.plot.scales.y.min)"
+    do(page, "sanstream.set(28, 32)")
+    one, two = page.execute_script(ranges)
+    assert one == pytest.approx(two, rel=1e-6)
+    wide = page.execute_script("return [sanstream.rows()[0].boxes(), sanstream.rows()[0].plot.over.clientWidth]")
+    assert wide[0] == pytest.approx(0.2 / 4 * wide[1], rel=0.01)
+    assert "0.2 s × 0.5 mV, small ones" in page.find_element("id", "grid").text
+    page.execute_script("document.querySelectorAll('#scales input').forEach((b) => b.click())")
+    settled(page)
+    wait_for(lambda: page.execute_script(ranges)[1] < 0.6 * one, seconds=5)
+    assert page.execute_script("return sanstream.rows()[0].boxes()") == 0
+    assert page.find_element("id", "grid").text == ""
+
+
+def test_where_samples_are_missing_it_is_said(page: Any) -> None:
+    do(page, "sanstream.set(95, 105)")
+    wait_for(lambda: "no samples" in page.find_element("id", "marks").text, seconds=5)
+    a, b = page.execute_script("return sanstream.holes()[0]")
+    assert (a, b) == pytest.approx(HOLE, abs=0.03)
+    row = page.execute_script("const d = sanstream.rows()[0].data; return [Array.from(d[0]), Array.from(d[1])]")
+    assert {v for t, v in zip(*row, strict=True) if HOLE[0] + 0.1 < t < HOLE[1] - 0.1} == {None}
 
 
 def test_the_wheel_zooms_about_the_pointer(page: Any) -> None:
@@ -178,6 +218,17 @@ def test_activations_kernels_figures_and_events_are_there(page: Any) -> None:
     assert page.execute_script("return sanstream.figures().map((r) => r.data[1].length)") == [6, 6, 6]
     assert "woke up" in page.find_element("id", "marks").text
     assert "22:13" in page.find_element("id", "marks").text, "the recording's own clock"
+
+
+def test_times_along_the_axis_are_the_recordings_clock_and_leave_each_other_room(page: Any) -> None:
+    shown = "return sanstream.rows().at(-1)?.plot?.axes[0]._values?.filter(Boolean) ?? []"
+    assert page.execute_script(shown)[:2] == ["22:13:20", "22:13:21"]
+    do(page, "sanstream.set(31, 32)")
+    assert page.execute_script(shown)[0] == "22:13:51.000"
+    key(page, "0")
+    assert page.execute_script(shown)[0] == "22:13:20"
+    page.find_element("id", "clock").click()
+    wait_for(lambda: page.execute_script(shown)[:1] == ["0:00"], seconds=5)
 
 
 def test_a_time_is_gone_to(page: Any) -> None:

@@ -20,11 +20,12 @@ from sanstream import __version__
 from sanstream.archive_manifest import RAW
 from sanstream.errors import CorruptError, InputError, SanstreamError
 from sanstream.http_guard import PRIVATE
+from sanstream.modality import modality_of
 from sanstream.view.envelopes import Envelope, Envelopes
 from sanstream.view.figures import WindowsOverTime, to_json
 from sanstream.view.kernels import activations_of, gallery
 from sanstream.view.library import MOST_NAMES, Library
-from sanstream.view.marks import marks_of
+from sanstream.view.marks import marks_of, next_mark
 from sanstream.view.sources import DECODED, KERNELS, RESIDUAL, layer_of
 
 PAGE = {
@@ -76,7 +77,10 @@ class Viewer:
         streams = []
         for stream in reader.streams.values():
             segments = stream.entry.segments
-            channels = [{"label": c.label, "unit": c.unit, "kind": c.kind, "gain": c.gain} for c in stream.channels]
+            channels = [
+                {"label": c.label, "unit": c.unit, "kind": c.kind, "gain": c.gain, "modality": modality_of(c)}
+                for c in stream.channels
+            ]
             streams.append({
                 "name": stream.name, "rate_hz": float(stream.rate), "n_samples": stream.n_samples,
                 "first": min((s.start_sample for s in segments), default=0), "channels": channels,
@@ -129,9 +133,15 @@ class Viewer:
         own, reader = self._library.stream(_text(request, "recording"), _text(request, "stream"))
         return marks_of(own, reader, *_stretch(request, reader.n_samples), self._state)
 
+    def next(self, request: Request) -> Any:
+        """Find the mark that follows a time, or stands before it, however far."""
+        own, reader = self._library.stream(_text(request, "recording"), _text(request, "stream"))
+        back = request.query_params.get("back", "") == "1"
+        return {"at_s": next_mark(own, reader, _number(request, "at", 0.0), self._state, back=back)}
+
     def routes(self) -> list[Route]:
         """Return the page's files and the questions."""
-        asked = ("about", "recordings", "recording", "samples", "figures", "activations", "kernels", "marks")
+        asked = ("about", "recordings", "recording", "samples", "figures", "activations", "kernels", "marks", "next")
         out = [Route(f"/api/{name}", self._answering(getattr(self, name))) for name in asked]
         out += [Route(f"/{name}", _file(name)) for name in PAGE]
         return [*out, Route("/", _file("index.html"))]

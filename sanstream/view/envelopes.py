@@ -190,8 +190,9 @@ class Envelopes:
         return Envelope(first, step, low, high, complete, sorted(bad))
 
     def _name(self, key: Hashable, source: Source, number: int, size: int) -> Hashable:
-        # later samples fill what was missing
-        return key, number, min((number + 1) * size, source.n_samples), source.n_late
+        first, stop = number * size, min((number + 1) * size, source.n_samples)
+        # another recording may take the name, later samples fill what was missing
+        return key, size, number, stop, source.state(first, stop)
 
     def _held(self, key: Hashable, source: Source, number: int, size: int) -> _Tile | None:
         tile: _Tile | None = self._kept.get(self._name(key, source, number, size))

@@ -82,7 +82,7 @@ class WindowsOverTime:
         until, complete = self._clock() + _BUDGET_S, True
         for place in scattered(0, len(blocks)):
             entry, number = blocks[place]
-            own = (key, entry.name, number)
+            own = (key, number, _identity(entry))
             rows = self._kept.get(own)
             if rows is None and (not found or self._clock() < until):
                 rows = self._look(key, reader, entry, number)
@@ -148,7 +148,7 @@ class WindowsOverTime:
 
     def _rules_of(self, key: Hashable, reader: StreamReader, entry: SegmentEntry) -> list[tuple[int, PhiRule]]:
         """Return the watched channels of a segment with the kernels it was coded with."""
-        own = (key, entry.name)
+        own = (key, _identity(entry))
         rules: list[tuple[int, PhiRule]] | None = self._rules.get(own)
         if rules is None:
             rules = []
@@ -161,6 +161,12 @@ class WindowsOverTime:
                     rules.append((channel, phi_rule(padded, reader.rate, entry.coding.window_samples)))
             self._rules.put(own, rules, 1 << 20)
         return rules
+
+
+def _identity(entry: SegmentEntry) -> Hashable:
+    """Return what tells a segment's blocks from those of one that stood there before; its length may grow."""
+    encoded = () if entry.committed_ns else (entry.samples_crc, entry.coded_bytes)
+    return entry.name, entry.coding.segment_id, entry.coding.bank_base, entry.qualities, encoded
 
 
 def _power(step: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -23,6 +24,17 @@ _LOCAL_S, _REMOTE_S = 1.0, 10.0
 _SHARE = 20
 """An archive that takes long to open is opened less often: a twentieth of the time at most goes into it."""
 MOST_NAMES = 200
+_AT_ONCE = 3
+"""Snapshots of a live archive that are held, one a recording that is looked at."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An archive, what told that it had changed, and when to look again."""
+
+    archive: Archive
+    state: tuple[int, int, int] | None
+    due: float
 
 
 class Library:
@@ -40,12 +52,15 @@ class Library:
         self.url = url
         self.lock = threading.RLock()
         self._originals: Mapping[str, Recording] = {r.name: r for r in originals}
-        self._archive: Archive | None = None
-        self._due = 0.0
-        self._seen: tuple[int, int, int] | None = None
+        self._opened: dict[str, _Opened] = {}
 
-    def archive(self) -> Archive:
+    def archive(self, recording: str = "") -> Archive:
         """Return the archive as it was a moment ago.
+
+        Parameters
+        ----------
+        recording : str
+            Whose samples will be read; of the others those that a daemon has not sealed yet are left where they are.
 
         Raises
         ------
@@ -53,17 +68,22 @@ class Library:
             When no archive stands there.
         """
         now = time.monotonic()
-        if self._archive is None or now >= self._due:
+        name = recording if self.is_live() else ""
+        held = self._opened.pop(name, None)
+        if held is None or now >= held.due:
             state = self._state()
-            if self._archive is None or state is None or state != self._seen:
-                opened = open_archive(self.url)
-                if self._archive is not None:
-                    self._archive.close()
-                self._archive, self._seen = opened, state
-            took = time.monotonic() - now
+            if held is None or state is None or state != held.state:
+                opened = open_archive(self.url, only=name)
+                if held is not None:
+                    held.archive.close()
+            else:
+                opened = held.archive
             least = _REMOTE_S if remote_scheme(self.url) else _LOCAL_S
-            self._due = now + max(least, _SHARE * took)
-        return self._archive
+            held = _Opened(opened, state, now + max(least, _SHARE * (time.monotonic() - now)))
+        self._opened[name] = held
+        while len(self._opened) > _AT_ONCE:
+            self._opened.pop(next(iter(self._opened))).archive.close()
+        return held.archive
 
     def _state(self) -> tuple[int, int, int] | None:
         """Return what changes with the archive's list of recordings; None where that tells nothing."""
@@ -101,7 +121,7 @@ class Library:
             When there is none of this name.
         """
         try:
-            return self.archive().recordings[name]
+            return self.archive(name).recordings[name]
         except KeyError:
             raise InputError("the archive holds no recording of this name", hint="choose one of the list") from None
 

@@ -52,6 +52,22 @@ def marks_of(
     }
 
 
+def next_mark(
+    reader: RecordingReader, stream: StreamReader, at_s: float, state: Path | None, *, back: bool = False
+) -> float | None:
+    """Return when the next event or decision after ``at_s`` is, or the one before; None where there is none."""
+    try:
+        sets = reader.annotations
+    except CorruptError:
+        sets = ()
+    times = [np.asarray(a.columns["time_ns"]) / 1e9 for a in sets]
+    times.append(np.array([d["from_s"] for d in _decisions(reader, stream, -np.inf, np.inf, state)]))
+    every = np.concatenate(times)
+    # a millisecond: what a browser sends has been rounded
+    found = every[every < at_s - 1e-3] if back else every[every > at_s + 1e-3]
+    return float(found.max() if back else found.min()) if len(found) else None
+
+
 def _segment(entry: Any, rate: float) -> dict[str, Any]:
     return {
         "name": entry.name,

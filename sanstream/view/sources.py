@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,9 +36,8 @@ class Source(Protocol):
     def block_samples(self) -> int:
         """Samples that are decoded together."""
 
-    @property
-    def n_late(self) -> int:
-        """Segments that came late: each may change what was drawn before."""
+    def state(self, first: int, stop: int) -> Hashable:
+        """Return what is another when the values of a stretch may be others."""
 
     def read(self, first: int, stop: int, channels: Sequence[int]) -> FloatArray:
         """Return physical values, shape (stop - first, n_channels asked); NaN where there is none."""
@@ -66,10 +65,9 @@ class Decoded:
         coded = (s.coding.block_samples for s in self.reader.entry.segments if RAW not in s.flags)
         return max(coded, default=_NO_BLOCKS)
 
-    @property
-    def n_late(self) -> int:
-        """Segments that came late; raw stretches become blocks of the same samples."""
-        return sum(s.late and RAW not in s.flags for s in self.reader.entry.segments)
+    def state(self, first: int, stop: int) -> Hashable:
+        """Return what tells the samples of a stretch from others."""
+        return self.reader.state(first, stop)
 
     def read(self, first: int, stop: int, channels: Sequence[int]) -> FloatArray:
         """Decode."""
@@ -118,7 +116,6 @@ class Original:
     stream: Stream
     channels: tuple[Channel, ...]
     block_samples: int = _NO_BLOCKS
-    n_late: int = 0
 
     @property
     def n_samples(self) -> int:
@@ -129,6 +126,10 @@ class Original:
     def n_channels(self) -> int:
         """Channels of the archive's stream."""
         return len(self.channels)
+
+    def state(self, first: int, stop: int) -> Hashable:
+        """Return nothing: it stays as it was given."""
+        return ()
 
     def read(self, first: int, stop: int, channels: Sequence[int]) -> FloatArray:
         """Cut out."""
@@ -166,10 +167,9 @@ class Difference:
         """As of what is decoded."""
         return self.decoded.block_samples
 
-    @property
-    def n_late(self) -> int:
+    def state(self, first: int, stop: int) -> Hashable:
         """As of what is decoded."""
-        return self.decoded.n_late
+        return self.decoded.state(first, stop)
 
     def read(self, first: int, stop: int, channels: Sequence[int]) -> FloatArray:
         """Subtract."""

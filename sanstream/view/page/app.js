@@ -11,9 +11,9 @@ const LAYERS = [
   ["residual", "decoded − activations", false],
 ];
 const LONGEST_LAYER_S = 600;
-const view = { recording: "", stream: "", from: 0, to: 10, clock: true, live: false, channels: new Set(), layers: new Set() };
+const view = { recording: "", stream: "", from: 0, to: 10, clock: true, live: false, channels: new Set(), layers: new Set(), scales: new Set(["paper", "same"]) };
 let about = {}, recording = null, stream = null, overview = null, asked = 0, stopAsking = null;
-let rows = [], figureRows = [], marks = { events: [], gaps: [], segments: [], decisions: [] }, bad = [];
+let rows = [], figureRows = [], marks = { events: [], gaps: [], segments: [], decisions: [] }, bad = [], holes = [];
 let activations = { at: [], kernel: [], amplitude: [] }, whole = { drawn: null };
 const colours = new Map();
 
@@ -117,6 +117,9 @@ async function open(name, streamName, at) {
   wholeAgain();
 }
 
+// what a millivolt is in the unit of an ECG channel; 0 of others
+const millivolt = (c) => (c.modality === "ecg" ? { mv: 1, uv: 1000, "µv": 1000, "μv": 1000, v: 0.001 }[c.unit.toLowerCase()] ?? 0 : 0);
+
 const lasting = (s) => (s >= 172800 ? `${(s / 86400).toFixed(1)} d` : s >= 7200 ? `${(s / 3600).toFixed(1)} h` : s >= 120 ? `${(s / 60).toFixed(1)} min` : `${+s.toFixed(2)} s`);
 
 function choices() {
@@ -138,6 +141,9 @@ function choices() {
   const turn = (set, key) => (on) => (on ? set.add(key) : set.delete(key));
   boxes($("channels"), stream.channels.map((c, i) => [c.label, view.channels.has(i), turn(view.channels, i)]));
   const layers = LAYERS.filter(([, , needs]) => stream.original || !needs);
+  const scales = [["paper", "ECG paper"], ["same", "same scale for all leads"]];
+  $("scales").hidden = !stream.channels.some(millivolt);
+  boxes($("scales"), scales.map(([key, text]) => [text, view.scales.has(key), turn(view.scales, key)]));
   boxes($("layers"), layers.map(([key, text]) => [text, view.layers.has(key), turn(view.layers, key)]));
 }
 
@@ -194,6 +200,7 @@ function set(from, to, { quiet = false } = {}) {
   from = Math.min(Math.max(from, 0), Math.max(0, end - span));
   [view.from, view.to] = [from, from + span];
   for (const row of [...rows, ...figureRows]) row.move([view.from, view.to]);
+  level();
   ticks();
   window2();
   if (!quiet) look();
@@ -226,13 +233,40 @@ const actions = {
   previous: () => step(-1),
 };
 
-function step(direction) {
-  const middle = (view.from + view.to) / 2;
-  const times = [...marks.events, ...marks.decisions].map((e) => e.from_s).sort((a, b) => a - b);
-  const found = direction > 0 ? times.find((t) => t > middle + 1e-6) : times.reverse().find((t) => t < middle - 1e-6);
-  if (found === undefined) { pan(direction); return; }
-  const half = (view.to - view.from) / 2;
-  set(found - half, found + half);
+// ECG leads of one unit have one scale: what is twice as high is twice as large
+function level() {
+  const groups = new Map();
+  for (const row of rows) {
+    const channel = stream.channels[row.place];
+    if (row.layer === "decoded" && row.plot && row.span && millivolt(channel)) groups.set(channel.unit, [...(groups.get(channel.unit) ?? []), row]);
+  }
+  for (const group of groups.values()) {
+    const least = view.scales.has("same") ? Math.max(0, ...group.map((row) => row.extent() ?? 0)) : 0;
+    for (const row of group) {
+      if (row.least === least) continue;
+      row.least = least;
+      row.move(row.span);
+    }
+  }
+  const wide = rows.find((row) => row.plot)?.boxes();
+  $("grid").textContent = wide ? `boxes 0.2 s × 0.5 mV${wide >= 25 ? ", small ones 0.04 s × 0.1 mV" : ""}` : "";
+}
+
+let stepping = false;
+async function step(direction) {
+  if (stepping) return;
+  stepping = true;
+  try {
+    const got = await ask("next", here({ at: (view.from + view.to) / 2, ...(direction < 0 ? { back: 1 } : {}) }));
+    if (got.at_s === null) { trouble(`no event ${direction > 0 ? "after" : "before"} this`); return; }
+    view.live = false;
+    const half = (view.to - view.from) / 2;
+    set(got.at_s - half, got.at_s + half);
+  } catch (error) {
+    trouble(error.message);
+  } finally {
+    stepping = false;
+  }
 }
 
 // --- drawing
@@ -240,8 +274,15 @@ function step(direction) {
 function stretches() {
   return [
     ...marks.gaps.map((g) => ({ kind: "gap", from: g.from_s, to: g.to_s })),
+    ...unnamed().map(([a, b]) => ({ kind: "gap", from: a, to: b })),
     ...bad.map(([a, b]) => ({ kind: "bad", from: a / stream.rate_hz, to: b / stream.rate_hz })),
   ];
+}
+
+// holes within a segment: those between segments, and what does not decode, have marks of their own
+function unnamed() {
+  const named = [...bad.map(([a, b]) => [a / stream.rate_hz, b / stream.rate_hz]), ...marks.gaps.map((g) => [g.from_s, g.to_s])];
+  return holes.filter(([a, b]) => !named.some(([x, y]) => x < b && a < y));
 }
 
 function moments() {
@@ -259,7 +300,7 @@ function build() {
   const shown = stream.channels.map((c, i) => [c, i]).filter(([, i]) => view.channels.has(i));
   const extra = ["error", "residual"].filter((l) => view.layers.has(l));
   const free = Math.max(240, innerHeight - (matchMedia("(max-width: 760px)").matches ? 330 : 420));
-  const height = Math.max(64, Math.min(220, Math.floor(free / Math.max(1, shown.length * (1 + 0.6 * extra.length)))));
+  const height = Math.max(76, Math.min(220, Math.floor(free / Math.max(1, shown.length * (1 + 0.6 * extra.length)))));
   const left = LEFT();
   shown.forEach(([channel, place], k) => {
     const note = [channel.unit, stream.quality[place]].filter(Boolean).join(" · ");
@@ -292,7 +333,8 @@ function legend() {
 
 function made(title, note, height, place, layer, axis, left, named) {
   const both = () => [...stretches(), ...(named ? moments() : moments().map((m) => ({ ...m, text: "" })))];
-  const row = new Row($("rows"), { title, note, height: height + (axis ? 30 : 0), left, axis, stamp, marks: both });
+  const paper = view.scales.has("paper") && layer === "decoded" ? millivolt(stream.channels[place]) : 0;
+  const row = new Row($("rows"), { title, note, height: height + (axis ? 30 : 0), left, axis, stamp, marks: both, paper });
   row.place = place;
   row.layer = layer;
   return row;
@@ -334,6 +376,8 @@ async function fetchAll() {
   const failed = ended.find((e) => e.status === "rejected" && e.reason.name !== "AbortError");
   if (failed) trouble(failed.reason.message);
   ticks();
+  redraw();
+  listMarks();
 }
 
 async function drawSamples(stretch, width, channels, signal, mine) {
@@ -346,14 +390,30 @@ async function drawSamples(stretch, width, channels, signal, mine) {
     const [decoded, ...more] = await Promise.all(["decoded", ...overlay, ...apart].map(get));
     if (mine !== asked) return;
     bad = decoded.bad;
+    holes = decoded.complete ? lacking(decoded) : [];
     trouble(bad.length ? `${bad.length === 1 ? "a stretch does" : `${bad.length} stretches do`} not decode: ${bad[0][2]}` : "");
     for (const row of rows) {
       const own = row.layer === "decoded" ? [...more.slice(0, overlay.length), decoded] : [more[overlay.length + apart.indexOf(row.layer)]];
       drawRow(row, own.filter(Boolean), overlay);
     }
+    level();
     if ([decoded, ...more].every((d) => d.complete)) break;
     await new Promise((done) => setTimeout(done, 30));
   }
+}
+
+// stretches where no channel that is shown has a sample
+function lacking(drawn) {
+  const out = [], hz = stream.rate_hz;
+  for (let i = 0, from = -1; i <= drawn.n; i++) {
+    const none = i < drawn.n && drawn.low.every((part) => !Number.isFinite(part[i]));
+    if (none && from < 0) from = i;
+    if (!none && from >= 0) {
+      out.push([(drawn.first + from * drawn.step) / hz, (drawn.first + i * drawn.step) / hz]);
+      from = -1;
+    }
+  }
+  return out;
 }
 
 // the last layer is the row's own; those before it lie below
@@ -408,7 +468,8 @@ function ticks() {
   const box = rows.find((r) => r.plot)?.box();
   if (!box) return;
   const drawn = drawTicks($("ticks").querySelector("canvas"), box, [view.from, view.to], activations, colourOf);
-  const none = stream.activations ? "no activations here: the residual alone tells this stretch" : "no activations: what is encoded at effort fast has none; sanstream reencode makes them";
+  const coded = marks.segments.some((s) => s.coded && s.from_s < view.to && s.to_s > view.from);
+  const none = !coded ? "no activations: nothing here is encoded yet" : stream.activations ? "no activations here: the residual alone tells this stretch" : "no activations: what is encoded at effort fast has none; sanstream reencode makes them";
   $("ticks-note").textContent = activations.many ? "too many activations to draw: zoom in" : drawn ? "" : none;
 }
 
@@ -443,6 +504,7 @@ function listMarks() {
   const found = [
     ...marks.decisions.filter(seen).map((d) => [d.from_s, d.alarm ? `alarm (${d.alarm.figure}), ${d.decision}` : d.decision, decisionText(d)]),
     ...marks.events.filter(seen).map((e) => [e.from_s, "event", `${e.text} (${e.set})`]),
+    ...unnamed().map(([a, b]) => ({ from_s: a, to_s: b })).filter(seen).map((g) => [g.from_s, "no samples", lasting(g.to_s - g.from_s)]),
     ...marks.gaps.filter(seen).map((g) => [g.from_s, "gap", lasting(g.to_s - g.from_s)]),
     ...marks.segments.filter((s) => s.coded && s.from_s > view.from && seen(s)).map((s) => [s.from_s, "segment", [...s.flags, s.adapted ? "adapted kernels" : "shipped kernels"].join(", ")]),
   ].sort((a, b) => a[0] - b[0]);
@@ -599,7 +661,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if
 // --- newest samples
 
 async function follow() {
-  if (!view.live || !stream || document.hidden) return;
+  // who draws still is not asked for more: questions would pile up where a machine is slow
+  if (!view.live || !stream || document.hidden || $("rows").getAttribute("aria-busy") === "true") return;
   try {
     const got = await ask("recording", { recording: view.recording });
     const own = got.streams.find((s) => s.name === view.stream);
@@ -626,4 +689,4 @@ async function begin() {
 begin().catch((error) => trouble(error.message));
 
 // what the tests, and whoever is curious, look at
-Object.assign(window, { sanstream: { view, set, rows: () => rows, figures: () => figureRows, marks: () => marks, activations: () => activations, whole, busy: () => $("rows").getAttribute("aria-busy") === "true" } });
+Object.assign(window, { sanstream: { view, set, rows: () => rows, figures: () => figureRows, marks: () => marks, holes: unnamed, activations: () => activations, whole, busy: () => $("rows").getAttribute("aria-busy") === "true" } });

@@ -4,11 +4,13 @@ export const COLOURS = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#b58900", "
 
 const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000];
 
+const EDGE = 24;  // room for half a time at the right end
+
 export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // A chart draws what `view` spans; `marks` gives stretches and moments that are drawn behind and before the lines.
 export class Row {
-  constructor(parent, { title, note = "", height, left, marks, axis, stamp, digits = 4, zero = false, onValue }) {
+  constructor(parent, { title, note = "", height, left, marks, axis, stamp, digits = 4, zero = false, paper = 0, onValue }) {
     this.node = document.createElement("div");
     this.node.className = "row";
     this.node.append(label(title, note));
@@ -17,7 +19,8 @@ export class Row {
     this.node.append(this.value);
     parent.append(this.node);
     this.height = height;
-    this.options = { left, marks, axis, stamp, digits, zero, onValue };
+    this.options = { left, marks, axis, stamp, digits, zero, paper, onValue };
+    this.least = 0;  // of the range of values: rows of one scale share it
     this.lines = [];
     this.plot = null;
     this.data = [[0]];
@@ -41,16 +44,16 @@ export class Row {
     }
     const { left, axis, stamp, zero } = this.options;
     const soft = css("--soft");
-    const grid = { stroke: css("--line"), width: 1 };
+    const grid = { stroke: () => (this.boxes() ? "transparent" : css("--line")), width: 1 };
     this.plot = new uPlot(
       {
         width: Math.max(80, this.node.clientWidth), height: this.height, series, bands,
-        legend: { show: false }, padding: [left ? 18 : 4, left ? 24 : 0, axis ? 0 : 4, 0],
+        legend: { show: false }, padding: [left ? 18 : 4, left ? EDGE : 0, axis ? 0 : 4, 0],
         cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 }, sync: { key: "time" } },
-        scales: { x: { time: false, auto: false, range: () => this.span }, y: { range: (u, low, high) => around(low, high, zero) } },
+        scales: { x: { time: false, auto: false, range: () => this.span }, y: { range: (u, low, high) => around(low, high, zero, this.least) } },
         axes: [
-          { show: true, size: axis ? 30 : 0, values: axis ? (u, at) => at.map((v) => stamp(v, at)) : () => [], stroke: soft, grid, ticks: { show: !!axis, ...grid }, space: 90, incrs: STEPS, font: "12px system-ui" },
-          { size: left, stroke: soft, grid, ticks: { show: false }, font: "11px system-ui", gap: 4, space: 24 },
+          { show: true, size: axis ? 30 : 0, values: axis ? (u, at) => at.map((v) => (this.across(v) > this.inner() - 6 ? "" : stamp(v))) : () => [], stroke: soft, grid, ticks: { show: !!axis, ...grid }, space: 90, incrs: STEPS, font: "12px system-ui" },
+          { size: left, stroke: soft, grid, ticks: { show: false }, font: "11px system-ui", gap: 4, space: this.height < 90 ? 13 : 24 },
         ],
         hooks: {
           drawClear: [(u) => this.behind(u)],
@@ -90,12 +93,71 @@ export class Row {
     return { left: over.left - this.node.getBoundingClientRect().left, width: over.width };
   }
 
+  // smallest and largest of what is seen, null where nothing is
+  extent() {
+    let low = Infinity, high = -Infinity;
+    const [x, ...lines] = this.data;
+    for (let i = 0; i < x.length; i++) {
+      if (x[i] < this.span[0] || x[i] > this.span[1]) continue;
+      for (const line of lines) {
+        const v = line[i];
+        if (v === null || v === undefined) continue;
+        if (v < low) low = v;
+        if (v > high) high = v;
+      }
+    }
+    return high >= low ? high - low : null;
+  }
+
+  // boxes of ECG paper, 0.2 s wide, that are wide enough to be seen: their width in CSS pixels, else 0
+  boxes() {
+    if (!this.options.paper || !this.span || !this.plot) return 0;
+    const wide = (0.2 / (this.span[1] - this.span[0])) * this.inner();
+    return wide >= 5 ? wide : 0;
+  }
+
+  // width of the plot in CSS pixels, which a plot does not tell before it has been drawn once
+  inner() {
+    return Math.max(80, this.node.clientWidth) - this.options.left - (this.options.left ? EDGE : 0);
+  }
+
+  across(time) {
+    return ((time - this.span[0]) / (this.span[1] - this.span[0])) * this.inner();
+  }
+
+  paper(u) {
+    const { ctx, bbox } = u, wide = this.boxes();
+    if (!wide) return;
+    const { min, max } = u.scales.y, one = this.options.paper;
+    const rule = (step, colour) => {
+      ctx.strokeStyle = css(colour);
+      ctx.beginPath();
+      for (let i = Math.ceil(this.span[0] / (step * 0.4)); i * step * 0.4 <= this.span[1]; i++) {
+        const x = Math.round(u.valToPos(i * step * 0.4, "x", true)) + 0.5;
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+      }
+      if ((step * one * bbox.height) / (max - min) >= 3 * devicePixelRatio) {
+        for (let i = Math.ceil(min / (step * one)); i * step * one <= max; i++) {
+          const y = Math.round(u.valToPos(i * step * one, "y", true)) + 0.5;
+          ctx.moveTo(bbox.left, y);
+          ctx.lineTo(bbox.left + bbox.width, y);
+        }
+      }
+      ctx.stroke();
+    };
+    ctx.lineWidth = 1;
+    if (wide >= 25) rule(0.1, "--paper");
+    rule(0.5, "--paper-bold");
+  }
+
   behind(u) {
     const { ctx, bbox } = u;
     ctx.save();
     ctx.beginPath();
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     ctx.clip();
+    this.paper(u);
     for (const m of this.options.marks?.() ?? []) {
       if (m.to === undefined) continue;
       const a = u.valToPos(m.from, "x", true);
@@ -170,11 +232,12 @@ function label(title, note) {
   return node;
 }
 
-function around(low, high, zero) {
+function around(low, high, zero, least) {
   if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
   if (zero) return [0, high > 0 ? high * 1.15 : 1];
   const room = high > low ? (high - low) * 0.08 : Math.abs(high) * 0.1 || 1;
-  return [low - room, high + room];
+  const more = Math.max(0, (least * 1.16 - (high - low + 2 * room)) / 2);
+  return [low - room - more, high + room + more];
 }
 
 // Ticks of activations, one colour per kernel, higher for larger amplitudes.
