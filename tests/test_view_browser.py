@@ -173,6 +173,24 @@ def test_where_samples_are_missing_it_is_said(page: Any) -> None:
     assert {v for t, v in zip(*row, strict=True) if HOLE[0] + 0.1 < t < HOLE[1] - 0.1} == {None}
 
 
+def test_fast_hands_pile_up_no_questions(page: Any) -> None:
+    page.execute_script(
+        "window.asked = []; const real = window.fetch; window.open_ = 0; window.most = 0;"
+        "window.fetch = async (...a) => { open_ += 1; most = Math.max(most, open_); "
+        "try { const r = await real(...a); asked.push(r.status); return r; } finally { open_ -= 1; } };"
+    )
+    for name in ["0", *"+" * 25]:
+        page.execute_script(
+            f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{key: '{name}', bubbles: true}}));"
+            "return new Promise((done) => setTimeout(done, 45))"
+        )
+    settled(page)
+    assert set(page.execute_script("return asked")) == {200}
+    assert page.execute_script("return most") <= 12
+    assert seen(page)[1] - seen(page)[0] < 0.1
+    assert not page.find_element("id", "trouble").is_displayed()
+
+
 def test_the_wheel_zooms_about_the_pointer(page: Any) -> None:
     do(
         page,

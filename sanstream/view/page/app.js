@@ -12,16 +12,20 @@ const LAYERS = [
 ];
 const LONGEST_LAYER_S = 600;
 const view = { recording: "", stream: "", from: 0, to: 10, clock: true, live: false, channels: new Set(), layers: new Set(), scales: new Set(["paper", "same"]) };
-let about = {}, recording = null, stream = null, overview = null, asked = 0, stopAsking = null;
+let about = {}, recording = null, stream = null, overview = null, asked = 0, asking = false;
 let rows = [], figureRows = [], marks = { events: [], gaps: [], segments: [], decisions: [] }, bad = [], holes = [];
 let activations = { at: [], kernel: [], amplitude: [] }, whole = { drawn: null };
 const colours = new Map();
 
 // --- asking
 
-async function ask(what, questions, signal) {
+async function ask(what, questions, tries = 3) {
   const query = new URLSearchParams(questions);
-  const answer = await fetch(`api/${what}?${query}`, { signal });
+  const answer = await fetch(`api/${what}?${query}`);
+  if (answer.status === 503 && tries > 1) {  // too many questions at once, of all that look
+    await new Promise((done) => setTimeout(done, 400));
+    return ask(what, questions, tries - 1);
+  }
   if (!answer.ok) {
     const told = await answer.json().catch(() => ({ error: answer.status === 401 ? "the token is no longer right" : answer.statusText }));
     throw new Error(told.error + (told.hint ? `; ${told.hint}` : ""));
@@ -351,41 +355,54 @@ function look() {
   $("clock").hidden = recording.start_ns === null;
 }
 
+// One batch of questions at a time: those of a stretch that is no longer looked at end early, none piles up.
 async function fetchAll() {
-  stopAsking?.abort();
-  stopAsking = new AbortController();
-  const { signal } = stopAsking, mine = ++asked;
+  asked += 1;
+  $("rows").setAttribute("aria-busy", "true");
+  if (asking) return;
+  asking = true;
+  try {
+    for (let mine = 0; mine !== asked; ) {
+      mine = asked;
+      await fetchOnce(mine);
+    }
+  } finally {
+    asking = false;
+  }
+}
+
+async function fetchOnce(mine) {
   const span = [view.from, view.to];
   const room = (span[1] - span[0]) * 0.25;  // a little on either side, so that a drag shows something
   const stretch = samplesOf(span[0] - room, span[1] + room);
   const width = Math.round(($("rows").clientWidth - LEFT()) * 1.5);
   const channels = [...view.channels].sort((a, b) => a - b).join(",");
-  $("rows").setAttribute("aria-busy", "true");
   const parts = [
-    drawSamples(stretch, width, channels, signal, mine),
-    ask("marks", here(stretch), signal).then((got) => { marks = got; if (got.trouble) trouble(got.trouble); redraw(); listMarks(); }),
-    ask("activations", here(samplesOf(...span)), signal).then((got) => {
+    drawSamples(stretch, width, channels, mine),
+    ask("marks", here(stretch)).then((got) => { if (mine !== asked) return; marks = got; if (got.trouble) trouble(got.trouble); redraw(); listMarks(); }),
+    ask("activations", here(samplesOf(...span))).then((got) => {
+      if (mine !== asked) return;
       activations = { at: got.sample.map((s) => s / stream.rate_hz), kernel: got.kernel, amplitude: got.amplitude, many: got.too_many };
     }),
-    ask("kernels", here(samplesOf(...span)), signal).then(gallery),
-    drawFigures(samplesOf(...span), signal, mine),
+    ask("kernels", here(samplesOf(...span))).then((got) => mine === asked && gallery(got)),
+    drawFigures(samplesOf(...span), mine),
   ];
   const ended = await Promise.allSettled(parts);
   if (mine !== asked) return;
   $("rows").setAttribute("aria-busy", "false");
-  const failed = ended.find((e) => e.status === "rejected" && e.reason.name !== "AbortError");
+  const failed = ended.find((e) => e.status === "rejected");
   if (failed) trouble(failed.reason.message);
   ticks();
   redraw();
   listMarks();
 }
 
-async function drawSamples(stretch, width, channels, signal, mine) {
+async function drawSamples(stretch, width, channels, mine) {
   if (!channels) return;
   const long = (stretch.to - stretch.from) / stream.rate_hz > LONGEST_LAYER_S;
   const overlay = ["original", ...(long ? [] : ["kernels"])].filter((l) => view.layers.has(l));
   const apart = ["error", ...(long ? [] : ["residual"])].filter((l) => view.layers.has(l));
-  const get = (layer) => ask("samples", here({ ...stretch, width, channels, layer }), signal);
+  const get = (layer) => ask("samples", here({ ...stretch, width, channels, layer }));
   for (let first = true; ; first = false) {
     const [decoded, ...more] = await Promise.all(["decoded", ...overlay, ...apart].map(get));
     if (mine !== asked) return;
@@ -445,9 +462,9 @@ function redraw() {
   for (const row of [...rows, ...figureRows]) row.plot?.redraw(false);
 }
 
-async function drawFigures(stretch, signal, mine) {
+async function drawFigures(stretch, mine) {
   for (;;) {
-    const got = await ask("figures", here({ ...stretch, width: 400 }), signal);
+    const got = await ask("figures", here({ ...stretch, width: 400 }));
     if (mine !== asked) return;
     const x = got.sample.map((s) => s / stream.rate_hz);
     for (const row of figureRows) {
