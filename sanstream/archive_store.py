@@ -12,9 +12,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from sanstream.archive_objects import PARTIAL
 from sanstream.errors import CorruptError, InputError, UnsupportedError
@@ -30,6 +31,7 @@ _RETRY: RetryConfig = {
 }
 _CLIENT: ClientConfig = {"timeout": "30s", "connect_timeout": "10s"}
 _UNREACHED = "the store cannot be reached"
+_PANIC = "the store's client cannot make a request of the address and the environment"
 _UNKNOWN = "the store does not know these credentials"
 _DENIED = "the store does not allow it to these credentials"
 _RIGHTS = "check the credentials, of S3 AWS_ACCESS_KEY_ID, and their rights in this bucket"
@@ -37,8 +39,13 @@ _HINTS = {
     _UNREACHED: "check the network, and for a store that is not Amazon's AWS_ENDPOINT_URL",
     _UNKNOWN: _RIGHTS,
     _DENIED: _RIGHTS,
+    "the store answered 403": _RIGHTS,
+    _PANIC: "check the address, and of S3 AWS_REGION and AWS_ENDPOINT_URL",
 }
+_ENDPOINTS = ("ENDPOINT", "ENDPOINT_URL", "ENDPOINT_URL_S3", "GOOGLE_BASE_URL")
+"""How the names of variables end that hold a store's address."""
 _VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_ODD = r"""[\s<>"{}|^`\\]"""
 _MEMORY: dict[str, ObjectStore] = {}
 _MAKING = threading.Lock()
 
@@ -70,7 +77,7 @@ class RemoteObjects:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        parts = urlsplit(self.url)
+        parts = _split(self.url)
         if not parts.netloc or parts.query or parts.fragment or parts.username or parts.password:
             raise InputError(
                 f"{shown(url)}: not the address of an archive",
@@ -211,32 +218,37 @@ class RemoteObjects:
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
+        try:
+            with self._asked(key, "read"):
+                yield
+        except FileNotFoundError:
+            hint = f"run: sanstream verify {shown(self.url)}"
+            raise CorruptError(f"{self.name}: {key} is missing", hint=hint) from None
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        with self._asked(key, "written", AlreadyExistsError, PreconditionError):
+            yield
+
+    @contextmanager
+    def _asked(self, key: str, done: str, *answers: type[Exception]) -> Iterator[None]:
+        """Turn what a store refuses into StoreError, but what it answers to a question: a missing object, ``answers``.
+
+        A panic of its client is a BaseException of a class that cannot be imported.
+        """
         from obstore.exceptions import BaseError
 
         try:
             yield
-        except FileNotFoundError as error:
-            if _lacks_bucket(error):
-                raise self._failed(key, "read", error) from error
-            hint = f"run: sanstream verify {shown(self.url)}"
-            raise CorruptError(f"{self.name}: {key} is missing", hint=hint) from None
-        except (BaseError, OSError, ValueError) as error:
-            raise self._failed(key, "read", error) from error
+        except BaseException as error:
+            answer = isinstance(error, (FileNotFoundError, *answers)) and not _lacks_bucket(error)
+            if answer or not (isinstance(error, BaseError | OSError | ValueError) or _is_panic(error)):
+                raise
+            raise self._failed(key, done, error) from error
 
-    @contextmanager
-    def _writing(self, key: str) -> Iterator[None]:
-        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-
-        try:
-            yield
-        except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
-            if _lacks_bucket(error):
-                raise self._failed(key, "written", error) from error
-            raise
-        except (BaseError, OSError, ValueError) as error:
-            raise self._failed(key, "written", error) from error
-
-    def _failed(self, key: str, done: str, error: Exception) -> StoreError:
+    def _failed(self, key: str, done: str, error: BaseException) -> StoreError:
         """Say which object of which store could not be read or written, why, and what to look at."""
         address, why = shown(self.url), reason(error)
         hint = next((h for said, h in _HINTS.items() if said in why), None)
@@ -245,9 +257,14 @@ class RemoteObjects:
         return StoreError(f"{address}/{key} cannot be {done} ({why})", hint=hint)
 
 
-def _lacks_bucket(error: Exception) -> bool:
+def _lacks_bucket(error: BaseException) -> bool:
     """Tell whether a store says that there is no such bucket; obstore takes that for a missing object."""
     return any(f"<Code>{code}</Code>" in f"{error}" for code in ("NoSuchBucket", "ContainerNotFound"))
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Tell whether a store's client, which is not written in Python, came to its wits' end."""
+    return type(error).__name__ == "PanicException"
 
 
 def _version(meta: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -255,11 +272,13 @@ def _version(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     return {k: meta[k] for k in ("e_tag", "version") if meta.get(k) is not None}
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Say shortly why a store refused, without the addresses and answers that its message quotes."""
     from obstore import exceptions
 
     text = f"{error}"
+    if _is_panic(error):
+        return _PANIC
     kinds = {
         exceptions.UnauthenticatedError: _UNKNOWN,
         exceptions.PermissionDeniedError: _DENIED,
@@ -311,28 +330,52 @@ def _check_endpoint(url: str) -> None:
     ------
     InputError
     """
-    for name, value in os.environ.items():
-        wanted = name.upper().startswith(_VARIABLES[urlsplit(url).scheme])
-        if not wanted or not name.upper().endswith(("ENDPOINT", "ENDPOINT_URL")):
-            continue
-        try:
-            parts = urlsplit(value)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if value and not (good and value.isascii() and not set(value) & set(' \t\r\n<>"{}|^`\\')):
+    for name, value in _endpoints():
+        if value and name.upper().startswith(_VARIABLES[urlsplit(url).scheme]) and not _is_address(value):
+            told = repr(value) if "@" not in value else "one with a password"
             raise InputError(
-                f"{shown(url)}: {name} is {value!r:.80}, which is no address of a store",
+                f"{shown(url)}: {name} is {told:.80}, which is no address of a store",
                 hint="write http://HOST:PORT or https://HOST, or unset it",
             )
 
 
+def _endpoints() -> Iterator[tuple[str, str]]:
+    """Yield the environment's variables that hold the address of some store."""
+    for name, value in os.environ.items():
+        if name.upper().endswith(_ENDPOINTS):
+            yield name, value
+
+
+def _is_address(value: str) -> bool:
+    """Tell whether a text is an address of HTTP: scheme, a host that may exist, and perhaps a port."""
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        if not re.fullmatch(r"[a-z0-9_.-]+", host) or host.rpartition(".")[2].isdigit():
+            ip_address(host)
+        return value.isascii() and parts.scheme in ("http", "https") and parts.port != 0 and not re.search(_ODD, value)
+    except ValueError:
+        return False
+
+
 def _client() -> ClientConfig:
     """Allow plain HTTP where the environment names such an endpoint, as a store on this machine has it."""
-    plain = any(
-        v.startswith("http://") for k, v in os.environ.items() if k.upper().endswith(("ENDPOINT", "ENDPOINT_URL"))
-    )
+    plain = any(value.lower().startswith("http://") for _, value in _endpoints())
     return {**_CLIENT, "allow_http": True} if plain else _CLIENT
+
+
+def _split(url: str) -> SplitResult:
+    """Take an address apart.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        return urlsplit(url)
+    except ValueError as error:  # it may hold a password
+        scheme = url.partition("://")[0]
+        raise InputError(f"{scheme}://...: not an address ({error})", hint=f"use {scheme}://BUCKET/PREFIX") from None
 
 
 def remote_scheme(url: str) -> str | None:
@@ -345,7 +388,7 @@ def remote_scheme(url: str) -> str | None:
     """
     if "://" not in url:
         return None
-    scheme = urlsplit(url).scheme
+    scheme = _split(url).scheme
     if scheme in SCHEMES:
         return scheme
     if scheme == "file":
