@@ -20,7 +20,7 @@ from sanstream.errors import InputError, JobError
 from sanstream.reencode_jobs import Job, run_job
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 _DEATHS = 3
 """A job is held to be guilty when so many workers died at it alone."""
@@ -32,6 +32,7 @@ _LOOK_S, _FEWER_S, _NOBODY_S = 5, 20, 600
 _HERE = "127.0.0.1:0"
 """Dask serves HTTP whatever one says: at least to nobody else, and on any free port."""
 _ANSWER_S = 5.0
+_DROP_S = 1.0
 _DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
@@ -118,7 +119,7 @@ def _local(workers: int) -> Iterator[Client]:
         "distributed.worker.daemon": True,
     }
     try:
-        with dask.config.set(own), ExitStack() as held:
+        with dask.config.set(own), ExitStack() as closing, ExitStack() as held:
             with _uninterrupted():
                 cluster = LocalCluster(
                     n_workers=workers,
@@ -133,13 +134,31 @@ def _local(workers: int) -> Iterator[Client]:
                 )
                 held.enter_context(cluster)
                 client = held.enter_context(Client(cluster, set_as_default=False))
-            yield client
+            try:
+                yield client
+            except BaseException:
+                held.callback(_drop_workers, cluster)
+                raise
+            finally:
+                closing.enter_context(_uninterrupted())  # a second interrupt would leave it half done
     except RuntimeError as error:
         if "failed to start" in str(error):
             raise WorkersLost from error
         raise
     finally:
         log.setLevel(level)
+
+
+def _drop_workers(cluster: LocalCluster) -> None:
+    """Close workers without waiting for what they are at, which nobody wants any more."""
+
+    async def close() -> None:
+        for nanny in cluster.workers.values():
+            with suppress(Exception):
+                await nanny.close(timeout=_DROP_S)
+
+    with suppress(Exception):
+        cluster.sync(close)
 
 
 @contextmanager
