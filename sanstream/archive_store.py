@@ -6,18 +6,17 @@ Credentials, region and endpoint come from the environment as the store's own to
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from sanstream.archive_endpoint import check_endpoint, names_plain_http
 from sanstream.archive_objects import PARTIAL
+from sanstream.archive_refusal import hint_for, is_panic, lacks_bucket, reason
 from sanstream.errors import CorruptError, InputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -30,22 +29,6 @@ _RETRY: RetryConfig = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
 }
 _CLIENT: ClientConfig = {"timeout": "30s", "connect_timeout": "10s"}
-_UNREACHED = "the store cannot be reached"
-_PANIC = "the store's client cannot make a request of the address and the environment"
-_UNKNOWN = "the store does not know these credentials"
-_DENIED = "the store does not allow it to these credentials"
-_RIGHTS = "check the credentials, of S3 AWS_ACCESS_KEY_ID, and their rights in this bucket"
-_HINTS = {
-    _UNREACHED: "check the network, and for a store that is not Amazon's AWS_ENDPOINT_URL",
-    _UNKNOWN: _RIGHTS,
-    _DENIED: _RIGHTS,
-    "the store answered 403": _RIGHTS,
-    _PANIC: "check the address, and of S3 AWS_REGION and AWS_ENDPOINT_URL",
-}
-_ENDPOINTS = ("ENDPOINT", "ENDPOINT_URL", "ENDPOINT_URL_S3", "GOOGLE_BASE_URL")
-"""How the names of variables end that hold a store's address."""
-_VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
-_ODD = r"""[\s<>"{}|^`\\]"""
 _MEMORY: dict[str, ObjectStore] = {}
 _MAKING = threading.Lock()
 
@@ -243,64 +226,23 @@ class RemoteObjects:
         try:
             yield
         except BaseException as error:
-            answer = isinstance(error, (FileNotFoundError, *answers)) and not _lacks_bucket(error)
-            if answer or not (isinstance(error, BaseError | OSError | ValueError) or _is_panic(error)):
+            answer = isinstance(error, (FileNotFoundError, *answers)) and not lacks_bucket(error)
+            if answer or not (isinstance(error, BaseError | OSError | ValueError) or is_panic(error)):
                 raise
             raise self._failed(key, done, error) from error
 
     def _failed(self, key: str, done: str, error: BaseException) -> StoreError:
         """Say which object of which store could not be read or written, why, and what to look at."""
         address, why = shown(self.url), reason(error)
-        hint = next((h for said, h in _HINTS.items() if said in why), None)
-        if _lacks_bucket(error):
+        hint = hint_for(why)
+        if lacks_bucket(error):
             why, hint = f"bucket {urlsplit(address).netloc!r} does not exist", "make it, or check the address"
         return StoreError(f"{address}/{key} cannot be {done} ({why})", hint=hint)
-
-
-def _lacks_bucket(error: BaseException) -> bool:
-    """Tell whether a store says that there is no such bucket; obstore takes that for a missing object."""
-    return any(f"<Code>{code}</Code>" in f"{error}" for code in ("NoSuchBucket", "ContainerNotFound"))
-
-
-def _is_panic(error: BaseException) -> bool:
-    """Tell whether a store's client, which is not written in Python, came to its wits' end."""
-    return type(error).__name__ == "PanicException"
 
 
 def _version(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what of an object's metadata names its version."""
     return {k: meta[k] for k in ("e_tag", "version") if meta.get(k) is not None}
-
-
-def reason(error: BaseException) -> str:
-    """Say shortly why a store refused, without the addresses and answers that its message quotes."""
-    from obstore import exceptions
-
-    text = f"{error}"
-    if _is_panic(error):
-        return _PANIC
-    kinds = {
-        exceptions.UnauthenticatedError: _UNKNOWN,
-        exceptions.PermissionDeniedError: _DENIED,
-    }
-    for kind, said in kinds.items():
-        if isinstance(error, kind):
-            return said
-    status = re.search(r"status(?: code)?:? (\d{3}[^,:\n]{0,40})|Server returned non-2xx status code: (\d{3})", text)
-    if status:
-        return f"the store answered {next(g for g in status.groups() if g)}".strip()
-    for word, said in (
-        ("timed out", "the store does not answer in time"),
-        ("Missing", "credentials are missing in the environment"),
-        ("must be specified", "its account is missing in the environment"),
-        ("credential", "no credentials in the environment"),
-        ("error sending request", _UNREACHED),
-        ("out of range", "it is shorter than expected"),
-        ("nvalid range", "it is shorter than expected"),
-    ):
-        if word in text:
-            return said
-    return type(error).__name__
 
 
 def shown(url: str) -> str:
@@ -316,52 +258,16 @@ def _open(url: str) -> ObjectStore:
     if urlsplit(url).scheme == "memory":
         with _MAKING:
             return _MEMORY.setdefault(url, MemoryStore())
-    _check_endpoint(url)
+    check_endpoint(urlsplit(url).scheme, shown(url))
     try:
         return from_url(url, client_options=_client(), retry_config=_RETRY)
     except (BaseError, ValueError) as error:
         raise InputError(f"{shown(url)}: cannot be opened ({reason(error)})") from error
 
 
-def _check_endpoint(url: str) -> None:
-    """Refuse an endpoint in the environment that is no address: the store's own code would not survive it.
-
-    Raises
-    ------
-    InputError
-    """
-    for name, value in _endpoints():
-        if value and name.upper().startswith(_VARIABLES[urlsplit(url).scheme]) and not _is_address(value):
-            told = repr(value) if "@" not in value else "one with a password"
-            raise InputError(
-                f"{shown(url)}: {name} is {told:.80}, which is no address of a store",
-                hint="write http://HOST:PORT or https://HOST, or unset it",
-            )
-
-
-def _endpoints() -> Iterator[tuple[str, str]]:
-    """Yield the environment's variables that hold the address of some store."""
-    for name, value in os.environ.items():
-        if name.upper().endswith(_ENDPOINTS):
-            yield name, value
-
-
-def _is_address(value: str) -> bool:
-    """Tell whether a text is an address of HTTP: scheme, a host that may exist, and perhaps a port."""
-    try:
-        parts = urlsplit(value)
-        host = parts.hostname or ""
-        if not re.fullmatch(r"[a-z0-9_.-]+", host) or host.rpartition(".")[2].isdigit():
-            ip_address(host)
-        return value.isascii() and parts.scheme in ("http", "https") and parts.port != 0 and not re.search(_ODD, value)
-    except ValueError:
-        return False
-
-
 def _client() -> ClientConfig:
     """Allow plain HTTP where the environment names such an endpoint, as a store on this machine has it."""
-    plain = any(value.lower().startswith("http://") for _, value in _endpoints())
-    return {**_CLIENT, "allow_http": True} if plain else _CLIENT
+    return {**_CLIENT, "allow_http": True} if names_plain_http() else _CLIENT
 
 
 def _split(url: str) -> SplitResult:

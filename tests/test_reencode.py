@@ -83,6 +83,9 @@ def test_what_would_not_get_smaller_is_carried_over(tmp_path: Path) -> None:
     make(tmp_path / "a.san", recording, quality=["prdn=5"], effort="default")
     done = reencode(tmp_path / "a.san", to=tmp_path / "b.san", quality="prdn=9", effort="fast")
     assert done["segments"] == {"encoded": 0, "moved": 1}
+    assert done["carried"] == {"lossy": 0, "no_smaller": 1}
+    parent = sanstream.open(tmp_path / "b.san").info()["recordings"][0]["parent"]
+    assert (parent["quality"], parent["effort"], parent["bank"]) == (["prdn=9"], None, None)
     assert np.array_equal(read(tmp_path / "a.san"), read(tmp_path / "b.san"))
     assert worst_prdn(recording.streams[0].segments[0].samples, read(tmp_path / "b.san")) <= 9
 
@@ -317,7 +320,10 @@ def test_done_is_done_and_another_target_is_left_alone(
         writer.commit()
     ended = run(*words, "prdn=5")
     assert ended.code == 2
-    assert "made from this source as it was before it changed" in ended.err
+    assert "the source has changed since, or is another" in ended.err
+    ended = run(*words, "prdn=6")
+    assert ended.code == 2
+    assert "another archive stands there" in ended.err, "another request, whatever came to the source"
     assert files(tmp_path / "b.san") == before
 
 
@@ -328,8 +334,10 @@ def test_what_is_carried_over_says_why_and_claims_no_effort(run: Run, tmp_path: 
     ended = run("reencode", tmp_path / "a.san", "--to", tmp_path / "b.san", *asked)
     assert ended.code == 0, ended.err
     assert "0 encoded, 1 carried over" in ended.err
-    assert "they lost something already and nothing looser is asked" in ended.err
+    assert "carried over as they were: 1; they lost something before and nothing looser is asked" in ended.err
     assert "effort -, bank -" in run("info", tmp_path / "b.san").out
+    ended = run("reencode", tmp_path / "a.san", "--to", tmp_path / "c.san", "--container", "parquet")
+    assert "lost something" not in ended.err, "nothing else was asked"
 
 
 @usesinline
