@@ -1,46 +1,62 @@
-"""Where an object store is reached: endpoints that the environment names, and how clients are set up."""
+"""Addresses of object stores that the environment holds: found, and checked before they are used."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterator
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from sanstream.errors import InputError
 
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig
+_BEGIN = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_END = ("ENDPOINT", "ENDPOINT_URL", "ENDPOINT_URL_S3", "GOOGLE_BASE_URL")
+"""How the names of variables end that hold a store's address."""
+_ODD = r"""[\s<>"{}|^`\\]"""
 
-_VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
-_CLIENT: ClientConfig = {"timeout": "30s", "connect_timeout": "10s"}
 
+def check_endpoint(scheme: str, archive: str) -> None:
+    """Refuse an endpoint in the environment that is no address: the store's own client does not survive it.
 
-def check_endpoint(url: str) -> None:
-    """Refuse an endpoint in the environment that is no address: the store's own code would not survive it.
+    Parameters
+    ----------
+    scheme : str
+        Of the store: ``"s3"``, ``"gs"`` or ``"az"``.
+    archive : str
+        Its address, for the message.
 
     Raises
     ------
     InputError
     """
-    for name, value in os.environ.items():
-        wanted = name.upper().startswith(_VARIABLES[urlsplit(url).scheme])
-        if not wanted or not name.upper().endswith(("ENDPOINT", "ENDPOINT_URL")):
-            continue
-        try:
-            parts = urlsplit(value)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if value and not (good and value.isascii() and not set(value) & set(' \t\r\n<>"{}|^`\\')):
+    for name, value in _endpoints():
+        if value and name.upper().startswith(_BEGIN[scheme]) and not _is_address(value):
+            told = repr(value) if "@" not in value else "one with a password"
             raise InputError(
-                f"{url}: {name} is {value!r:.80}, which is no address of a store",
+                f"{archive}: {name} is {told:.80}, which is no address of a store",
                 hint="write http://HOST:PORT or https://HOST, or unset it",
             )
 
 
-def client_options() -> ClientConfig:
-    """Allow plain HTTP where the environment names such an endpoint, as a store on this machine has it."""
-    plain = any(
-        v.startswith("http://") for k, v in os.environ.items() if k.upper().endswith(("ENDPOINT", "ENDPOINT_URL"))
-    )
-    return {**_CLIENT, "allow_http": True} if plain else _CLIENT
+def names_plain_http() -> bool:
+    """Tell whether the environment names a store that is reached by plain HTTP."""
+    return any(value.lower().startswith("http://") for _, value in _endpoints())
+
+
+def _endpoints() -> Iterator[tuple[str, str]]:
+    for name, value in os.environ.items():
+        if name.upper().endswith(_END):
+            yield name, value
+
+
+def _is_address(value: str) -> bool:
+    """Tell whether a text is an address of HTTP: scheme, a host that may exist, and perhaps a port."""
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        if not re.fullmatch(r"[a-z0-9_.-]+", host) or host.rpartition(".")[2].isdigit():
+            ip_address(host)
+        return value.isascii() and parts.scheme in ("http", "https") and parts.port != 0 and not re.search(_ODD, value)
+    except ValueError:
+        return False

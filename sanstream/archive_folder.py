@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sanstream.archive_annotations import pack_annotations
 from sanstream.archive_draft import Draft
@@ -65,13 +65,28 @@ class RecordingFolder:
         apart = self._writer.keeps_delta and bool(entry.coding.bank_delta)
         return replace(entry, coded_bytes=coded, has_delta=apart)
 
-    def finish(self, streams: tuple[StreamEntry, ...], annotations: tuple[Annotations, ...]) -> Manifest:
+    def finish(
+        self,
+        streams: tuple[StreamEntry, ...],
+        annotations: tuple[Annotations, ...],
+        *,
+        parent: Mapping[str, Any] | None = None,
+    ) -> Manifest:
         """Write the rest; the manifest last.
+
+        Parameters
+        ----------
+        streams : tuple of StreamEntry
+        annotations : tuple of Annotations
+        parent : mapping, optional
+            In place of the one that ``head`` has.
 
         Returns
         -------
         Manifest
         """
+        if parent is not None:
+            self._head = replace(self._head, parent=parent)
         self._writer.finish(self._head, streams)
         if isinstance(self._writer, ParquetWriter):
             self._objects[BLOCKS] = self._draft.adopt(f"{self._head.name}/{BLOCKS}")

@@ -6,21 +6,21 @@ Credentials, region and endpoint come from the environment as the store's own to
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from sanstream.archive_endpoint import check_endpoint, client_options
+from sanstream.archive_endpoint import check_endpoint, names_plain_http
 from sanstream.archive_objects import PARTIAL
+from sanstream.archive_refusal import hint_for, is_panic, lacks_bucket, reason
 from sanstream.errors import CorruptError, InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore, RetryConfig
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 SCHEMES = ("s3", "gs", "az", "memory")
 _RETRY: RetryConfig = {
@@ -28,15 +28,7 @@ _RETRY: RetryConfig = {
     "retry_timeout": timedelta(seconds=60),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
 }
-_UNREACHED = "the store cannot be reached"
-_UNKNOWN = "the store does not know these credentials"
-_DENIED = "the store does not allow it to these credentials"
-_RIGHTS = "check the credentials, of S3 AWS_ACCESS_KEY_ID, and their rights in this bucket"
-_HINTS = {
-    _UNREACHED: "check the network, and for a store that is not Amazon's AWS_ENDPOINT_URL",
-    _UNKNOWN: _RIGHTS,
-    _DENIED: _RIGHTS,
-}
+_CLIENT: ClientConfig = {"timeout": "30s", "connect_timeout": "10s"}
 _MEMORY: dict[str, ObjectStore] = {}
 _MAKING = threading.Lock()
 
@@ -68,7 +60,7 @@ class RemoteObjects:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        parts = urlsplit(self.url)
+        parts = _split(self.url)
         if not parts.netloc or parts.query or parts.fragment or parts.username or parts.password:
             raise InputError(
                 f"{shown(url)}: not the address of an archive",
@@ -209,77 +201,48 @@ class RemoteObjects:
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
+        try:
+            with self._asked(key, "read"):
+                yield
+        except FileNotFoundError:
+            hint = f"run: sanstream verify {shown(self.url)}"
+            raise CorruptError(f"{self.name}: {key} is missing", hint=hint) from None
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        with self._asked(key, "written", AlreadyExistsError, PreconditionError):
+            yield
+
+    @contextmanager
+    def _asked(self, key: str, done: str, *answers: type[Exception]) -> Iterator[None]:
+        """Turn what a store refuses into StoreError, but what it answers to a question: a missing object, ``answers``.
+
+        A panic of its client is a BaseException of a class that cannot be imported.
+        """
         from obstore.exceptions import BaseError
 
         try:
             yield
-        except FileNotFoundError as error:
-            if _lacks_bucket(error):
-                raise self._failed(key, "read", error) from error
-            hint = f"run: sanstream verify {shown(self.url)}"
-            raise CorruptError(f"{self.name}: {key} is missing", hint=hint) from None
-        except (BaseError, OSError, ValueError) as error:
-            raise self._failed(key, "read", error) from error
+        except BaseException as error:
+            answer = isinstance(error, (FileNotFoundError, *answers)) and not lacks_bucket(error)
+            if answer or not (isinstance(error, BaseError | OSError | ValueError) or is_panic(error)):
+                raise
+            raise self._failed(key, done, error) from error
 
-    @contextmanager
-    def _writing(self, key: str) -> Iterator[None]:
-        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-
-        try:
-            yield
-        except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
-            if _lacks_bucket(error):
-                raise self._failed(key, "written", error) from error
-            raise
-        except (BaseError, OSError, ValueError) as error:
-            raise self._failed(key, "written", error) from error
-
-    def _failed(self, key: str, done: str, error: Exception) -> StoreError:
+    def _failed(self, key: str, done: str, error: BaseException) -> StoreError:
         """Say which object of which store could not be read or written, why, and what to look at."""
         address, why = shown(self.url), reason(error)
-        hint = next((h for said, h in _HINTS.items() if said in why), None)
-        if _lacks_bucket(error):
+        hint = hint_for(why)
+        if lacks_bucket(error):
             why, hint = f"bucket {urlsplit(address).netloc!r} does not exist", "make it, or check the address"
         return StoreError(f"{address}/{key} cannot be {done} ({why})", hint=hint)
-
-
-def _lacks_bucket(error: Exception) -> bool:
-    """Tell whether a store says that there is no such bucket; obstore takes that for a missing object."""
-    return any(f"<Code>{code}</Code>" in f"{error}" for code in ("NoSuchBucket", "ContainerNotFound"))
 
 
 def _version(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what of an object's metadata names its version."""
     return {k: meta[k] for k in ("e_tag", "version") if meta.get(k) is not None}
-
-
-def reason(error: Exception) -> str:
-    """Say shortly why a store refused, without the addresses and answers that its message quotes."""
-    from obstore import exceptions
-
-    text = f"{error}"
-    kinds = {
-        exceptions.UnauthenticatedError: _UNKNOWN,
-        exceptions.PermissionDeniedError: _DENIED,
-    }
-    for kind, said in kinds.items():
-        if isinstance(error, kind):
-            return said
-    status = re.search(r"status(?: code)?:? (\d{3}[^,:\n]{0,40})|Server returned non-2xx status code: (\d{3})", text)
-    if status:
-        return f"the store answered {next(g for g in status.groups() if g)}".strip()
-    for word, said in (
-        ("timed out", "the store does not answer in time"),
-        ("Missing", "credentials are missing in the environment"),
-        ("must be specified", "its account is missing in the environment"),
-        ("credential", "no credentials in the environment"),
-        ("error sending request", _UNREACHED),
-        ("out of range", "it is shorter than expected"),
-        ("nvalid range", "it is shorter than expected"),
-    ):
-        if word in text:
-            return said
-    return type(error).__name__
 
 
 def shown(url: str) -> str:
@@ -295,11 +258,30 @@ def _open(url: str) -> ObjectStore:
     if urlsplit(url).scheme == "memory":
         with _MAKING:
             return _MEMORY.setdefault(url, MemoryStore())
-    check_endpoint(shown(url))
+    check_endpoint(urlsplit(url).scheme, shown(url))
     try:
-        return from_url(url, client_options=client_options(), retry_config=_RETRY)
+        return from_url(url, client_options=_client(), retry_config=_RETRY)
     except (BaseError, ValueError) as error:
         raise InputError(f"{shown(url)}: cannot be opened ({reason(error)})") from error
+
+
+def _client() -> ClientConfig:
+    """Allow plain HTTP where the environment names such an endpoint, as a store on this machine has it."""
+    return {**_CLIENT, "allow_http": True} if names_plain_http() else _CLIENT
+
+
+def _split(url: str) -> SplitResult:
+    """Take an address apart.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        return urlsplit(url)
+    except ValueError as error:  # it may hold a password
+        scheme = url.partition("://")[0]
+        raise InputError(f"{scheme}://...: not an address ({error})", hint=f"use {scheme}://BUCKET/PREFIX") from None
 
 
 def remote_scheme(url: str) -> str | None:
@@ -312,7 +294,7 @@ def remote_scheme(url: str) -> str | None:
     """
     if "://" not in url:
         return None
-    scheme = urlsplit(url).scheme
+    scheme = _split(url).scheme
     if scheme in SCHEMES:
         return scheme
     if scheme == "file":

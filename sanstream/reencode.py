@@ -15,9 +15,7 @@ import sanstream
 from sanstream.archive import Archive
 from sanstream.archive import open as open_archive
 from sanstream.archive_encode import Progress
-from sanstream.archive_manifest import CATALOG, Manifest
-from sanstream.archive_objects import local_path
-from sanstream.archive_store import RemoteObjects, remote_scheme
+from sanstream.archive_manifest import Manifest
 from sanstream.archive_write import ArchiveWriter
 from sanstream.bank_places import choose_bank
 from sanstream.errors import InputError, JobError
@@ -26,14 +24,16 @@ from sanstream.reencode_assemble import Assembly, assemble
 from sanstream.reencode_bounds import RefusedError
 from sanstream.reencode_cluster import Cluster, Runner, WorkersLost, check_answers, connected, device_of
 from sanstream.reencode_jobs import BANKS, Job, Work, job_done, jobs_of, kept_plan, source_address
-from sanstream.reencode_made import DEFAULT_EFFORT, Made, parent_of, summary_of
-from sanstream.reencode_request import RETRAIN, Request, check_request
+from sanstream.reencode_made import Made, parent_of, summary_of
+from sanstream.reencode_request import DEFAULT_EFFORT, RETRAIN, Request, check_request
+from sanstream.reencode_standing import ChangedError, check_apart, stands
 from sanstream.reencode_store import Checkpoints, alone, checkpoints_of, resumable
 from sanstream.reencode_targets import targets_of
 
 _STARTS = 20
 """Times that workers are started anew after some died as they began; each of them does what it can."""
 _SCHEDULER = re.compile(r"(tcp|tls|ws|wss|ucx)://.+:\d+")
+__all__ = ["EFFORTS", "ChangedError", "NothingError", "reencode"]
 EFFORTS = ("fast", "default", "thorough")
 
 
@@ -95,7 +95,10 @@ def reencode(
     Returns
     -------
     dict
-        ``{"recordings": [names], "coded_bytes", "n_samples", "segments": {"encoded", "moved"}, "already": bool}``.
+        ``{"recordings": [names], "coded_bytes", "n_samples", "segments": {"encoded", "moved"}, "carried": {"lossy",
+        "no_smaller"}, "already": bool}``. ``carried`` counts the segments that were carried over though an effort or a
+        bank, or another quality, was asked: their samples have lost something already, and coded anew they would lose
+        twice; or they would not get smaller.
 
     Raises
     ------
@@ -115,29 +118,30 @@ def reencode(
         raise InputError(f"objects of {shard_s:g} s", hint="give --shard more than 0 seconds")
     if dask is not None and not _SCHEDULER.fullmatch(dask):
         raise InputError(f"{dask!r} is no address of a Dask scheduler", hint="write it as tcp://HOST:PORT")
-    _check_apart(source, to)
+    check_apart(source, to)
     chosen = choose_bank(bank).bank if bank not in (None, RETRAIN) and bank is not None else None
     request = Request(requests, effort, chosen.id if chosen else bank, join, between, shard_s)
     address = source_address(source)
     with open_archive(address, live=False) as held:
         made = _planned(held, request, address)
         shape = container or held.container
-        if _stands(to, made, shape):
-            return summary_of(_manifests(to, made), made, True)
+        ids = {m.reader.name: m.id for m in made}
+        if stands(to, ids, shape, request):
+            return summary_of(_manifests(to, made), made, request, True)
         try:
             ArchiveWriter(to, container=shape, writer=_writer(made)).abort()  # is there room for it?
         except InputError:
-            if _stands(to, made, shape):  # another process has just made it
-                return summary_of(_manifests(to, made), made, True)
+            if stands(to, ids, shape, request):  # another process has just made it
+                return summary_of(_manifests(to, made), made, request, True)
             raise
         if not any(not t.moved for m in made for t in m.all()):
-            return summary_of(_commit(to, shape, made, request, None), made, False)
+            return summary_of(_commit(to, shape, made, request, None), made, request, False)
         if dask is not None:
             check_answers(dask)
         with alone(checkpoints_of(to), to) as store:
-            if _stands(to, made, shape):
+            if stands(to, ids, shape, request):
                 store.clear()
-                return summary_of(_manifests(to, made), made, True)
+                return summary_of(_manifests(to, made), made, request, True)
             if chosen is not None:
                 store.put(f"{BANKS}/{chosen.id}", chosen.data)
             cluster = Cluster(workers or os.cpu_count() or 1, dask)
@@ -149,18 +153,7 @@ def reencode(
                 store.clear()
                 raise
             store.clear()
-        return summary_of(manifests, made, False)
-
-
-def _check_apart(source: str | os.PathLike[str], to: str | os.PathLike[str]) -> None:
-    """Refuse a target that is the source, or lies in it."""
-    if remote_scheme(os.fspath(source)) is None and remote_scheme(os.fspath(to)) is None:
-        inner, outer = str(local_path(to).resolve()), str(local_path(source).resolve())
-    else:
-        inner, outer = os.fspath(to).rstrip("/"), os.fspath(source).rstrip("/")
-    if inner == outer or inner.startswith(outer + "/"):
-        where = "is the source itself" if inner == outer else "lies in the source"
-        raise InputError(f"{os.fspath(to)}: {where}", hint="choose another place for the new archive")
+        return summary_of(manifests, made, request, False)
 
 
 def _planned(held: Archive, request: Request, address: str) -> list[Made]:
@@ -189,27 +182,6 @@ def _joined_id(parts: Sequence[str]) -> str:
 
 def _writer(made: Sequence[Made]) -> str:
     return _joined_id([m.id for m in made])[:16]
-
-
-def _stands(to: str | os.PathLike[str], made: Sequence[Made], container: str) -> bool:
-    """Tell whether the target is there already, made of the same."""
-    text = os.fspath(to)
-    there = RemoteObjects(text).exists(CATALOG) if remote_scheme(text) else (local_path(to) / CATALOG).is_file()
-    if not there:
-        return False
-    with open_archive(to, live=False) as held:
-        same = list(held.recordings) == [m.reader.name for m in made] and held.container == container
-        if same and all(held.recordings[m.reader.name].manifest.parent.get("id") == m.id for m in made):
-            return True
-        names = {m.reader.name for m in made}
-        parents = [r.manifest.parent.get("manifest") for n, r in held.recordings.items() if n in names]
-        grown = bool(parents) and all(parents) and {m.reader.manifest.digest for m in made} != {*parents}
-    if grown:
-        raise InputError(
-            f"{text}: made from this source as it was before it changed",
-            hint="choose another place, or remove it first; what came since is not in it",
-        )
-    raise InputError(f"{text}: another archive stands there", hint="choose another place, or remove it first")
 
 
 def _manifests(to: str | os.PathLike[str], made: Sequence[Made]) -> list[Manifest]:

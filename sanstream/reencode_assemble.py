@@ -81,7 +81,19 @@ def assemble(assembly: Assembly, folder: RecordingFolder) -> Manifest:
     if assembly.until is not None:
         rate = next(s.rate for s in assembly.reader.streams.values())
         annotations = tuple(cut_annotations(a, assembly.shift, assembly.until, rate) for a in annotations)
-    return folder.finish(tuple(streams), annotations)
+    parent = dict(assembly.parent)
+    if not any(_is_encoded(assembly, stream) for stream in streams):
+        parent |= {"effort": None, "bank": None}  # nothing has either
+    return folder.finish(tuple(streams), annotations, parent=parent)
+
+
+def _is_encoded(assembly: Assembly, stream: StreamEntry) -> bool:
+    """Tell whether some segment is not one that was carried over."""
+    targets = assembly.targets[stream.name]
+    return any(
+        entry.coding.segment_id != target.pieces[0].entry.coding.segment_id
+        for entry, target in zip(stream.segments, targets, strict=True)
+    )
 
 
 def _segment(

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sanstream.errors import InputError, JobError
 from sanstream.reencode_jobs import Job, run_job
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 _DEATHS = 3
 """A job is held to be guilty when so many workers died at it alone."""
@@ -32,6 +32,7 @@ _LOOK_S, _FEWER_S, _NOBODY_S = 5, 20, 600
 _HERE = "127.0.0.1:0"
 """Dask serves HTTP whatever one says: at least to nobody else, and on any free port."""
 _ANSWER_S = 5.0
+_DROP_S = 1.0
 _DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
@@ -118,7 +119,7 @@ def _local(workers: int) -> Iterator[Client]:
         "distributed.worker.daemon": True,
     }
     try:
-        with dask.config.set(own), ExitStack() as held:
+        with dask.config.set(own), ExitStack() as closing, ExitStack() as held:
             with _uninterrupted():
                 cluster = LocalCluster(
                     n_workers=workers,
@@ -133,7 +134,13 @@ def _local(workers: int) -> Iterator[Client]:
                 )
                 held.callback(_close, cluster)
                 client = held.enter_context(Client(cluster, set_as_default=False))
-            yield client
+            try:
+                yield client
+            except BaseException:
+                held.callback(_drop_workers, cluster)
+                raise
+            finally:
+                closing.enter_context(_uninterrupted())  # a second interrupt would leave it half done
     except RuntimeError as error:
         if "failed to start" in str(error):
             raise WorkersLost from error
@@ -142,10 +149,22 @@ def _local(workers: int) -> Iterator[Client]:
         log.setLevel(level)
 
 
-def _close(cluster: Any) -> None:
+def _close(cluster: LocalCluster) -> None:
     """End the processes; Dask does not expect that some are dying meanwhile."""
     with suppress(AssertionError):
         cluster.close()
+
+
+def _drop_workers(cluster: LocalCluster) -> None:
+    """Close workers without waiting for what they are at, which nobody wants any more."""
+
+    async def close() -> None:
+        for nanny in cluster.workers.values():
+            with suppress(Exception):
+                await nanny.close(timeout=_DROP_S)
+
+    with suppress(Exception):
+        cluster.sync(close)
 
 
 @contextmanager

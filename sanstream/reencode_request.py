@@ -12,6 +12,8 @@ from sanstream.quality import BITS, LOSSLESS, MAX_ERROR, PRDN, RMSE, SPARSE, Qua
 from sanstream.signal import Channel
 
 RETRAIN = "retrain"
+DEFAULT_EFFORT = "default"
+"""Of what is encoded where none is asked."""
 _REACHED = {PRDN: 1, RMSE: 2, MAX_ERROR: 3}
 """Place among the manifest's figures of what bounds a kind of quality from below."""
 

@@ -22,7 +22,7 @@ import sanstream
 from sanstream import archive_claim, archive_draft_remote, archive_store
 from sanstream.archive import verify
 from sanstream.archive_claim import CLAIM, STALE_S, Busy, Claim
-from sanstream.archive_store import RemoteObjects, Taken
+from sanstream.archive_store import RemoteObjects, StoreError, Taken
 from sanstream.archive_write import ArchiveWriter
 from sanstream.errors import CorruptError, InputError, UnsupportedError
 from sanstream.reencode_store import alone, checkpoints_of
@@ -343,7 +343,12 @@ def test_memory_holds_an_archive_as_long_as_the_process() -> None:
         list(sanstream.open("memory://two").recordings)
 
 
-@pytest.mark.parametrize("endpoint", ["127.0.0.1:5666", "localhost", "nonsense", "http://", "http://a b", "http://h:x"])
+NO_ADDRESSES = (
+    """127.0.0.1:5666 localhost nonsense http:// http://a\tb http://h:x http://a%20b http://300.1.1.1:9""".split(" ")
+)
+
+
+@pytest.mark.parametrize("endpoint", NO_ADDRESSES)
 def test_an_endpoint_that_is_no_address_is_named(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, endpoint: str
 ) -> None:
@@ -353,10 +358,63 @@ def test_an_endpoint_that_is_no_address_is_named(
         assert ended.code == 2
         assert "Traceback" not in ended.err
     assert f"AWS_ENDPOINT_URL is {endpoint!r}" in run("info", f"s3://{BUCKET}/a").err
-    assert run("info", "gs://bucket/a").err.count("AWS_ENDPOINT_URL") == 0
 
 
-@pytest.mark.parametrize(("address", "said"), [("s3://", "not the address"), ("s3://u:secret@b/x", "not the address")])
+@pytest.mark.parametrize(
+    ("name", "address"), [("AWS_ENDPOINT_URL_S3", f"s3://{BUCKET}/a"), ("GOOGLE_BASE_URL", "gs://ward/a")]
+)
+def test_every_variable_that_holds_an_endpoint_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, name: str, address: str
+) -> None:
+    monkeypatch.setenv(name, "127.0.0.1:5666")
+    with pytest.raises(InputError, match=f"{name} is '127.0.0.1:5666'"):
+        RemoteObjects(address)
+    monkeypatch.setenv(name, "user:secret@127.0.0.1:5666")
+    with pytest.raises(InputError, match=f"{name} is one with a password"):
+        RemoteObjects(address)
+    RemoteObjects("memory://x")  # others are none of its business
+    for good in ("http://127.0.0.1:1", "HTTP://minio_1:9000/base", "https://[::1]:9", "https://s3.example.org"):
+        monkeypatch.setenv(name, good)
+        RemoteObjects(address)
+
+
+def test_a_panic_of_the_stores_client_is_an_error_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    import obstore
+
+    class PanicException(BaseException):
+        pass
+
+    def panics(*_: object, **__: object) -> None:
+        raise PanicException("request valid: InvalidUri")
+
+    for verb in ("get", "put"):
+        monkeypatch.setattr(obstore, verb, panics)
+    with pytest.raises(StoreError, match=r"cannot be read .*; check the address, and of S3 AWS_REGION"):
+        RemoteObjects(f"s3://{BUCKET}/a").read("x")
+    with pytest.raises(StoreError, match="cannot be written"):
+        RemoteObjects(f"s3://{BUCKET}/a").put("x", b"")
+
+
+def test_a_403_says_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    import obstore
+    from obstore.exceptions import GenericError
+
+    def refuses(*_: object) -> None:
+        raise GenericError("Server returned non-2xx status code: 403 Forbidden: <Error/>")
+
+    monkeypatch.setattr(obstore, "get", refuses)
+    with pytest.raises(StoreError, match=r"answered 403.*; check the credentials.*rights in this bucket"):
+        RemoteObjects(f"s3://{BUCKET}/a").read("x")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("s3://", "not the address"),
+        ("s3://u:secret@b/x", "not the address"),
+        ("s3://u:secret@[/x", "not an address"),
+    ],
+)
 def test_addresses_that_are_none(address: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         sanstream.open(address)

@@ -92,10 +92,14 @@ def test_a_target_that_is_there(run: Run, tmp_path: Path, beats_npy: Path, archi
     assert left(target) == {"mine"}
 
 
-def test_an_archive_that_would_be_gone_with_the_command_is_refused(run: Run, beats_npy: Path) -> None:
-    ended = run("archive", beats_npy, "--rate", "250", "--to", "memory://x")
-    assert ended.code == 2
-    assert "would be gone with this command" in ended.err
+def test_an_archive_that_would_be_gone_with_the_command_is_refused(run: Run, tmp_path: Path, beats_npy: Path) -> None:
+    live = ["ingest", "sim://ecg", "--state", tmp_path / "state"]
+    for words in (["archive", beats_npy, "--rate", "250"], ["reencode", beats_npy], live):
+        for target in ("memory://x", "MEMORY://x"):
+            refused(run(*words, "--to", target), 2, target, "would be gone with this command")
+    ended = run("archive", beats_npy, "--rate", "250", "--to", "ftp://host/x")
+    refused(ended, 2, "s3://")
+    assert "memory" not in ended.err
 
 
 def test_a_file_that_is_there_is_not_overwritten(run: Run, tmp_path: Path, archive_250: Path) -> None:

@@ -55,9 +55,34 @@ def configure(folder: Path, source: Path, **changes: object) -> Path:
 def test_a_day_that_is_not_over_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["nightly", str(configure(tmp_path, tmp_path)), "--day", "2999-01-01"])
+    for day in ("2999-01-01", datetime.now(UTC).date().isoformat()):
+        monkeypatch.setattr(sys, "argv", ["nightly", str(configure(tmp_path, tmp_path)), "--day", day])
+        assert main() == 2
+        assert f"{day} is not over" in capsys.readouterr().err
+        assert not (tmp_path / "days").exists()
+
+
+def test_a_day_whose_segments_changed_since_is_said_to_be_so(
+    live: Path,
+    tmp_path: Path,
+    inline: type[Inline],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nightly", str(configure(tmp_path, live)), "--day", "2026-01-01"])
+    assert main() == 0
+    before = files(tmp_path / "days")
+    ward = Ward(tmp_path)
+    ward.clock.now_ns = START_NS + 15 * 3600 * 10**9
+    for first in range(0, 60 * RATE, 10 * RATE):  # of a time long past
+        ward.give(chunk(samples(60)[first : first + 10 * RATE], first, session="s5", start_s=5_000))
+        ward.clock.pass_s(10)
+        ward.turn()
+    ward.stop()
+    capsys.readouterr()
     assert main() == 2
-    assert "2999-01-01 is not over" in capsys.readouterr().err
+    assert "segments of this day came late, or were deleted; remove it" in capsys.readouterr().err
+    assert files(tmp_path / "days") == before
 
 
 def test_a_day_becomes_one_small_archive_and_stays_it(

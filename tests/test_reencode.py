@@ -83,6 +83,9 @@ def test_what_would_not_get_smaller_is_carried_over(tmp_path: Path) -> None:
     make(tmp_path / "a.san", recording, quality=["prdn=5"], effort="default")
     done = reencode(tmp_path / "a.san", to=tmp_path / "b.san", quality="prdn=9", effort="fast")
     assert done["segments"] == {"encoded": 0, "moved": 1}
+    assert done["carried"] == {"lossy": 0, "no_smaller": 1}
+    parent = sanstream.open(tmp_path / "b.san").info()["recordings"][0]["parent"]
+    assert (parent["quality"], parent["effort"], parent["bank"]) == (["prdn=9"], None, None)
     assert np.array_equal(read(tmp_path / "a.san"), read(tmp_path / "b.san"))
     assert worst_prdn(recording.streams[0].segments[0].samples, read(tmp_path / "b.san")) <= 9
 
@@ -318,7 +321,10 @@ def test_done_is_done_and_another_target_is_left_alone(
         writer.commit()
     ended = run(*words, "prdn=5")
     assert ended.code == 2
-    assert "made from this source as it was before it changed" in ended.err
+    assert "the source has changed since, or is another" in ended.err
+    ended = run(*words, "prdn=6")
+    assert ended.code == 2
+    assert "another archive stands there" in ended.err, "another request, whatever came to the source"
     assert files(tmp_path / "b.san") == before
 
 
@@ -329,8 +335,10 @@ def test_what_is_carried_over_says_why_and_claims_no_effort(run: Run, tmp_path: 
     ended = run("reencode", tmp_path / "a.san", "--to", tmp_path / "b.san", *asked)
     assert ended.code == 0, ended.err
     assert "0 encoded, 1 carried over" in ended.err
-    assert "they lost something already and nothing looser is asked" in ended.err
+    assert "carried over as they were: 1; they lost something before and nothing looser is asked" in ended.err
     assert "effort -, bank -" in run("info", tmp_path / "b.san").out
+    ended = run("reencode", tmp_path / "a.san", "--to", tmp_path / "c.san", "--container", "parquet")
+    assert "lost something" not in ended.err, "nothing else was asked"
 
 
 @usesinline
@@ -398,6 +406,7 @@ def test_in_an_object_store_a_killed_run_is_taken_up_at_once(tmp_path: Path, mon
     from sanstream.archive_store import RemoteObjects
 
     monkeypatch.setattr(RemoteDraft, "abort", lambda self: self._files.cleanup())  # no more does a killed process
+    monkeypatch.setattr("sanstream.archive_claim.SAME_S", 1.0)
     recording = one(signal(150), at=(0, 9_000))
     with s3_server() as endpoint:
         use_s3(monkeypatch, endpoint)
@@ -414,7 +423,6 @@ def test_in_an_object_store_a_killed_run_is_taken_up_at_once(tmp_path: Path, mon
         assert list(RemoteObjects(target).keys()), "objects without a manifest"
         with pytest.raises(InputError, match="another process is writing to it"):
             reencode(source, to=target, quality="max-error=8adu")
-        monkeypatch.setattr("sanstream.archive_claim.SAME_S", 1.0)
         done = reencode(source, to=target, quality="max-error=4adu")
         assert done["segments"] == {"encoded": 2, "moved": 0}
         assert verify(target, deep=True) == []

@@ -7,6 +7,7 @@ import signal as signals
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,14 @@ main()
 """
 
 
-@pytest.mark.parametrize("wait_s", [0.0, 1.0, None], ids=["as workers start", "a second later", "while they work"])
-def test_an_interrupt_at_the_terminal_ends_with_one_line(tmp_path: Path, source: Path, wait_s: float | None) -> None:
+@pytest.mark.parametrize(
+    ("wait_s", "again"),
+    [(0.0, 0), (1.0, 0), (None, 0), (None, 2)],
+    ids=["as workers start", "a second later", "while they work", "and twice more"],
+)
+def test_an_interrupt_at_the_terminal_ends_with_one_line(
+    tmp_path: Path, source: Path, wait_s: float | None, again: int
+) -> None:
     words = ["reencode", str(source), "--to", str(tmp_path / "b.san"), "--effort", "thorough", "--workers", "1"]
     process = subprocess.Popen(
         [sys.executable, "-c", HEARS, *words], start_new_session=True, stderr=subprocess.PIPE, text=True
@@ -104,6 +111,10 @@ def test_an_interrupt_at_the_terminal_ends_with_one_line(tmp_path: Path, source:
         time.sleep(0.05)
     time.sleep(0.2 + (wait_s or 0.0))
     os.killpg(process.pid, signals.SIGINT)
+    for _ in range(again):
+        time.sleep(0.3)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signals.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert told.splitlines() == [

@@ -4,7 +4,8 @@ Usage: python -m pipelines.nightly NIGHTLY.toml [--day 2026-11-26]
 
 Each day (UTC) becomes an archive of its own: segments that began on it, those of the same channels joined over short
 gaps, at another effort and, where asked, quality. It appears whole or not at all; killed at any moment, the same
-command goes on where it was, and a day that is done is only verified. Nothing is removed from the source: its own
+command goes on where it was, and a day that is done is only verified; one whose segments changed since (some came late)
+is said to be so, and stays. Nothing is removed from the source: its own
 retention does that. Ends with 1 when a day is not sound, with 2 when it could not be made.
 """
 
@@ -26,7 +27,7 @@ from sanstream.cli.output import progress_bar
 from sanstream.config_quality import check_quality
 from sanstream.errors import CorruptError, InputError, JobError, SanstreamError, UnsupportedError
 from sanstream.quality import KINDS
-from sanstream.reencode import EFFORTS, NothingError, reencode
+from sanstream.reencode import EFFORTS, ChangedError, NothingError, reencode
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,11 @@ def make_day(settings: Nightly, day: date) -> int:
     except NothingError:
         print(f"{day}: no segment began on this day", file=sys.stderr)
         return 0
+    except ChangedError:
+        why = "made as asked, but before the source changed: segments of this day came late, or were deleted"
+        hint = "remove it, and the same command makes it anew; or leave it as it is"
+        print(f"error: {day}: {target}: {why}; {hint}", file=sys.stderr)
+        return 2
     except SanstreamError as error:
         print(f"error: {day}: {error}", file=sys.stderr)
         return 1 if isinstance(error, CorruptError | JobError) else 2

@@ -12,6 +12,7 @@ import click
 
 from sanstream.cli.exits import USAGE
 from sanstream.cli.output import json_option, print_json
+from sanstream.cli.targets import check_kept
 
 if TYPE_CHECKING:
     from sanstream.config import Settings
@@ -68,6 +69,7 @@ def ingest(
     settings = load_settings(
         config, urls=urls, to=to, state_dir=state, qualities=qualities, effort=effort, name=name, listen=listen
     )
+    check_kept(settings.archive.url)
     if only_check:
         return _check(settings)
     if not settings.feeds:

@@ -5,6 +5,14 @@ from __future__ import annotations
 import click
 
 from sanstream.cli.output import progress_bar
+from sanstream.cli.targets import check_kept
+
+_WHY = {
+    "lossy": "they lost something before and nothing looser is asked: coded anew they would lose twice, so --effort "
+    "and --bank do nothing to them",
+    "no_smaller": "coded anew, within what is left of the quality asked, they would not get smaller",
+}
+"""Why segments were carried over that were asked to be encoded."""
 
 
 @click.command(short_help="Make an archive anew: quality, effort, bank, container.")
@@ -49,7 +57,8 @@ def reencode(
 
     Killed at any moment, the same command goes on where it was; when all is done it does nothing. What is
     asked of a lossy source holds against the original (errors add up), or is refused. With the same quality and
-    neither --effort nor --bank, blocks are carried over and nothing is decoded.
+    neither --effort nor --bank, blocks are carried over and nothing is decoded; those of a lossy source are even with
+    them, as coded anew they would lose twice.
 
     \b
     Example:
@@ -63,6 +72,7 @@ def reencode(
         raise click.UsageError("--workers starts processes here, --dask uses those of a cluster: give one of them")
     if join and not (qualities or effort or bank):
         raise click.UsageError("--join makes one segment of several by encoding them anew: give --effort, too")
+    check_kept(target)
     with progress_bar("reencode") as progress:
         done = run(
             source,
@@ -80,10 +90,7 @@ def reencode(
     rate = 8 * done["coded_bytes"] / max(1, done["n_samples"])
     counts = done["segments"]
     what = "is there already" if done["already"] else f"{counts['encoded']} encoded, {counts['moved']} carried over"
-    if counts["moved"] and (effort or bank) and not done["already"]:
-        click.echo(
-            f"{counts['moved']} segments are carried over as they are: they lost something already and nothing looser "
-            "is asked, or coding them anew saves nothing",
-            err=True,
-        )
+    for why, count in done["carried"].items():
+        if count and not done["already"]:
+            click.echo(f"segments carried over as they were: {count}; {_WHY[why]}", err=True)
     click.echo(f"{target}: {done['n_samples']:,} samples, {rate:.3f} bit/sample; segments: {what}", err=True)

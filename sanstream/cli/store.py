@@ -7,6 +7,7 @@ from fractions import Fraction
 import click
 
 from sanstream.cli.output import progress_bar
+from sanstream.cli.targets import check_kept
 
 
 @click.command(short_help="Turn recordings into an archive.")
@@ -70,8 +71,7 @@ def archive(
     from sanstream.signal import parse_rate
     from sanstream.transfer import archive as run
 
-    if target.startswith("memory:"):
-        raise click.UsageError("--to memory:// would be gone with this command; give a folder or an address of a store")
+    check_kept(target)
     exact_rate: Fraction | None = parse_rate(rate) if rate else None
     if bank is not None and not bank.endswith(SUFFIX):
         bank = choose_bank(bank).bank.id
