@@ -12,6 +12,13 @@ from typing import TypeVar
 import pytest
 
 T = TypeVar("T")
+HEARS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever these tests run under
+from sanstream.cli import main
+main()
+"""
+"""A program for ``python -c`` that is the command, and hears interrupts."""
 
 
 def program(name: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import PACKAGE, Run
 from reencode_cases import files, make, one, signal
+from servers import HEARS
 
 from sanstream.archive import verify
 from sanstream.reencode import reencode
@@ -82,14 +83,6 @@ def test_an_address_where_no_scheduler_answers_is_named(run: Run, tmp_path: Path
     assert ended.code == 2
     assert "tcp://127.0.0.1:9: no scheduler answers there; start one with: dask scheduler" in ended.err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.san"]
-
-
-HEARS = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever these tests run under
-from sanstream.cli import main
-main()
-"""
 
 
 @pytest.mark.parametrize(

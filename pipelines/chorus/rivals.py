@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,16 @@ Waveforms = dict[str, dict[str, Any]]
 Signals = dict[str, npt.NDArray[Any]]
 
 
-class Contestant:
+class Contestant(ABC):
     """A format that opens anew for every read; what it opens is its path."""
 
+    @abstractmethod
     def write_waveforms(self, path: str, waveforms: Waveforms) -> None:
         """Write everything."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_waveforms(self, path: str, start_time: float, end_time: float, signal_names: list[str]) -> Signals:
         """Read signals by seconds."""
-        raise NotImplementedError
 
     def open_waveforms(self, path: str, signal_names: list[str], **kwargs: Any) -> Any:
         """Open for several reads."""
@@ -34,7 +35,7 @@ class Contestant:
         """Read from what was opened."""
         return self.read_waveforms(opened, start_time, end_time, signal_names)
 
-    def close_waveforms(self, opened: Any) -> None:
+    def close_waveforms(self, opened: Any) -> None:  # noqa: B027 (most hold nothing)
         """Close."""
 
 
@@ -118,7 +119,7 @@ class Flac(Contestant):
                 out[header.sig_name[i]] = values
         return out
 
-    def close_waveforms(self, opened: Any) -> None:
+    def close_waveforms(self, opened: Any) -> None:  # noqa: B027 (most hold nothing)
         """Close the files."""
         for file, _, _ in opened[1].values():
             file.close()
@@ -248,7 +249,7 @@ class Hdf5(Contestant):
             out[name][digital == -32768] = np.nan
         return out
 
-    def close_waveforms(self, opened: Any) -> None:
+    def close_waveforms(self, opened: Any) -> None:  # noqa: B027 (most hold nothing)
         """Close the file."""
         opened.close()
 

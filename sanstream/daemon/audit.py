@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sanstream.durable import Disk, OpenFile
+from sanstream.retrain_audit import NEWER, OLDER, audit_rows
 
 MAX_BYTES = 8 << 20
 
@@ -25,7 +26,7 @@ class Audit:
     """
 
     def __init__(self, folder: Path, disk: Disk, *, max_bytes: int = MAX_BYTES) -> None:
-        self.path, self._disk, self._max_bytes = folder / "audit.jsonl", disk, max_bytes
+        self.path, self._disk, self._max_bytes = folder / NEWER, disk, max_bytes
         self._file: OpenFile | None = None
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -40,23 +41,14 @@ class Audit:
             self._file = self._open()
         elif self.path.stat().st_size + len(data) > self._max_bytes:
             self.close()
-            self._disk.rename(self.path, self.path.with_suffix(".1.jsonl"))
+            self._disk.rename(self.path, self.path.with_name(OLDER))
             self._file = self._open()
         self._disk.append(self._file, data)
         self._disk.sync(self._file, "audit.data")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all rows, oldest first; a last one that a crash cut is left out."""
-        out = []
-        for path in (self.path.with_suffix(".1.jsonl"), self.path):
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict):
-                    out.append(row)
-        return out
+        return audit_rows(self.path.parent)
 
     def keep(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
         """Keep only some of the rows."""
@@ -66,7 +58,7 @@ class Audit:
             self.close()
             text = "".join(json.dumps(r, separators=(",", ":"), sort_keys=True) + "\n" for r in left)
             self._disk.replace(self.path, text.encode(), "audit.kept", mode=0o600)
-            older = self.path.with_suffix(".1.jsonl")
+            older = self.path.with_name(OLDER)
             if older.exists():
                 self._disk.remove(older)
                 self._disk.sync_folder(self.path.parent, "audit.folder")  # else a power cut brings it back

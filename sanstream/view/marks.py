@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sanstream.archive_manifest import RAW
 from sanstream.archive_read import StreamReader
 from sanstream.archive_recording import RecordingReader
 from sanstream.errors import CorruptError
+from sanstream.retrain_audit import NEWER, OLDER, audit_rows
 
 MOST = 2000
 """Marks of one kind in one answer; of more, some are left out and counted."""
@@ -136,13 +138,16 @@ def _decisions(
             }
 
 
-def _rows(state: Path) -> Iterator[dict[str, Any]]:
-    for name in ("audit.1.jsonl", "audit.jsonl"):
-        path = state / name
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                yield row
+def _rows(state: Path) -> Sequence[dict[str, Any]]:
+    """Return the audit's rows; they are read anew only when its files have changed, since every look asks for them."""
+    stamps = []
+    for name in (OLDER, NEWER):
+        with suppress(OSError):
+            found = (state / name).stat()
+            stamps.append((found.st_ino, found.st_size, found.st_mtime_ns))
+    return _rows_of(state, tuple(stamps))
+
+
+@lru_cache(maxsize=2)
+def _rows_of(state: Path, _: tuple[tuple[int, int, int], ...]) -> Sequence[dict[str, Any]]:
+    return tuple(audit_rows(state))
