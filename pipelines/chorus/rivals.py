@@ -119,7 +119,7 @@ class Flac(Contestant):
                 out[header.sig_name[i]] = values
         return out
 
-    def close_waveforms(self, opened: Any) -> None:  # noqa: B027 (most hold nothing)
+    def close_waveforms(self, opened: Any) -> None:
         """Close the files."""
         for file, _, _ in opened[1].values():
             file.close()
@@ -249,7 +249,7 @@ class Hdf5(Contestant):
             out[name][digital == -32768] = np.nan
         return out
 
-    def close_waveforms(self, opened: Any) -> None:  # noqa: B027 (most hold nothing)
+    def close_waveforms(self, opened: Any) -> None:
         """Close the file."""
         opened.close()
 
