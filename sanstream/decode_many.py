@@ -21,6 +21,14 @@ _LEAST_SHARE = 1 << 18
 _MOST_THREADS = 8
 
 
+def _most_threads() -> int:
+    """How many threads this process may take: its processors, eight, and ``OMP_NUM_THREADS``, as workers are told."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    allowed = int(given) if given.isdecimal() else _MOST_THREADS
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
+    return min(own, _MOST_THREADS, allowed)
+
+
 def decode_blocks(
     payloads: Sequence[bytes],
     first: int,
@@ -57,7 +65,7 @@ def decode_blocks(
     """
     n_channels = coding.n_channels if channels is None else len(channels)
     n_values = len(payloads) * coding.block_samples * n_channels
-    n_threads = min(n_values // _LEAST_SHARE, len(payloads), os.cpu_count() or 1, _MOST_THREADS)
+    n_threads = min(n_values // _LEAST_SHARE, len(payloads), _most_threads())
     if n_threads < 2:
         return _decode(payloads, first, coding, bank, channels, need)
     cuts = [len(payloads) * k // n_threads for k in range(n_threads + 1)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -59,10 +60,10 @@ class LocalCheckpoints:
             return None
 
     def put(self, key: str, data: bytes) -> None:
-        """Write beside, then rename."""
+        """Write beside, under a name of its own (workers of one process are threads, too), then rename."""
         path = self.root / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}-{os.getpid()}")
+        beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         beside.write_bytes(data)
         beside.replace(path)
 

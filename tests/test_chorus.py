@@ -15,7 +15,7 @@ import sanstream
 from pipelines.chorus import rivals, signals
 from pipelines.chorus.contestant import Sanstream
 from pipelines.chorus.protocol import Cell, cells, faults, length_s, timed
-from sanstream import archive_kept
+from sanstream import archive_kept, decode_many
 from sanstream.archive_kept import KEPT, Kept
 from sanstream.archive_write import ArchiveWriter
 from sanstream.decode import decode_block
@@ -256,3 +256,12 @@ def test_long_reads_by_threads_equal_short_ones(tmp_path: Path) -> None:
         read = archive.recordings["r"].streams["500hz"].read
         np.testing.assert_array_equal(read(), samples)
         np.testing.assert_array_equal(read(12_345, 290_001, ["c2"]), samples[12_345:290_001, 2:3])
+
+
+def test_no_more_threads_decode_than_the_environment_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_many.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    for given, threads in (("", 4), ("1", 1), ("3", 3), ("64", 4), ("many", 4)):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert decode_many._most_threads() == threads, given
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert decode_many._most_threads() == 4

@@ -7,6 +7,7 @@ import signal as signals
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from servers import HEARS
 
 from sanstream.archive import verify
 from sanstream.reencode import reencode
-from sanstream.reencode_store import checkpoints_of
+from sanstream.reencode_store import LocalCheckpoints, checkpoints_of
 
 # of a process that is killed while it works, sockets and pipes may be left to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -76,6 +77,17 @@ def test_any_cluster_does_by_its_address(
     request.getfixturevalue("inline")
     reencode(source, to=tmp_path / "one.san", quality="prdn=5")
     assert files(tmp_path / "b.san") == files(tmp_path / "one.san")
+
+
+def test_threads_may_put_the_same_checkpoint_at_once(tmp_path: Path) -> None:
+    store = LocalCheckpoints(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: store.put("plan/a", bytes([i % 8]) * 100_000), range(400)))
+    assert store.keys() == ["plan/a"]
+    kept = store.get("plan/a")
+    assert kept is not None
+    assert kept in [bytes([i]) * 100_000 for i in range(8)], "one whole put"
+    assert [p.name for p in (tmp_path / "plan").iterdir()] == ["a"]
 
 
 def test_an_address_where_no_scheduler_answers_is_named(run: Run, tmp_path: Path, source: Path) -> None:
