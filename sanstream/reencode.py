@@ -144,7 +144,7 @@ def reencode(
                 return summary_of(_manifests(to, made), made, request, True)
             if chosen is not None:
                 store.put(f"{BANKS}/{chosen.id}", chosen.data)
-            cluster = Cluster(workers or os.cpu_count() or 1, dask)
+            cluster = Cluster(workers or os.cpu_count() or 1, dask, _modules(request))
             try:
                 with resumable(to):
                     _encode(address, checkpoints_of(to), store, made, request, cluster, progress)
@@ -154,6 +154,12 @@ def reencode(
                 raise
             store.clear()
         return summary_of(manifests, made, request, False)
+
+
+def _modules(request: Request) -> tuple[str, ...]:
+    """Return what workers will import; torch, which takes the longest, only where kernels are learned or matched."""
+    own = ("sanstream.reencode_jobs",)
+    return own if request.effort == "fast" and request.bank != RETRAIN else (*own, "torch", "sanstream.san.matching")
 
 
 def _planned(held: Archive, request: Request, address: str) -> list[Made]:

@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -50,10 +51,13 @@ class Cluster:
         Processes of this machine.
     address : str or None
         Of a scheduler of ``distributed``; then ``workers`` is not looked at.
+    modules : tuple of str
+        What jobs will import: done once for all processes of this machine.
     """
 
     workers: int
     address: str | None = None
+    modules: tuple[str, ...] = ()
 
 
 def check_installed() -> None:
@@ -99,24 +103,30 @@ def connected(cluster: Cluster) -> Iterator[Client]:
         with client:
             yield client
         return
-    with _local(cluster.workers) as client:
+    with _local(cluster.workers, cluster.modules) as client:
         yield client
 
 
 @contextmanager
-def _local(workers: int) -> Iterator[Client]:
+def _local(workers: int, modules: Sequence[str]) -> Iterator[Client]:
     """Start processes of one thread each, which only this process can talk to (TLS)."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    gpu = has_gpu()
+    method = "spawn"
+    if sys.platform == "linux" and not gpu:  # elsewhere, what has been loaded does not survive a fork
+        method = "forkserver"
+        _start_fork_server(modules, threads)  # it imports while this process does
     import dask
     from distributed import Client, LocalCluster
 
     log = logging.getLogger("distributed")
     level = log.level
     log.setLevel(logging.CRITICAL)  # workers that die are counted and named here
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), 1)
     own = {
         "distributed.scheduler.allowed-failures": _DEATHS - 1,
         "distributed.nanny.pre-spawn-environ": threads,
         "distributed.worker.daemon": True,
+        "distributed.worker.multiprocessing-method": method,
     }
     try:
         with dask.config.set(own), ExitStack() as closing, ExitStack() as held:
@@ -130,7 +140,7 @@ def _local(workers: int) -> Iterator[Client]:
                     scheduler_kwargs={"dashboard": False},
                     silence_logs=logging.CRITICAL,
                     security=True,
-                    resources={"GPU": 1} if has_gpu() else None,
+                    resources={"GPU": 1} if gpu else None,
                 )
                 held.callback(_close, cluster)
                 client = held.enter_context(Client(cluster, set_as_default=False))
@@ -147,6 +157,22 @@ def _local(workers: int) -> Iterator[Client]:
         raise
     finally:
         log.setLevel(level)
+
+
+def _start_fork_server(modules: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Start the process that workers are forked from, unless there is one: it has loaded what each would load anew."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        forkserver.set_forkserver_preload(["distributed", *modules])
+        with _uninterrupted():
+            forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _close(cluster: LocalCluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,7 @@ from sanstream.signal import Recording
 from sanstream.simulate import simulate_ecg
 
 DATA = ROOT.parent / "shared" / "data"
+LEAST_REAL = 24
 
 
 class Asked(Protocol):
@@ -37,10 +39,12 @@ class Asked(Protocol):
 
 
 def recordings(n: int, seconds: float, seed: int, data: Path) -> tuple[str, list[Recording]]:
-    """Return where the recordings are from, and ``n`` of them: two leads at 360 Hz."""
-    headers = sorted((data / "mitdb").glob("*.hea"))[:n]
-    if len(headers) == n and seconds >= 1800:
-        return "mitdb", [formats.read(h) for h in headers]
+    """Return where the recordings are from, and ``n`` of them: two leads at 360 Hz; more than there are, the same again."""
+    headers = sorted((data / "mitdb").glob("*.hea"))
+    if len(headers) >= min(n, LEAST_REAL) and seconds >= 1800:
+        found = [formats.read(h) for h in headers[:n]]
+        times = range(-(-n // len(found)))
+        return "mitdb", [replace(r, name=f"{r.name}-{k + 1}") if k else r for k in times for r in found][:n]
     return "simulated", [simulate_ecg(seconds, rate_hz=Fraction(360), seed=seed + i, name=f"bed{i}") for i in range(n)]
 
 
