@@ -39,7 +39,7 @@ class Asked(Protocol):
 
 
 def recordings(n: int, seconds: float, seed: int, data: Path) -> tuple[str, list[Recording]]:
-    """Return where the recordings are from, and ``n`` of them: two leads at 360 Hz; more than there are, the same again."""
+    """Return where the recordings are from, and ``n`` of them, of two leads at 360 Hz; the same again if too few."""
     headers = sorted((data / "mitdb").glob("*.hea"))
     if len(headers) >= min(n, LEAST_REAL) and seconds >= 1800:
         found = [formats.read(h) for h in headers[:n]]
