@@ -14,7 +14,7 @@ _TEN_TWENTY = r"(?:fp|af|f|fc|ft|c|cp|tp|p|po|o|t|a|m|iz|i|nz)(?:z|[0-9]{1,2})"
 _PATTERNS = (
     (
         "ecg",
-        r"e[ck]g\b|e[ck]g[ _0-9-]|ml?(?:i|ii|iii|cl[0-9]?)\b|i{1,3}\b|av[rlf]\b|v[1-9]r?\b|lead ?[0-9ivx]+|mcl[0-9]?\b",
+        r"e[ck]g\b|e[ck]g[ _0-9-]|ml?(?:i|ii|iii|cl[0-9]?)\b|i{1,3}\b|av[rlf]\b|v(?:[1-9]r?\b|$)|lead ?[0-9ivx]+",
     ),
     ("eeg", rf"eeg|(?:{_TEN_TWENTY})(?:[ .:-]+(?:{_TEN_TWENTY}|ref|le|re|ar|avg))?\.*$"),
     ("emg", r"emg"),

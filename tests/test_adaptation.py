@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from sanstream.daemon.adaptation import Adaptation
 from sanstream.daemon.audit import Audit
 from sanstream.daemon.pins import pin, read_pins, rollback
 from sanstream.daemon.training import ProcessTraining
+from sanstream.drift import Alarm
+from sanstream.drift_series import Shift
 from sanstream.durable import Disk, DiskFull
 from sanstream.encode_kernels import KernelChoice
 from sanstream.encode_live import LiveStart
@@ -168,6 +171,10 @@ def test_cool_down_starts_with_the_second_adoption(tmp_path: Path) -> None:
     alarm(bed)
     assert bed.run(8) == []
     assert bed.state["drift"] == "cooling"
+    stream = bed.adaptation._streams[KEY]
+    assert stream.wanted is not None
+    stream.wanted = replace(stream.wanted, alarm=Alarm(1, "phi 0", Shift(0.1, 0.2, 4.0)))
+    assert bed.state["drift"] == "alarmed", "an alarm that waits is not hidden"
     assert len(bed.run(5)) == 1
 
 

@@ -18,6 +18,7 @@ from sanstream.config_quality import asked_for, check_quality, qualities_of
 from sanstream.config_read import load_settings, read_settings
 from sanstream.config_values import read_duration, read_size, write_duration, write_size
 from sanstream.errors import InputError
+from sanstream.modality import modality_of
 from sanstream.signal import Channel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -253,6 +254,11 @@ def test_a_label_goes_before_a_modality_and_that_before_the_default() -> None:
     found, misfits = qualities_of(asked, channels)
     assert [str(q) for q in found] == ["rmse=10uV", "max-error=2adu", "prdn=5", "prdn=5"]
     assert misfits == ()
+
+
+@pytest.mark.parametrize(("label", "modality"), [("V", "ecg"), ("V5", "ecg"), ("Vent", "other"), ("V-fib", "other")])
+def test_the_precordial_lead_that_monitors_call_v_is_an_ecg(label: str, modality: str) -> None:
+    assert modality_of(Channel(label, unit="mV")) == modality
 
 
 @pytest.mark.parametrize(

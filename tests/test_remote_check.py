@@ -131,3 +131,22 @@ def test_kafka_says_how_far_offsets_stay_behind() -> None:
         text = "\n".join(held(f"kafka://{address}/ward"))
     assert "offsets committed after the archive has the samples" in text
     assert "offsets stay up to 120 s behind" in text
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "said"),
+    [
+        ("mqtt://broker.ward7.example/x", "", "samples and names cross the network unencrypted; use mqtts://"),
+        ("nats://10.0.0.7:4222", "P", "samples, names and the password cross the network unencrypted; use natss://"),
+        ("kafka://user@[2001:db8::1]:9092/x", "", "samples and names cross the network unencrypted; use kafkas://"),
+        ("mqtts://broker.ward7.example/x", "P", ""),
+        ("mqtt://127.0.0.1/x", "P", ""),
+        ("nats://localhost:4222", "P", ""),
+        ("lsl://EEG", "", ""),
+        ("sim:", "", ""),
+    ],
+)
+def test_check_warns_of_a_broker_elsewhere_without_tls(url: str, password: str, said: str) -> None:
+    found = [f.text for f in checks._open_to_see(FeedSettings(name="icu", url=url, password_env=password))]
+    assert len(found) == bool(said)
+    assert all(said in text and text.startswith("feed icu: ") for text in found)

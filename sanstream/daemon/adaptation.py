@@ -199,9 +199,9 @@ class Adaptation:
             return OFF
         if stream.training:
             return "training"
-        if stream.cooling(self.settings):
-            return "cooling"
-        return "alarmed" if stream.wanted is not None and stream.wanted.alarm is not None else "quiet"
+        if stream.wanted is not None and stream.wanted.alarm is not None:
+            return "alarmed"  # whether its challenge must still wait or not
+        return "cooling" if stream.cooling(self.settings) else "quiet"
 
     def _alarmed(self, stream: StreamWatch, alarm: Alarm) -> None:
         self._news.append((stream.key, "alarm", alarm.figure.split()[0]))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sanstream.archive_commit import locked
 from sanstream.archive_descriptors import SharedDescriptors
@@ -16,6 +17,7 @@ from sanstream.archive_objects import PARTIAL
 from sanstream.archive_store import RemoteObjects, Taken, remote_scheme
 from sanstream.config import FeedSettings, Settings, feed_options, secret
 from sanstream.config_effective import effective
+from sanstream.config_listen import is_loopback
 from sanstream.config_values import write_size
 from sanstream.daemon.fresh import Fresh
 from sanstream.errors import InputError, SanstreamError
@@ -27,6 +29,8 @@ MOUNTS = Path("/proc/self/mounts")
 _REMOTE = ("nfs", "cifs", "smb", "9p", "fuse", "afs", "ceph", "gluster", "lustre", "virtiofs", "vboxsf")
 _FLEETING = ("tmpfs", "ramfs")
 _LEAST_FREE = 1 << 30
+TLS_TWINS = ("mqtt", "nats", "kafka")
+"""Schemes that have a twin with TLS, with an s behind."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,16 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         if settings.archive.until_archived and not feed_class(feed.url).replays:
             text = "sends nothing again: until the archive has its samples, they are in the state folder alone"
             yield Finding(WARNING, f"feed {feed.name}: {text}")
+        yield from _open_to_see(feed)
+
+
+def _open_to_see(feed: FeedSettings) -> Iterator[Finding]:
+    """Warn of a broker on another machine that is talked to without TLS."""
+    parts = urlsplit(feed.url)
+    if parts.scheme in TLS_TWINS and not is_loopback(parts.hostname or "localhost"):
+        what = "samples, names and the password" if feed.password_env else "samples and names"
+        text = f"{what} cross the network unencrypted; use {parts.scheme}s:// unless a tunnel protects them"
+        yield Finding(WARNING, f"feed {feed.name}: {text}")
 
 
 def _try_store(url: str) -> list[str]:
