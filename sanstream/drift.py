@@ -13,6 +13,8 @@ from sanstream.drift_series import AXIS, BITS, DELTA, PHI, ROUNDNESS, Series, Sh
 _LOUDER = 2.0
 """Fast noise this many times its usual level makes a window unfit to be judged."""
 _LEAST_NOISE = 0.012
+_STEEP_NOISE = 0.08
+"""Up to this share of its range, noise leaves a window's steepest samples their direction."""
 _SWAYING = 3.0
 _LEAST_SWAY = 0.04
 """Less noise and movement than these shares of the signal's usual range is no reason to look away."""
@@ -88,15 +90,22 @@ class _Eye:
         self.series = series
         self.usual = [tuple(u) for u in usual]  # noise, sway and reach of the latest windows admitted
         self.refused = 0
+        self.steep = False
 
     def admits(self, look: Look) -> bool:
-        """Tell whether a window is as quiet as the channel's windows usually are, and take note of it."""
+        """Tell whether a window is as quiet as the channel's windows usually are, and take note of it.
+
+        ``steep`` then tells whether at least its steepest samples stand out.
+        """
+        self.steep = look.usable and look.noise <= _STEEP_NOISE * look.reach
         if not look.usable:
             return False
         if len(self.usual) >= _LEAST_USUAL:
             noise, sway, reach = np.median(np.array(self.usual), axis=0).tolist()
             loud = look.noise > max(_LOUDER * noise, noise + _LEAST_NOISE * reach)
-            if loud or look.sway > _SWAYING * sway + _LEAST_SWAY * reach:
+            swaying = look.sway > _SWAYING * sway + _LEAST_SWAY * reach
+            self.steep &= not swaying
+            if loud or swaying:
                 self.refused += 1
                 if self.refused >= _RELEARN:
                     self.series.restart()
@@ -159,14 +168,19 @@ class DriftWatch:
             shift = eye.series.update(look.phi, look.beside) if admitted[c] else None
             if shift is not None and alarm is None:
                 alarm = Alarm(self.n_windows, f"phi {c}", shift)
-        if loop is not None and all(admitted):
-            for name, value in (("axis", loop.axis), ("roundness", loop.roundness)):
-                shift = self._loop[name].update(value)
-                if shift is not None and alarm is None:
-                    alarm = Alarm(self.n_windows, name, shift)
+        for name, value, clear in self._sides(loop, all(admitted)):
+            shift = self._loop[name].update(value) if clear else None
+            if shift is not None and alarm is None:
+                alarm = Alarm(self.n_windows, name, shift)
         if alarm is not None:
             self.restart()
         return alarm
+
+    def _sides(self, loop: Loop | None, admitted: bool) -> tuple[tuple[str, float, bool], ...]:
+        """Return the loop's figures and whether each can be judged: noise makes a loop rounder, but hardly turns it."""
+        if loop is None:
+            return ()
+        return ("axis", loop.axis, all(eye.steep for eye in self._eyes)), ("roundness", loop.roundness, admitted)
 
     def end_block(self, bits_per_sample: float) -> Alarm | None:
         """Take a block's bits per sample at the bound; they count only if all its windows could be judged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ _WARM = 30
 _TAIL = 140
 _UNITS = 4.0
 _MOST = 0.7
+_FAR = 2.0
+_LESS = 0.7
 _HOUR, _HOURS = 360, 24
 
 
@@ -25,10 +28,12 @@ Beside = npt.NDArray[np.float64]
 def _excused_phi(level: float, old: Beside, new: Beside) -> float:
     """How far tempo, more movement and more noise may have moved phi.
 
-    Beats that come closer overlap more, and what is laid over them is no new shape.
+    Beats that come closer overlap more, and what is laid over them is no new shape. Movement counts by its share of the
+    signal's range: where there was none, a broader beat makes what looks like three times as much of it.
     """
-    tempo, sway, noise, _ = np.where(old > 0, new / np.maximum(old, 1e-9) - 1, 0.0).tolist()
-    over = min(0.2, max(0.0, 0.1 * sway)) + min(0.2, max(0.0, 0.2 * noise))
+    tempo, _, noise, _ = np.where(old > 0, new / np.maximum(old, 1e-9) - 1, 0.0).tolist()
+    sway = (new[1] - old[1]) / old[3] if old[3] > 0 else 0.0
+    over = min(0.2, max(0.0, 4.0 * sway)) + min(0.2, max(0.0, 0.2 * noise))
     return float(level * (min(0.5, 2.5 * abs(tempo)) + over))
 
 
@@ -79,6 +84,9 @@ class Practice:
     novel : float
         Up to so many deviations a shift is none when it leads to a level that the last day has seen: postures and rates
         come back.
+    sure : float
+        From so many deviations on, excuses count by :data:`_LESS`: a figure that did depend on tempo or noise so much
+        would vary with them, and its deviation were larger.
     patience : int
         Values after ADWIN's word during which the shift may still become clear.
     blind : int
@@ -101,6 +109,7 @@ class Practice:
     sigmas: float = 2.5
     share: float = 0.03
     novel: float = 5.0
+    sure: float = math.inf
     patience: int = 16
     blind: int = 30
     least: int = 5
@@ -114,9 +123,9 @@ class Practice:
         return far - self.period * round(far / self.period) if self.period else far
 
 
-PHI = Practice()
-AXIS = Practice(_excused_axis, share=0.0, grain=4.0, period=180.0)
-ROUNDNESS = Practice(_excused_roundness, share=0.25, grain=0.014)
+PHI = Practice(sure=10.0)
+AXIS = Practice(_excused_axis, share=0.0, blind=60, grain=4.0, period=180.0)
+ROUNDNESS = Practice(_excused_roundness, share=0.25, blind=60, grain=0.014)
 BITS = Practice(_excused_bits, confirm=5, before=40, sigmas=3.0, share=0.15, patience=6, blind=0, least=1, limit=30.0)
 
 
@@ -224,9 +233,17 @@ class Series:
         after = float(np.quantile(new, _MOST if middle < before else 1 - _MOST))
         if (after < before) != (middle < before):
             return None  # a few that are far off, on the other side of the median
+        shift = self._matters(before, after, _deviation(old, before))
+        # what is far beyond all excuses needs fewer windows to be certain of
+        return shift or self._matters(before, middle, _deviation(old, before), _FAR)
+
+    def _matters(self, before: float, after: float, deviation: float, times: float = 1.0) -> Shift | None:
+        """Return the shift between two levels where it is ``times`` as large as it must be."""
+        p = self.practice
         gap = abs(p.gap(before, after))
-        sigmas = gap / _deviation(old, before)
-        if sigmas < p.sigmas or gap < p.share * abs(before) + self._excused(abs(before)):
+        sigmas = gap / deviation
+        excused = self._excused(abs(before)) * (1.0 if sigmas < p.sure else _LESS)
+        if sigmas < times * p.sigmas or gap < times * (p.share * abs(before) + excused):
             return None
         if sigmas < p.novel and any(low <= after <= high for low, high in self._seen):
             return None

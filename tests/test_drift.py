@@ -35,11 +35,48 @@ def first_shift(series: Series, values: np.ndarray) -> int | None:
     return next((i + 1 for i, v in enumerate(values.tolist()) if series.update(v) is not None), None)
 
 
-@pytest.mark.parametrize(("seed", "sigmas", "index"), [(0, 3, 18), (1, 3, 16), (2, 5, 16), (3, 10, 15), (4, -3, 19)])
+@pytest.mark.parametrize(("seed", "sigmas", "index"), [(0, 3, 18), (1, 3, 16), (2, 5, 16), (3, 10, 11), (4, -3, 19)])
 def test_a_shift_of_three_sigmas_is_found_at_this_window(seed: int, sigmas: float, index: int) -> None:
     rng, series = np.random.default_rng(seed), Series()
     assert first_shift(series, 0.4 + 0.02 * rng.standard_normal(300)) is None
     assert first_shift(series, 0.4 + 0.02 * (sigmas + rng.standard_normal(60))) == index
+
+
+@pytest.mark.parametrize(("tempo", "level", "sees"), [(1.2, 0.62, True), (1.2, 0.55, False), (1.0, 0.55, True)])
+def test_a_quicker_heart_excuses_less_of_what_is_certain(tempo: float, level: float, sees: bool) -> None:
+    rng, series = np.random.default_rng(0), Series()
+    for v in 0.4 + 0.01 * rng.standard_normal(300):
+        assert series.update(float(v), (1.0, 1.5, 2.0, 250.0)) is None
+    after = [series.update(float(v), (tempo, 1.5, 2.0, 250.0)) for v in level + 0.01 * rng.standard_normal(40)]
+    assert any(s is not None for s in after) is sees
+
+
+def test_a_broad_beat_is_no_movement_that_excuses_another_shape() -> None:
+    rng, series = np.random.default_rng(0), Series()
+    for v in 0.4 + 0.01 * rng.standard_normal(300):
+        assert series.update(float(v), (1.0, 1.5, 2.0, 250.0)) is None
+    # between broad beats it sways three times as much, which is one hundredth of the range
+    after = [series.update(float(v), (1.0, 4.5, 2.0, 250.0)) for v in 0.46 + 0.01 * rng.standard_normal(40)]
+    assert any(s is not None for s in after)
+    moved = Series()
+    for v in 0.4 + 0.01 * rng.standard_normal(300):
+        assert moved.update(float(v), (1.0, 1.5, 2.0, 250.0)) is None
+    after = [moved.update(float(v), (1.0, 14.0, 2.0, 250.0)) for v in 0.46 + 0.01 * rng.standard_normal(40)]
+    assert not any(s is not None for s in after)
+
+
+def test_noise_on_one_lead_does_not_hide_swapped_electrodes_but_makes_no_loop_rounder() -> None:
+    rng, watch = np.random.default_rng(0), DriftWatch(2)
+    calm, noisy = Look(0.4, True, 2.0, 2.0, 200.0), Look(0.4, True, 14.0, 2.0, 200.0)
+
+    def feed(looks_: tuple[Look, Look], axis: float, roundness: float, n: int) -> list[str]:
+        loops = (Loop(axis + rng.standard_normal(), roundness + 0.003 * rng.standard_normal()) for _ in range(n))
+        found = [watch.update(looks_, loop) for loop in loops]
+        return [a.figure for a in found if a is not None]
+
+    assert feed((calm, calm), 40.0, 0.05, 200) == []
+    assert feed((noisy, calm), 43.0, 0.15, 60) == []
+    assert feed((noisy, calm), -50.0, 0.15, 30) == ["axis"]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -158,7 +195,7 @@ def test_hours_of_circadian_rate_posture_and_noise_never_alarm(seed: int) -> Non
 
 @pytest.mark.parametrize(
     ("seed", "kind", "index"),
-    [(0, "left bundle block", 18), (1, "paced", 15), (0, "injury", 16), (1, "electrode moved", 15)],
+    [(0, "left bundle block", 12), (1, "paced", 11), (0, "injury", 12), (1, "electrode moved", 12)],
 )
 def test_another_shape_alarms_at_this_window(seed: int, kind: str, index: int) -> None:
     assert kind in KINDS
@@ -181,7 +218,7 @@ def seen(found: LongSignal, start_s: float, n_blocks: int) -> list[tuple[tuple[L
 @pytest.mark.parametrize(
     ("seed", "kind", "figure", "index"),
     [
-        (203, "electrodes swapped", "axis", 16),
+        (203, "electrodes swapped", "axis", 12),
         (205, "electrode moved", "axis", 16),
         (208, "electrode moved", "roundness", 16),
     ],
@@ -265,7 +302,7 @@ def test_bits_alone_alarm_too_and_only_of_blocks_that_could_be_judged() -> None:
     watch = DriftWatch(1)
     assert blocks(watch, calm, 1.0, 60) == []
     assert blocks(watch, loud, 3.0, 20) == []
-    assert blocks(watch, calm, 1.5, 20) == [4]
+    assert blocks(watch, calm, 1.5, 20) == [3]
 
 
 def test_a_watch_goes_on_from_its_state() -> None:

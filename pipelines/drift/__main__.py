@@ -52,25 +52,27 @@ def row_of(task: tuple[Path, str, tuple[Any, ...]]) -> Row:
 
 def stable_line(rows: list[Row], hours: float) -> Row:
     """Return the table's row of the days without a change."""
-    alarms = [a for row in rows for a in measure.watched_over(row)]
-    for minute, alarm in alarms:
-        print("false alarm", minute, alarm)
+    alarms = [heard for row in rows for heard in measure.watched_over(row)]
+    for heard in alarms:
+        print("false alarm", heard)
     return {"signal": f"{len(rows)} × {hours:g} h without a change", "cases": len(rows), "alarms": len(alarms)}
 
 
 def change_line(kind: str, seen: list[tuple[Row, Row]], weighed: list[tuple[Row, ...]]) -> Row:
     """Return the table's row of one kind of change, from (before, after) and (retrained, noise alone)."""
     delays: list[int | None] = []
-    large = []
+    large, within, judged = [], [], []
     for before, after in seen:
         n = len(before["bits"])
-        alarms = [a.window - 6 * n for minute, a in measure.watched_over(before, after) if minute >= n]
-        delays.append(alarms[0] if alarms else None)
+        first = next((h for h in measure.watched_over(before, after) if h.minute >= n), None)
+        delays.append(None if first is None else first.alarm.window - 6 * n)
         large.append(max(measure.sigmas(before, after)) >= 3 and measure.usable(after, 5))
+        within.append(first is not None and first.alarm.window - 6 * n <= WITHIN)
+        judged.append(first is not None and first.n_judged <= WITHIN)
     found = [d for d in delays if d is not None]
     row: Row = {"signal": kind, "cases": len(seen), "alarms": len(found), "of 3 σ or more": sum(large)}
-    within = [d is not None and d <= WITHIN for d in delays]
     row["of these within 5 min"] = sum(w for w, is_large in zip(within, large, strict=True) if is_large)
+    row["within 5 min that could be judged"] = sum(w for w, is_large in zip(judged, large, strict=True) if is_large)
     row["median delay, s"] = 10 * median(found) if found else None
     row["retrained"] = len(weighed)
     for quality in ("prdn=5", "prdn=9", "lossless"):

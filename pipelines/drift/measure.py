@@ -132,17 +132,27 @@ def base(seed: int, at_minute: int) -> Row:
     return Ward(LongSignal(seed, hours=at_minute / 60 + 1.5)).series(0, at_minute)
 
 
-def watched_over(*parts: Row) -> list[tuple[int, Alarm]]:
-    """Let a watch see series one after the other; returns alarms with their minute."""
+@dataclass(frozen=True)
+class Heard:
+    """An alarm, its minute, and how many windows of its series the watch had judged until then."""
+
+    minute: int
+    alarm: Alarm
+    n_judged: int
+
+
+def watched_over(*parts: Row) -> list[Heard]:
+    """Let a watch see series one after the other."""
     watch, out = DriftWatch(len(parts[0]["looks"][0][0])), []
     minute = 0
     for part in parts:
+        before = watch.n_admitted
         for windows, loops, bits in zip(part["looks"], part["loops"], part["bits"], strict=True):
-            found = [
-                watch.update([Look(v[0], bool(v[1]), *v[2:]) for v in w], None if p is None else Loop(*p))
-                for w, p in zip(windows, loops, strict=True)
-            ]
-            out += [(minute, a) for a in (*found, watch.end_block(bits)) if a is not None]
+            for w, p in zip(windows, loops, strict=True):
+                alarm = watch.update([Look(v[0], bool(v[1]), *v[2:]) for v in w], None if p is None else Loop(*p))
+                out += [] if alarm is None else [Heard(minute, alarm, watch.n_admitted - before)]
+            alarm = watch.end_block(bits)
+            out += [] if alarm is None else [Heard(minute, alarm, watch.n_admitted - before)]
             minute += 1
     return out
 

@@ -107,9 +107,10 @@ def row_of(task: tuple[Path, str, str]) -> Row:
 
 def line_of(name: str, seen: Row, bits: Row) -> Row:
     """Return one record's row of the table."""
-    heard = [m for m, _ in measure.watched_over(seen["before"], seen["same"]) if m >= AT_MINUTE]
+    heard = [h for h in measure.watched_over(seen["before"], seen["same"]) if h.minute >= AT_MINUTE]
     n = len(seen["before"]["bits"])
-    alarms = [a.window - 6 * n for m, a in measure.watched_over(seen["before"], seen["swapped"]) if m >= AT_MINUTE]
+    swapped = measure.watched_over(seen["before"], seen["swapped"])
+    alarms = [h.alarm.window - 6 * n for h in swapped if h.minute >= AT_MINUTE]
     row: Row = {
         "record": name, "σ": max(measure.sigmas(seen["before"], seen["swapped"])), "alarms without": len(heard),
         "delay, s": 10 * alarms[0] if alarms else None, "within 5 min": bool(alarms) and alarms[0] <= WITHIN,
