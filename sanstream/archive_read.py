@@ -142,13 +142,15 @@ class StreamReader:
             out[k] = segment.channels[place].physical(got[:, k])
         return out.T
 
-    def records(self, t0: When = None, t1: When = None) -> pa.Table:
+    def records(self, t0: When = None, t1: When = None, *, sound_only: bool = False) -> pa.Table:
         """Return the activations whose fiducial point lies in ``[t0, t1)``.
 
         Parameters
         ----------
         t0, t1 : int, float, Fraction, str or Time, optional
             As for :meth:`read`.
+        sound_only : bool
+            Leave out blocks that do not decode.
 
         Returns
         -------
@@ -159,10 +161,15 @@ class StreamReader:
             (one per channel of the segment), relative to the kernel: ``kernel_shapes(coding, bank, channel)``
             of ``sanstream.group_state`` gives each kernel in digital steps at amplitude 1 (FORMAT.md
             clause 7.4: taps * 2^shift / 2048), for :meth:`coding` and :meth:`bank` of the segment.
+
+        Raises
+        ------
+        CorruptError
+            When a block is not what was written, unless ``sound_only``.
         """
         from sanstream.archive_records import read_records_table
 
-        return read_records_table(self, self._manifest, *self.span(t0, t1))
+        return read_records_table(self, self._manifest, *self.span(t0, t1), sound_only=sound_only)
 
     def to_xarray(self) -> Any:
         """Return a lazy ``xarray.DataArray`` (time, channel) of the integers.

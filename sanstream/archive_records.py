@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 from sanstream.archive_layers import held_before
 from sanstream.archive_manifest import RAW, Manifest, SegmentEntry
 from sanstream.decode import read_records
+from sanstream.errors import CorruptError
 
 if TYPE_CHECKING:
     from sanstream.archive_read import StreamReader
@@ -39,19 +41,33 @@ REACH = 1024
 """How far, in samples, a fiducial point may lie outside the segment that holds its activation: a kernel's taps."""
 
 
-def read_records_table(reader: StreamReader, manifest: Manifest, first: int, stop: int) -> pa.Table:
+def read_records_table(
+    reader: StreamReader, manifest: Manifest, first: int, stop: int, *, sound_only: bool = False
+) -> pa.Table:
     """Read the activations whose fiducial point lies in ``[first, stop)`` of the stream's grid.
+
+    Parameters
+    ----------
+    reader : StreamReader
+    manifest : Manifest
+    first, stop : int
+    sound_only : bool
+        Leave out blocks that do not decode, instead of raising :class:`~sanstream.errors.CorruptError`.
 
     Returns
     -------
     pyarrow.Table
         With :data:`SCHEMA`.
     """
-    table = pa.Table.from_batches(list(record_batches(reader, manifest, first, stop)), schema=SCHEMA)
+    table = pa.Table.from_batches(
+        list(record_batches(reader, manifest, first, stop, sound_only=sound_only)), schema=SCHEMA
+    )
     return table.sort_by("fiducial_time_ns") if reader.layered else table
 
 
-def record_batches(reader: StreamReader, manifest: Manifest, first: int, stop: int) -> Iterator[pa.RecordBatch]:
+def record_batches(
+    reader: StreamReader, manifest: Manifest, first: int, stop: int, *, sound_only: bool = False
+) -> Iterator[pa.RecordBatch]:
     """Yield the activations of :func:`read_records_table` block by block, in the order of the segments.
 
     Yields
@@ -71,11 +87,29 @@ def record_batches(reader: StreamReader, manifest: Manifest, first: int, stop: i
         begin, end = max(first, segment.start_sample - step), min(stop, segment.stop_sample + step)
         held = held_before(reader, segment, begin, end) if reader.layered else np.zeros(0, bool)
         for at in range(low, high, _AT_ONCE):
-            blocks = reader.blocks(segment, at, min(high, at + _AT_ONCE))
-            for number, payload in enumerate(blocks, start=at):
-                batch = _block(reader, manifest, segment, number, payload, first, stop, (begin, held))
+            for number, payload in _payloads(reader, segment, at, min(high, at + _AT_ONCE), sound_only):
+                try:
+                    batch = _block(reader, manifest, segment, number, payload, first, stop, (begin, held))
+                except CorruptError:
+                    if not sound_only:
+                        raise
+                    continue
                 if batch is not None:
                     yield batch
+
+
+def _payloads(
+    reader: StreamReader, segment: SegmentEntry, first: int, stop: int, sound_only: bool
+) -> Iterator[tuple[int, bytes]]:
+    """Yield blocks with their numbers; where some cannot be read and that is allowed, one by one."""
+    try:
+        yield from enumerate(reader.blocks(segment, first, stop), start=first)
+    except CorruptError:
+        if not sound_only:
+            raise
+        for number in range(first, stop):
+            with suppress(CorruptError):
+                yield number, reader.blocks(segment, number, number + 1)[0]
 
 
 def _block(

@@ -24,7 +24,7 @@ from sanstream.archive_store import remote_scheme
 from sanstream.block import read_block
 from sanstream.errors import InputError
 from sanstream.modality import modality_of
-from sanstream.signal import Annotations, Channel
+from sanstream.signal import TRIGGER, Annotations, Channel
 
 __all__ = ["RawSanstream", "read_raw_sanstream"]
 
@@ -33,6 +33,8 @@ SKIP, GAP = "BAD_ACQ_SKIP", "BAD_gap"
 _VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "nV": 1e-9}
 _KINDS = {"ecg": "ecg", "eeg": "eeg", "emg": "emg", "trigger": "stim"}
 _BLOCKS_AT_ONCE = 256
+_STATUS_BITS = (1 << 17) - 1
+"""Of a BDF status channel ``mne`` reads the triggers and not the amplifier's state above them."""
 
 
 def read_raw_sanstream(
@@ -97,7 +99,11 @@ class RawSanstream(BaseRaw):  # type: ignore[misc]
             kinds, scales = zip(*(_kind(c) for c in source.channels), strict=True)
             info = mne.create_info([c.label for c in source.channels], float(source.rate), list(kinds), verbose=verbose)
             info.set_meas_date(_start(chosen))
-            extras = {"place": place, "recording": chosen.name, "stream": source.name, "scales": np.array(scales)}
+            stim = [i for i, c in enumerate(source.channels) if c.kind == TRIGGER]
+            extras = {
+                "place": place, "recording": chosen.name, "stream": source.name, "scales": np.array(scales),
+                "status": stim if chosen.source_format == "bdf" else [],
+            }  # fmt: skip
             super().__init__(
                 info,
                 last_samps=(source.n_samples - 1,),
@@ -120,6 +126,8 @@ class RawSanstream(BaseRaw):  # type: ignore[misc]
             stream = archive.recordings[extras["recording"]].streams[extras["stream"]]
             block = stream.read(int(start), int(stop), [int(p) for p in places], physical=True).T
         block = np.nan_to_num(block * extras["scales"][places][:, None], nan=0.0)
+        for i in np.flatnonzero(np.isin(places, extras["status"])):
+            block[i] = block[i].astype(np.int64) & _STATUS_BITS
         if mult is None:
             data[:] = block
             if cals is not None:

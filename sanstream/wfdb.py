@@ -25,7 +25,7 @@ from sanstream.archive_recording import RecordingReader
 from sanstream.archive_store import remote_scheme
 from sanstream.errors import InputError, UnsupportedError
 from sanstream.formats import wfdb_annotations
-from sanstream.wfdb_records import NAME, header_of, header_text, samples_of
+from sanstream.wfdb_records import NAME, header_of, header_text, one_calibration, physical_of, samples_of
 
 __all__ = ["rdann", "rdheader", "rdrecord", "rdsamp"]
 
@@ -108,6 +108,8 @@ def rdrecord(
         When there is no such archive, recording or stretch.
     CorruptError
         When something read has changed.
+    UnsupportedError
+        When samples are asked for as they are stored, and a signal's gain or baseline change between segments.
     """
     with _recording(record_name, pn_dir) as recording:
         record, columns = header_of(recording)
@@ -125,12 +127,25 @@ def rdrecord(
             if warn_empty:
                 print("None of the specified signals were contained in the record")
             return _without_signals(record)
-        record.e_d_signal = samples_of(record, [columns[c] for c in wanted], wanted, sampfrom, stop)
+        own = [columns[c] for c in wanted]
+        changing = {i for i, (stream, label) in enumerate(own) if not one_calibration(stream, label)}
+        if changing and not physical:
+            raise UnsupportedError(
+                f"{record_name}: gain or baseline of {own[min(changing)][1]!r} change between segments",
+                hint="read it with physical=True; a header has one of each",
+            )
+        record.e_d_signal = samples_of(record, own, wanted, sampfrom, stop)
+        values = {i: physical_of(record, *own[i], wanted[i], sampfrom, stop) for i in changing}
     if not physical and return_res < 64:
         record.e_d_signal = [_narrowed(x, return_res, record_name) for x in record.e_d_signal]
     record._arrange_fields(channels=wanted, sampfrom=sampfrom, smooth_frames=smooth_frames)
     if physical:
         record.dac(expanded=not smooth_frames, return_res=return_res, inplace=True)
+        for i, x in values.items():
+            if smooth_frames:
+                record.p_signal[:, i] = x.reshape(len(record.p_signal), -1).mean(axis=1)
+            else:
+                record.e_p_signal[i] = x.astype(record.e_p_signal[i].dtype)
     record.convert_dtype(physical, return_res, smooth_frames)
     return record
 

@@ -22,6 +22,7 @@ from sanstream.formats.wfdb_header import comments
 from sanstream.formats.wfdb_signals import RANGE
 from sanstream.signal import Channel
 
+FloatArray = npt.NDArray[np.float64]
 NAME = "record"
 """Of records that are made."""
 
@@ -103,3 +104,24 @@ def samples_of(
             end = (code if code is not None else int(values[-1]) if len(values) else 0) if short else 0
             found[stream.name, label] = np.concatenate([values, np.full(short, end)]) if short else values
     return [found[stream.name, label].copy() for stream, label in columns]
+
+
+def one_calibration(stream: StreamReader, label: str) -> bool:
+    """Tell whether a channel's gain and baseline are the same in all segments, as a header can say."""
+    own = {(c.gain, c.baseline) for s in stream.entry.segments for c in s.channels if c.label == label}
+    return len(own) < 2
+
+
+def physical_of(record: Record, stream: StreamReader, label: str, place: int, first: int, stop: int) -> FloatArray:
+    """Read a signal in physical units, by the calibration of each segment; NaN where it is missing.
+
+    Returns
+    -------
+    ndarray, shape (frames * samples per frame,), float64
+    """
+    per_frame = record.samps_per_frame[place]
+    low, high = first * per_frame, stop * per_frame
+    out = np.full(high - low, np.nan)
+    got = stream.read(min(low, stream.n_samples), min(high, stream.n_samples), [label], physical=True)
+    out[: len(got)] = got[:, 0]
+    return out

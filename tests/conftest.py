@@ -26,6 +26,8 @@ settings.register_profile(
 )
 settings.load_profile("sanstream")
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for pipelines; an installed sanstream goes before
+
 PACKAGE = Path(sanstream.__file__).resolve().parent
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

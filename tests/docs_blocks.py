@@ -9,7 +9,6 @@ import io
 import os
 import re
 import shlex
-import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from pathlib import Path
 from sanstream.cli import run
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT))  # for pipelines
 _FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```[ ]*$", re.DOTALL | re.MULTILINE)
 _MARK = re.compile(r"<!-- not run: (.+?) -->\s*$", re.DOTALL)
 SHELL = ("", "console", "sh", "bash")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from pipelines.drift.signals import Change, LongSignal, with_changes
 from sanstream.bank import named_banks

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 import threading
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from pipelines.faults.zygote import Zygote as Zygote
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SHARED, beats, make_recording
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from pipelines.benchmark import cases, own, plots, summary
 from pipelines.benchmark.campaign import Options, measure

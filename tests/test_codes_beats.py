@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from pipelines.codes import beat_net, beat_rows, beats
 from pipelines.codes.beat_candidates import events_of, gathered, peaks, steep_places

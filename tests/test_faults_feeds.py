@@ -9,7 +9,6 @@ import random
 import resource
 import shutil
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -27,15 +26,12 @@ from fault_cases import Wire
 from lsl_network import need_lsl
 
 import sanstream
-from sanstream.chunk import Chunk
-from sanstream.wire import encode_chunk
-from sanstream.wire_channels import descriptor_of
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
 from pipelines.faults.forks import Ward, check
 from pipelines.faults.transports import BEDS, CHANNELS, PIECE, RATE, Published, Queued, Replayed, Streamed, numbers
 from pipelines.faults.zygote import Zygote
+from sanstream.chunk import Chunk
+from sanstream.wire import encode_chunk
+from sanstream.wire_channels import descriptor_of
 
 DAY_NS = 86_400 * 10**9
 

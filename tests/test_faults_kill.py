@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from pathlib import Path
 
 import pytest
 from brokers import free_port, kafka_broker, mqtt_broker, nats_broker
 from lsl_network import need_lsl
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from pipelines.faults.forks import Ward, compare, kill_at_point, kill_at_random
 from pipelines.faults.transports import (

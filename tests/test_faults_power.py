@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,14 @@ from grow_cases import RATE, STREAM, segment, ward
 from live_cases import START_NS, settings
 
 import sanstream
+from pipelines.faults.power import Lost, cut_and_go_on
+from pipelines.faults.power_script import DELETE, DELETED, script
 from sanstream.archive_grow import GrowingArchive
 from sanstream.archive_growth import Growth
 from sanstream.daemon.home import Home, read_version
 from sanstream.durable import POINTS
 from sanstream.durable_power import PowerCut
 from sanstream.errors import SanstreamError
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
-from pipelines.faults.power import Lost, cut_and_go_on
-from pipelines.faults.power_script import DELETE, DELETED, script
 
 PACKAGE = Path(sanstream.__file__).parent
 FILES_ONLY = {f"archive.{p}" for p in ("partial_made", "recording_written", "before_rename", "renamed")}

@@ -125,3 +125,20 @@ def test_what_is_not_there_is_named(archive: Path, tmp_path: Path) -> None:
         read_raw_sanstream(archive, recording="day")
     with pytest.raises(InputError, match="no such folder"):
         read_raw_sanstream(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("source_format", "bits"), [("bdf", 0xFE), ("edf", 0x1C_00FE)])
+def test_of_a_bdf_status_channel_triggers_are_read_as_mne_reads_them(
+    tmp_path: Path, source_format: str, bits: int
+) -> None:
+    status = np.full((1000, 1), 0x1C_0000, np.int32)
+    status[300:310] |= 0xFE
+    own = (Channel("Status", "", 1.0, 0, -(1 << 23), (1 << 23) - 1, kind=TRIGGER),)
+    stream = Stream("100hz", Fraction(100), (Segment(0, own, status),))
+    path = write(tmp_path / "a.san", [Recording("r", (stream,), source_format=source_format)])
+    with read_raw_sanstream(path, verbose="error") as raw:
+        found = raw.get_data()[0]
+        assert set(found[300:310]) == {bits}
+        if source_format == "bdf":
+            events = mne.find_events(raw, "Status", verbose="error")
+            assert events.tolist() == [[300, 0, 0xFE]]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from pipelines.codes import coder, latents
 from pipelines.codes.classifiers import judged

@@ -151,3 +151,12 @@ def test_st_needs_whole_beats() -> None:
     x, beats = ecg(2, 0.0)
     with pytest.raises(NoResultError, match="2 whole beats"):
         compare_st([Piece(0, x, x)], beats, RATE, reference="atr", unit="µV")
+
+
+def test_steps_of_exactly_fifty_milliseconds_are_not_more_than_fifty() -> None:
+    rate = 360  # 18 samples are 50 ms
+    rr = np.array([288, 306, 288, 307, 288, 306, 324, 305] * 40)
+    at = np.concatenate([[0], np.cumsum(rr)])
+    steps = np.abs(np.diff(rr))
+    assert (steps == 18).sum() > 50
+    assert variability([at / rate]).pnn50 == pytest.approx(100 * np.mean(steps > 18))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,36 @@ def test_layers_add_up(client: Client, place: Path) -> None:
     assert 0.01 < ratio < 0.06
 
 
+@pytest.mark.parametrize(("first", "width"), [(0, 1500), (777, 1500), (777, 300), (777, 61)])
+def test_every_layer_of_a_stretch_lies_on_the_same_places(client: Client, first: int, width: int) -> None:
+    asked = {"from": first, "to": SECONDS * RATE - 5, "width": width}
+    heads, lows = {}, {}
+    for layer in ("decoded", "original", "error", "kernels", "residual"):
+        heads[layer], lows[layer], _ = drawn(client, layer=layer, **asked)
+    assert len({(h["first"], h["step"], h["n"]) for h in heads.values()}) == 1
+    step = heads["kernels"]["step"]
+    peaks = ask(client, "activations", **{"from": first, "to": SECONDS * RATE - 5})
+    at = (np.array(peaks["sample"]) - heads["kernels"]["first"]) // step
+    off = np.ones(heads["kernels"]["n"], bool)
+    for k in range(-RATE // step - 1, RATE // step + 2):
+        off[np.clip(at + k, 0, len(off) - 1)] = False
+    assert not lows["kernels"][:, off].any(), "kernels are drawn where activations stand, and nowhere else"
+
+
+def test_an_original_that_is_shorter_ends_where_it_ends(place: Path) -> None:
+    whole = make()
+    (stream,) = whole.streams
+    short = replace(whole, streams=(replace(stream, segments=stream.segments[:1], n_samples=-1),))
+    client = Client(make_viewer(Library(str(place), [short])))
+    for layer in ("original", "error"):
+        for width in (4000, 100):
+            head, low, _ = drawn(client, layer=layer, width=width, **{"from": 100 * RATE, "to": 300 * RATE})
+            assert head["first"] + head["step"] * head["n"] >= GAP[0]
+            assert np.isfinite(low).any()
+            head, low, _ = drawn(client, layer=layer, width=width, **{"from": 300 * RATE, "to": 310 * RATE})
+            assert head["n"] == low.shape[1] == 0
+
+
 def test_activations_stand_where_the_records_say(client: Client, place: Path) -> None:
     found = ask(client, "activations", **{"from": 0, "to": 60 * RATE})
     with sanstream.open(place) as archive:
@@ -197,6 +228,11 @@ def test_activations_stand_where_the_records_say(client: Client, place: Path) ->
     np.testing.assert_array_equal(found["sample"], np.round(times))
     assert found["kernel"] == table["kernel_uid"].to_pylist()
     assert ask(client, "activations", **{"from": 0, "to": SECONDS * RATE * 10})["too_many"] in (True, False)
+
+
+def test_whether_a_stream_has_kernels_is_told(client: Client) -> None:
+    told = {n: client.get("/api/recording", params={"recording": n}).json()["streams"][0] for n in ("bed", "bed2")}
+    assert {n: t["kernels"] for n, t in told.items()} == {"bed": True, "bed2": False}
 
 
 def test_the_gallery_holds_the_kernels_that_activations_name(client: Client) -> None:
@@ -296,6 +332,14 @@ def test_a_block_that_does_not_decode_is_named_and_nothing_wrong_is_drawn(tmp_pa
     assert stop - first <= 70 * RATE
     assert np.isnan(low[:, first // head["step"] + 1 : stop // head["step"] - 1]).all()
     assert np.isfinite(high).sum() > high.size // 2
+    with sanstream.open(place) as archive:
+        size = archive.recordings["bed"].streams["250hz"].entry.segments[0].coding.block_samples
+    assert min(first % size, -first % size) <= size // 1024 + 1, "no more than the block is hidden"
+    told = ask(own, "activations", **{"from": 0, "to": SECONDS * RATE})["sample"]
+    whole = ask(Client(make_viewer(Library(str(place)))), "activations", **{"from": 0, "to": SECONDS * RATE})["sample"]
+    assert set(told) < set(whole)
+    beyond = {at for at in whole if not first - size // 16 <= at < stop + size // 16}
+    assert beyond <= set(told), "those of sound blocks are there"
 
 
 @pytest.mark.parametrize(
@@ -385,6 +429,20 @@ def test_the_command_says_what_is_wrong(run: Run, tmp_path: Path, place: Path) -
     assert "no such folder" in run("view", tmp_path / "nothing").err
     assert "is no address" in run("view", place, "--listen", "here").err
     assert "lacks token or TLS" in run("view", place, "--listen", "0.0.0.0:8700").err
+
+
+def test_an_original_of_another_recording_is_refused(run: Run, tmp_path: Path, place: Path) -> None:
+    other = make("bed9")
+    with pytest.raises(InputError, match="the original is 'bed9', the archive holds no recording of that name"):
+        Library(str(place), [other]).check_originals()
+    renamed = replace(other.streams[0], name="1hz", rate=Fraction(1))
+    with pytest.raises(InputError, match="shares no stream and channel"):
+        Library(str(place), [replace(make(), streams=(renamed,))]).check_originals()
+    Library(str(place), [make()]).check_originals()
+    restored = run("restore", place, "--to", tmp_path / "elsewhere", "--recording", "bed", "--format", "npy")
+    assert restored.code == 0, restored.err
+    ended = run("view", place, "--original", tmp_path / "nothing")
+    assert ended.code == 2
 
 
 def test_what_a_daemon_has_just_received_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

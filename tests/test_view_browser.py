@@ -268,6 +268,40 @@ def test_the_address_keeps_what_is_seen(page: Any, browser: Any) -> None:
     assert seen(browser) == pytest.approx([70, 75], abs=0.01)
 
 
+def test_layers_are_drawn_where_they_stand_and_kept_in_the_address(page: Any, browser: Any) -> None:
+    do(page, "sanstream.set(30, 34)")
+    page.execute_script("document.querySelectorAll('#layers input').forEach((b) => b.click())")
+    settled(page)
+    titles = [n.text for n in page.find_elements("css selector", "#rows .name b")]
+    assert titles == ["I", "decoded − activations", "II", "decoded − activations"]
+    wait_for(lambda: page.execute_script("return sanstream.rows()[0].data.length") == 3, seconds=5)
+    at, kernels, decoded = page.execute_script("return sanstream.rows()[0].data.map((d) => Array.from(d))")
+    peaks = page.execute_script("return sanstream.activations().at")
+    level = np.median(kernels)
+    for peak in peaks:
+        near = [abs(k - level) for t, k in zip(at, kernels, strict=True) if abs(t - peak) < 0.1]
+        assert max(near) > 0.3, "a beat is drawn where its activation stands"
+    left = page.execute_script("return Array.from(sanstream.rows()[1].data[1])")
+    base = page.execute_script("return Array.from(sanstream.rows()[1].data[0])")
+    both = dict(zip(at, np.array(decoded) - np.array(kernels), strict=True))
+    apart = np.array([both[t] - v for t, v in zip(base, left, strict=True)])
+    assert np.ptp(apart) < 1e-5, "what activations leave is what is decoded less them"
+    browser.refresh()
+    settled(browser)
+    assert set(browser.execute_script("return [...sanstream.view.layers]")) == {"kernels", "residual"}
+
+
+def test_labels_stand_right_of_their_line(page: Any) -> None:
+    page.execute_script(
+        "window.drawn = []; const real = CanvasRenderingContext2D.prototype.fillText;"
+        "CanvasRenderingContext2D.prototype.fillText = function (t, x, y) { drawn.push([t, x, this.textAlign]);"
+        " return real.call(this, t, x, y); };"
+    )
+    do(page, "sanstream.set(30.9, 33)")
+    wait_for(lambda: any(t == "woke up" for t, *_ in page.execute_script("return drawn")), seconds=5)
+    assert {align for t, _, align in page.execute_script("return drawn") if t == "woke up"} == {"left"}
+
+
 def test_on_a_phone_nothing_is_wider_than_the_screen_and_buttons_fit_a_thumb(page: Any, browser: Any) -> None:
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

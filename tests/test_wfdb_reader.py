@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from archive_cases import patient, write
 
 import sanstream
 import sanstream.wfdb as own
+from sanstream.archive_write import ArchiveWriter
 from sanstream.errors import InputError, UnsupportedError
+from sanstream.signal import Channel, Recording, Segment, Stream
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 WAYS: list[dict[str, Any]] = [
@@ -156,3 +159,28 @@ def test_real_records_of_one_segment_are_equal_in_every_field(record: Path, tmp_
     sanstream.archive(record, to=tmp_path / "a", effort="fast")
     for way in ({}, {"physical": False, "smooth_frames": False}):
         assert differences(wfdb.rdrecord(str(record), **way), own.rdrecord(str(tmp_path / "a"), **way)) == []
+
+
+def test_segments_of_other_gains_are_read_in_physical_units_and_not_as_stored(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.integers(-5, 6, (3000, 2)), axis=0).astype(np.int32)
+
+    def calibrated(gain: float, baseline: float) -> tuple[Channel, ...]:
+        return Channel("II", "mV", gain, baseline, -32768, 32767), Channel("ABP", "mmHg", 10.0, 0, -32768, 32767)
+
+    parts = (Segment(0, calibrated(200.0, 0), x[:1000]), Segment(1500, calibrated(80.0, 37), x[1500:]))
+    recording = Recording("r", (Stream("250hz", Fraction(250), parts),), None, "unknown")
+    with ArchiveWriter(tmp_path / "a.san") as writer:
+        writer.add(recording, effort="fast")
+        writer.commit()
+    with sanstream.open(tmp_path / "a.san") as archive:
+        expected = archive.recordings["r"].streams["250hz"].read(physical=True)
+    place = str(tmp_path / "a.san")
+    np.testing.assert_allclose(own.rdrecord(place).p_signal, expected, atol=1e-12)
+    np.testing.assert_allclose(own.rdsamp(place, 900, 1600)[0], expected[900:1600], atol=1e-12)
+    swapped = own.rdrecord(place, channels=[1, 0], smooth_frames=False).e_p_signal
+    np.testing.assert_allclose(np.stack(swapped, axis=1), expected[:, ::-1], atol=1e-12)
+    with pytest.raises(UnsupportedError, match="'II' change between segments; read it with physical=True"):
+        own.rdrecord(place, physical=False)
+    stored = own.rdrecord(place, physical=False, channel_names=["ABP"]).d_signal[:, 0]
+    np.testing.assert_array_equal(stored[1500:], x[1500:, 1])

@@ -60,7 +60,7 @@ def view(
     from sanstream.view.library import Library
 
     library = Library(archive, [read(path) for path in originals])
-    library.archive()
+    library.check_originals()
     folder = Path(state) if state else None if remote_scheme(archive) else read_place(local_path(archive))
 
     def ready(url: str) -> None:

@@ -41,6 +41,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 120 else f"{seconds:.4g} s"
 
 
+_LONG = ' class="wide"'
+_LONG_WORDS = 40
+"""Cells of more characters are broken into lines."""
+
+
 def table(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -69,7 +74,10 @@ def table(
     lines.append("</tr></thead><tbody>")
     for i, row in enumerate(rows):
         mark = f' class="{marks[i]}"' if i < len(marks) and marks[i] else ""
-        lines.append(f"<tr{mark}>" + "".join(f"<td{c}>{text(v)}</td>" for v, c in zip(row, css, strict=True)) + "</tr>")
+        cells = (
+            f"<td{c or (_LONG if len(v) > _LONG_WORDS else '')}>{text(v)}</td>" for v, c in zip(row, css, strict=True)
+        )
+        lines.append(f"<tr{mark}>" + "".join(cells) + "</tr>")
     return "\n".join([*lines, "</tbody></table></div>"])
 
 

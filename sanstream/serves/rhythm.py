@@ -15,6 +15,8 @@ from sanstream.serves.pieces import FloatArray
 PLAUSIBLE_MS = (200.0, 3000.0)
 """RR intervals outside are left out: they stand for missed or doubled beats."""
 LF_HZ, HF_HZ = (0.04, 0.15), (0.15, 0.4)
+_ROUNDING_MS = 1e-6
+"""Beats lie on samples: steps of exactly 50 ms are common, and are not more than 50."""
 _SPECTRUM_S = 120.0
 _TACHOGRAM_HZ = 4.0
 _SEGMENT = 1024
@@ -93,7 +95,7 @@ def variability(beats_s: Sequence[FloatArray]) -> Variability:
         mean_rr_ms=float(every.mean()),
         sdnn_ms=float(every.std(ddof=1)),
         rmssd_ms=float(np.sqrt(np.mean(step**2))) if len(step) else None,
-        pnn50=float(100 * np.mean(np.abs(step) > 50)) if len(step) else None,
+        pnn50=float(100 * np.mean(np.abs(step) > 50 + _ROUNDING_MS)) if len(step) else None,
         lf_ms2=lf,
         hf_ms2=hf,
         lf_hf=lf / hf if lf is not None and hf else None,

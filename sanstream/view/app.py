@@ -23,7 +23,7 @@ from sanstream.http_guard import PRIVATE
 from sanstream.modality import modality_of
 from sanstream.view.envelopes import Envelope, Envelopes
 from sanstream.view.figures import WindowsOverTime, to_json
-from sanstream.view.kernels import activations_of, gallery
+from sanstream.view.kernels import activations_of, gallery, has_kernels
 from sanstream.view.library import MOST_NAMES, Library
 from sanstream.view.marks import marks_of, next_mark
 from sanstream.view.sources import DECODED, KERNELS, RESIDUAL, layer_of
@@ -85,7 +85,7 @@ class Viewer:
                 "name": stream.name, "rate_hz": float(stream.rate), "n_samples": stream.n_samples,
                 "first": min((s.start_sample for s in segments), default=0), "channels": channels,
                 "quality": _qualities(stream), "original": self._library.original(name, stream.name) is not None,
-                "activations": any(RAW not in s.flags and s.coding.bank_delta for s in segments),
+                "kernels": has_kernels(stream),
             })  # fmt: skip
         return {
             "name": reader.name, "start_ns": None if reader.start_ns is None else str(reader.start_ns),
@@ -104,7 +104,7 @@ class Viewer:
         if layer in (KERNELS, RESIDUAL) and (stop - first) * len(channels) > _NEAR_VALUES:
             raise InputError("this layer is drawn for shorter stretches", hint="zoom in")
         if layer in (KERNELS, RESIDUAL):
-            drawn = self._envelopes.near(source, first, stop, _whole(request, "width", 1000), channels)
+            drawn = self._envelopes.anew(source, first, stop, _whole(request, "width", 1000), channels)
         else:
             key = (recording, stream, layer)
             drawn = self._envelopes.draw(key, source, first, stop, _whole(request, "width", 1000), channels)

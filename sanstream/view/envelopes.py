@@ -21,6 +21,8 @@ _TILE_VALUES = 1 << 21
 _TILE_BLOCKS = 16
 _BYTES = 256 << 20
 _BUDGET_S = 0.3
+_FINEST = 1024
+"""Edges of a block that does not decode are found to this part of it."""
 MOST_PIXELS = 4000
 
 
@@ -107,6 +109,24 @@ def extremes(x: npt.NDArray[np.floating[Any]], step: int) -> tuple[FloatArray, F
     return low, high
 
 
+def grid_of(first: int, stop: int, width: int) -> tuple[int, int]:
+    """Return first sample and step of a drawing, whatever the layer: what is drawn over another has its places.
+
+    Parameters
+    ----------
+    first, stop : int
+    width : int
+        Pixels.
+    """
+    first = max(0, first)
+    step = -(-max(0, stop - first) // max(1, min(width, MOST_PIXELS)))
+    if step < FINE:
+        return first, max(1, step) if step > 2 else 1
+    grid = COARSE if step >= COARSE else FINE
+    step = step // grid * grid
+    return first // step * step, step
+
+
 def tile_samples(source: Source) -> int:
     """Return how many samples of a stream are decoded together: whole blocks as far as that goes."""
     block = source.block_samples
@@ -143,20 +163,19 @@ class Envelopes:
         channels : sequence of int
             Places in the stream's channels.
         """
-        first, stop = max(0, first), min(stop, source.n_samples)
-        width = max(1, min(width, MOST_PIXELS))
-        step = -(-max(0, stop - first) // width)
+        first, step = grid_of(first, stop, width)
+        stop = max(first, min(stop, source.n_samples))
         if step < FINE:
-            return self.near(source, first, stop, width, channels)
+            return self._near(source, first, stop, step, channels)
         grid = COARSE if step >= COARSE else FINE
-        step = step // grid * grid
-        first = first // step * step
         return self._far(key, source, first, stop, step, grid, list(channels))
 
-    def near(self, source: Source, first: int, stop: int, width: int, channels: Sequence[int]) -> Envelope:
-        """Draw a stretch anew, and keep nothing."""
-        step = -(-max(0, stop - first) // max(1, min(width, MOST_PIXELS)))
-        step = 1 if step <= 2 else step
+    def anew(self, source: Source, first: int, stop: int, width: int, channels: Sequence[int]) -> Envelope:
+        """Draw a stretch on the same grid as :meth:`draw`, all of it, and keep nothing."""
+        first, step = grid_of(first, stop, width)
+        return self._near(source, first, max(first, min(stop, source.n_samples)), step, channels)
+
+    def _near(self, source: Source, first: int, stop: int, step: int, channels: Sequence[int]) -> Envelope:
         x, bad = readable(source, first, stop, channels)
         low, high = extremes(x, step)
         return Envelope(first, step, low, high, True, bad)
@@ -164,6 +183,8 @@ class Envelopes:
     def _far(
         self, key: Hashable, source: Source, first: int, stop: int, step: int, grid: int, channels: list[int]
     ) -> Envelope:
+        if stop <= first:
+            return Envelope(first, step, *extremes(np.zeros((0, len(channels))), step))
         size = tile_samples(source)
         until = self._clock() + _BUDGET_S
         n = -(-(stop - first) // grid)
@@ -231,7 +252,7 @@ def readable(
     try:
         return source.read(first, stop, channels), []
     except CorruptError as error:
-        if stop - first <= max(1, source.block_samples // 32):
+        if stop - first <= max(1, source.block_samples // _FINEST):
             return np.full((stop - first, len(channels)), np.nan), [(first, stop, str(error))]
     middle = (first + stop) // 2
     (a, bad_a), (b, bad_b) = (readable(source, x, y, channels) for x, y in ((first, middle), (middle, stop)))

@@ -14,10 +14,11 @@ MOST = 5000
 """Activations in one answer; where there are more, the page says so and asks for a shorter stretch."""
 _LONGEST_S = 7200
 _MOST_TAPS = 400
+_COLUMNS = ["segment", "kernel", "sample", "kernel_uid", "amplitude"]
 
 
 def activations_of(reader: StreamReader, first: int, stop: int) -> dict[str, Any]:
-    """Return the activations whose fiducial point lies in ``[first, stop)``.
+    """Return the activations whose fiducial point lies in ``[first, stop)``, but those of blocks that do not decode.
 
     Returns
     -------
@@ -28,22 +29,30 @@ def activations_of(reader: StreamReader, first: int, stop: int) -> dict[str, Any
     rate = float(reader.rate)
     if stop - first > _LONGEST_S * rate:
         return {"sample": [], "kernel": [], "amplitude": [], "too_many": True}
-    table = reader.records(first, stop)
+    table = reader.records(first, stop, sound_only=True)
     if table.num_rows > MOST:
         return {"sample": [], "kernel": [], "amplitude": [], "too_many": True}
     fiducials = {}
     for entry in reader.segments_between(first - 4096, stop + 4096):
         if RAW not in entry.flags:
             fiducials[entry.name] = [k.fiducial for k in kernels_of(reader.coding(entry), reader.bank(entry))]
-    columns = (table[name].to_pylist() for name in ("segment", "kernel", "sample"))
-    sample = [at + fiducials[segment][kernel] for segment, kernel, at in zip(*columns, strict=True)]
-    peak = [max(row, key=abs, default=0.0) for row in table["amplitude"].to_pylist()]
+    rows = table.select(_COLUMNS).to_pylist()
+    peak = [max(row["amplitude"], key=abs, default=0.0) for row in rows]
     return {
-        "sample": sample,
-        "kernel": table["kernel_uid"].to_pylist(),
+        "sample": [row["sample"] + fiducials[row["segment"]][row["kernel"]] for row in rows],
+        "kernel": [row["kernel_uid"] for row in rows],
         "amplitude": [round(a, 3) for a in peak],
         "too_many": False,
     }
+
+
+def has_kernels(reader: StreamReader) -> bool:
+    """Tell whether the newest encoded segment has kernels that activations could name."""
+    coded = [s for s in reader.entry.segments if RAW not in s.flags]
+    if not coded:
+        return False
+    newest = max(coded, key=lambda s: s.stop_sample)
+    return bool(kernels_of(reader.coding(newest), reader.bank(newest)))
 
 
 def gallery(reader: StreamReader, first: int, stop: int) -> dict[str, Any]:

@@ -143,6 +143,29 @@ class Library:
         held = self._originals.get(recording)
         return None if held is None else next((s for s in held.streams if s.name == stream), None)
 
+    def check_originals(self) -> None:
+        """See that every original is of a recording, and a stream, of the archive.
+
+        Raises
+        ------
+        InputError
+            When one is not, or when no archive stands there.
+        """
+        held = self.archive().recordings
+        for name, original in self._originals.items():
+            if name not in held:
+                some = ", ".join(islice(held, 3))
+                raise InputError(
+                    f"the original is {name!r}, the archive holds no recording of that name", hint=f"it holds {some}"
+                )
+            streams = held[name].streams
+            found = {c.label for s in original.streams if s.name in streams for g in s.segments for c in g.channels}
+            if not found & {c.label for s in streams.values() for c in s.channels}:
+                raise InputError(
+                    f"the original {name!r} shares no stream and channel with the archive's recording of that name",
+                    hint="give what was archived",
+                )
+
     def is_live(self) -> bool:
         """Tell whether a daemon on this machine writes to the archive."""
         return not remote_scheme(self.url) and read_place(local_path(self.url)) is not None

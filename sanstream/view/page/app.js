@@ -10,10 +10,11 @@ const LAYERS = [
   ["kernels", "activations alone", false],
   ["residual", "decoded − activations", false],
 ];
-const LONGEST_LAYER_S = 600;
+const LAYER_VALUES = 1 << 21;  // samples of layers made of activations that the server sums in one answer
 const view = { recording: "", stream: "", from: 0, to: 10, clock: true, live: false, channels: new Set(), layers: new Set(), scales: new Set(["paper", "same"]) };
 let about = {}, recording = null, stream = null, overview = null, asked = 0, asking = false;
 let rows = [], figureRows = [], marks = { events: [], gaps: [], segments: [], decisions: [] }, bad = [], holes = [];
+let figures = { sample: [], bits: [], prdn: [], phi: [] };
 let activations = { at: [], kernel: [], amplitude: [] }, whole = { drawn: null };
 const colours = new Map();
 
@@ -85,7 +86,7 @@ function entry(name) {
   return item;
 }
 
-async function open(name, streamName, at) {
+async function open(name, streamName, at, chosen = false) {
   try {
     recording = await ask("recording", { recording: name });
   } catch (error) {
@@ -103,22 +104,28 @@ async function open(name, streamName, at) {
   view.stream = stream.name;
   view.channels = new Set(stream.channels.map((_, i) => i).slice(0, 16));
   for (const [layer, , needs] of LAYERS) if (needs && !stream.original) view.layers.delete(layer);
-  if (stream.original && !at) view.layers.add("original");
+  if (stream.original && !chosen) view.layers.add("original");
   const end = stream.n_samples / stream.rate_hz, first = stream.first / stream.rate_hz;
   [view.from, view.to] = at ?? kept ?? [first, Math.min(end, first + 10)];
   view.live = false;
   $("side").classList.remove("open");
   $("menu").setAttribute("aria-expanded", "false");
   $("live").hidden = !recording.live;
-  const count = `${stream.channels.length} channel${stream.channels.length === 1 ? "" : "s"}`;
   $("title").textContent = name;
-  $("subtitle").textContent = `${stream.name} · ${count} · ${lasting(end - first)}${recording.start_ns === null ? "" : " · " + stamp(first, true)}`;
+  subtitle();
   document.title = `${name} – sanstream`;
   $("list").replaceChildren(...listed.names.map(entry));
   choices();
   build();
   look();
   wholeAgain();
+}
+
+function subtitle() {
+  const n = stream.channels.length, shown = view.channels.size;
+  const count = `${n} channel${n === 1 ? "" : "s"}${shown < n ? `, ${shown} shown` : ""}`;
+  const end = stream.n_samples / stream.rate_hz, first = stream.first / stream.rate_hz;
+  $("subtitle").textContent = `${stream.name} · ${count} · ${lasting(end - first)}${recording.start_ns === null ? "" : " · " + stamp(first, true)}`;
 }
 
 // what a millivolt is in the unit of an ECG channel; 0 of others
@@ -135,6 +142,7 @@ function choices() {
       box.checked = on;
       box.onchange = () => {
         set(box.checked);
+        subtitle();
         build();
         look();
       };
@@ -179,14 +187,16 @@ function goTo(text) {
   const clock = asked.match(/^(?:(\d{4}-\d{2}-\d{2})[T ])?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?$/);
   let at = NaN;
   if (relative) at = Number(relative[1]) * { s: 1, m: 60, min: 60, h: 3600, d: 86400 }[relative[2] ?? "s"];
-  else if (clock && recording.start_ns !== null) {
+  else if (/^\d+(:\d{1,2}){1,2}(\.\d+)?$/.test(asked) && (recording.start_ns === null || !view.clock)) {
+    at = asked.split(":").reduce((sum, part) => 60 * sum + Number(part), 0);
+  } else if (clock && recording.start_ns !== null) {
     const start = Number(BigInt(recording.start_ns) / 1000000n) / 1000;
     const day = clock[1] ?? new Date((start + view.from) * 1000).toISOString().slice(0, 10);
     at = Date.parse(`${day}T${clock[2].padStart(2, "0")}:${clock[3]}:00Z`) / 1000 + Number(clock[4] ?? 0) - start;
     if (!clock[1] && at < stream.first / stream.rate_hz) at += 86400;
   }
   if (!Number.isFinite(at)) {
-    trouble(`"${asked}" is no time; write +90s, +5m, 12:30:05 or 2024-05-01T12:30:05`);
+    trouble(`"${asked}" is no time here; write +90s, +5m${recording.start_ns === null ? " or 5:00" : ", 12:30:05 or 2024-05-01T12:30:05"}`);
     return;
   }
   trouble("");
@@ -338,7 +348,7 @@ function legend() {
 function made(title, note, height, place, layer, axis, left, named) {
   const both = () => [...stretches(), ...(named ? moments() : moments().map((m) => ({ ...m, text: "" })))];
   const paper = view.scales.has("paper") && layer === "decoded" ? millivolt(stream.channels[place]) : 0;
-  const row = new Row($("rows"), { title, note, height: height + (axis ? 30 : 0), left, axis, stamp, marks: both, paper });
+  const row = new Row($("rows"), { title, note, height: height + (axis ? 30 : named ? 11 : 0), left, axis, lane: named && !axis, stamp, marks: both, paper });
   row.place = place;
   row.layer = layer;
   return row;
@@ -348,7 +358,7 @@ let timer = 0;
 function look() {
   clearTimeout(timer);
   timer = setTimeout(fetchAll, 40);
-  const where = new URLSearchParams({ r: view.recording, s: view.stream, f: view.from.toFixed(3), t: view.to.toFixed(3) });
+  const where = new URLSearchParams({ r: view.recording, s: view.stream, f: view.from.toFixed(3), t: view.to.toFixed(3), l: [...view.layers].join(",") });
   history.replaceState(null, "", `#${where}`);
   $("live").setAttribute("aria-pressed", String(view.live));
   $("clock").textContent = view.clock && recording.start_ns !== null ? "Clock" : "Seconds";
@@ -379,7 +389,7 @@ async function fetchOnce(mine) {
   const channels = [...view.channels].sort((a, b) => a - b).join(",");
   const parts = [
     drawSamples(stretch, width, channels, mine),
-    ask("marks", here(stretch)).then((got) => { if (mine !== asked) return; marks = got; if (got.trouble) trouble(got.trouble); redraw(); listMarks(); }),
+    ask("marks", here(stretch)).then((got) => { if (mine !== asked) return; marks = got; if (got.trouble) trouble(got.trouble); showFigures(); redraw(); listMarks(); }),
     ask("activations", here(samplesOf(...span))).then((got) => {
       if (mine !== asked) return;
       activations = { at: got.sample.map((s) => s / stream.rate_hz), kernel: got.kernel, amplitude: got.amplitude, many: got.too_many };
@@ -399,22 +409,26 @@ async function fetchOnce(mine) {
 
 async function drawSamples(stretch, width, channels, mine) {
   if (!channels) return;
-  const long = (stretch.to - stretch.from) / stream.rate_hz > LONGEST_LAYER_S;
+  const long = (Math.min(stretch.to, stream.n_samples) - stretch.from) * view.channels.size > LAYER_VALUES;
   const overlay = ["original", ...(long ? [] : ["kernels"])].filter((l) => view.layers.has(l));
   const apart = ["error", ...(long ? [] : ["residual"])].filter((l) => view.layers.has(l));
+  const left = long && (view.layers.has("kernels") || view.layers.has("residual"));
   const get = (layer) => ask("samples", here({ ...stretch, width, channels, layer }));
-  for (let first = true; ; first = false) {
-    const [decoded, ...more] = await Promise.all(["decoded", ...overlay, ...apart].map(get));
+  let wrong = "";  // of another layer, which must not take away what is decoded
+  const other = (layer) => get(layer).catch((error) => { wrong = `${layer}: ${error.message}`; return null; });
+  for (;;) {
+    const [decoded, ...more] = await Promise.all([get("decoded"), ...[...overlay, ...apart].map(other)]);
     if (mine !== asked) return;
     bad = decoded.bad;
     holes = decoded.complete ? lacking(decoded) : [];
-    trouble(bad.length ? `${bad.length === 1 ? "a stretch does" : `${bad.length} stretches do`} not decode: ${bad[0][2]}` : "");
+    const corrupt = bad.length ? `${bad.length === 1 ? "a stretch does" : `${bad.length} stretches do`} not decode: ${bad[0][2]}` : "";
+    trouble(corrupt || wrong || (left ? "activations alone, and what they leave, are drawn of shorter stretches: zoom in" : ""));
     for (const row of rows) {
       const own = row.layer === "decoded" ? [...more.slice(0, overlay.length), decoded] : [more[overlay.length + apart.indexOf(row.layer)]];
-      drawRow(row, own.filter(Boolean), overlay);
+      drawRow(row, own, overlay);
     }
     level();
-    if ([decoded, ...more].every((d) => d.complete)) break;
+    if ([decoded, ...more].every((d) => !d || d.complete)) break;
     await new Promise((done) => setTimeout(done, 30));
   }
 }
@@ -434,21 +448,28 @@ function lacking(drawn) {
 }
 
 // the last layer is the row's own; those before it lie below
-function drawRow(row, layers, overlay) {
-  if (!layers.length) { row.shape([]); return; }
+function drawRow(row, all, overlay) {
+  const layers = all.filter(Boolean), names = overlay.filter((_, k) => all[k]);
+  if (!layers.length || (row.layer !== "decoded" && !all.at(-1))) { row.shape([]); return; }
   const colour = row.layer === "error" ? css("--error") : row.layer === "residual" ? css("--kernels") : css("--ink");
   const base = layers.at(-1), at = base.channels.indexOf(row.place);
   if (at < 0) return;
   row.shape(layers.map((d, k) => {
-    const own = d === base, original = !own && overlay[k] === "original";
+    const own = d === base, original = !own && names[k] === "original";
     return { colour: own ? colour : css(original ? "--original" : "--kernels"), band: d.step > 1, width: own ? 1 : original ? 3 : 1.5 };
   }));
   const data = [Float64Array.from({ length: base.n }, (_, i) => (base.first + i * base.step) / stream.rate_hz)];
   layers.forEach((d, k) => {
-    const shift = d !== base && overlay[k] === "kernels" ? median(base.low[at]) - median(d.low[at]) : 0;
-    for (const part of d.step > 1 ? [d.low[at], d.high[at]] : [d.low[at]]) data.push(values(part, base.n, shift));
+    const shift = d !== base && names[k] === "kernels" ? median(base.low[at]) - median(d.low[at]) : 0;
+    for (const part of d.step > 1 ? [d.low[at], d.high[at]] : [d.low[at]]) data.push(values(placed(part, d, base), base.n, shift));
   });
   row.show([view.from, view.to], data);
+}
+
+// one layer's values at another's places: of a recording that grows, two answers may be of two lengths
+function placed(part, d, base) {
+  if (d.first === base.first && d.step === base.step) return part;
+  return Array.from({ length: base.n }, (_, i) => part[Math.round((base.first + i * base.step - d.first) / d.step)] ?? NaN);
 }
 
 const values = (part, n, shift) => Array.from({ length: n }, (_, i) => (i < part.length && Number.isFinite(part[i]) ? part[i] + shift : null));
@@ -466,13 +487,21 @@ async function drawFigures(stretch, mine) {
   for (;;) {
     const got = await ask("figures", here({ ...stretch, width: 400 }));
     if (mine !== asked) return;
-    const x = got.sample.map((s) => s / stream.rate_hz);
-    for (const row of figureRows) {
-      row.shape([{ colour: css("--accent"), width: 1.4 }]);
-      row.show([view.from, view.to], [x, got[row.key]]);
-    }
+    figures = got;
+    showFigures();
     if (got.complete) return;
     await new Promise((done) => setTimeout(done, 60));
+  }
+}
+
+// lines end where a gap begins
+function showFigures() {
+  const at = figures.sample.map((s) => s / stream.rate_hz);
+  const cuts = marks.gaps.map((g) => g.from_s);
+  const places = [...at.map((t, i) => [t, i]), ...cuts.map((t) => [t, -1])].sort((a, b) => a[0] - b[0]);
+  for (const row of figureRows) {
+    row.shape([{ colour: css("--accent"), width: 1.4 }]);
+    row.show([view.from, view.to], [places.map(([t]) => t), places.map(([, i]) => (i < 0 ? null : figures[row.key][i]))]);
   }
 }
 
@@ -486,7 +515,7 @@ function ticks() {
   if (!box) return;
   const drawn = drawTicks($("ticks").querySelector("canvas"), box, [view.from, view.to], activations, colourOf);
   const coded = marks.segments.some((s) => s.coded && s.from_s < view.to && s.to_s > view.from);
-  const none = !coded ? "no activations: nothing here is encoded yet" : stream.activations ? "no activations here: the residual alone tells this stretch" : "no activations: what is encoded at effort fast has none; sanstream reencode makes them";
+  const none = !coded ? "no activations: nothing here is encoded yet" : stream.kernels ? "no activations here: the residual alone tells this stretch" : "no activations: encoded without kernels, at effort fast or where nothing repeats";
   $("ticks-note").textContent = activations.many ? "too many activations to draw: zoom in" : drawn ? "" : none;
 }
 
@@ -550,18 +579,20 @@ function decisionText(d) {
 
 // --- the whole recording, small
 
-async function wholeAgain() {
+async function wholeAgain(anew = true) {
   const name = view.recording + view.stream, n = stream.n_samples;
   const node = $("overview");
-  overview?.destroy();
-  node.replaceChildren();
-  overview = new Row(node, { title: "", height: 58, left: 0, stamp, marks: () => [] });
-  overview.shape([{ colour: css("--soft"), band: true }]);
-  const box = document.createElement("div");
-  box.id = "window";
-  node.append(box);
+  if (anew || !overview) {
+    overview?.destroy();
+    node.replaceChildren();
+    overview = new Row(node, { title: "", height: 58, left: 0, stamp, marks: () => [] });
+    overview.shape([{ colour: css("--soft"), band: true }]);
+    const box = document.createElement("div");
+    box.id = "window";
+    node.append(box);
+  }
   const end = n / stream.rate_hz, first = stream.first / stream.rate_hz;
-  overview.show([first, end], [[first, end], [null, null], [null, null]]);
+  if (anew) overview.show([first, end], [[first, end], [null, null], [null, null]]);
   window2();
   const width = Math.max(200, Math.round(node.clientWidth));
   try {
@@ -570,6 +601,7 @@ async function wholeAgain() {
       if (view.recording + view.stream !== name) return;
       const x = Array.from({ length: got.n }, (_, i) => (got.first + i * got.step) / stream.rate_hz);
       overview.show([first, end], [x, values(got.low[0], got.n, 0), values(got.high[0], got.n, 0)]);
+      window2();
       whole.drawn = got;
       if (got.complete) return;
       await new Promise((done) => setTimeout(done, 150));
@@ -581,9 +613,10 @@ function window2() {
   const box = $("window");
   if (!box || !overview?.span) return;
   const [a, b] = overview.span, wide = $("overview").clientWidth;
-  const left = ((view.from - a) / (b - a)) * wide, right = ((view.to - a) / (b - a)) * wide;
+  const place = (t) => Math.min(wide, Math.max(0, ((t - a) / (b - a)) * wide));
+  const right = Math.max(3, place(view.to)), left = Math.min(place(view.from), right - 3);
   Object.assign(box.style, {
-    position: "absolute", top: "0", bottom: "0", left: `${left}px`, width: `${Math.max(3, right - left)}px`,
+    position: "absolute", top: "0", bottom: "0", left: `${left}px`, width: `${right - left}px`,
     background: css("--accent") + "33", border: `1px solid ${css("--accent")}`, pointerEvents: "none",
   });
 }
@@ -692,6 +725,27 @@ async function follow() {
 }
 setInterval(follow, 1000);
 
+// what grows is described anew now and then, whether its end is followed or not: length, strip, and who is there
+async function grown() {
+  if (!recording?.live || !stream || document.hidden || $("rows").getAttribute("aria-busy") === "true") return;
+  const name = view.recording + view.stream;
+  try {
+    const got = await ask("recording", { recording: view.recording });
+    const own = got.streams.find((s) => s.name === view.stream);
+    if (own && name === view.recording + view.stream) {
+      const more = own.n_samples !== whole.drawn?.n_samples;
+      stream.n_samples = Math.max(stream.n_samples, own.n_samples);
+      stream.kernels = own.kernels;
+      subtitle();
+      if (more) wholeAgain(false);
+    }
+    if (listed.names.length <= 200) await list();
+  } catch (error) {
+    trouble(error.message);
+  }
+}
+setInterval(grown, 10000);
+
 // --- beginning
 
 async function begin() {
@@ -701,7 +755,9 @@ async function begin() {
   const asked = where.get("r");
   if (!names.length && !asked) { trouble("the archive holds no recording yet"); setTimeout(begin, 3000); return; }
   const span = where.get("f") === null ? undefined : [Number(where.get("f")), Number(where.get("t"))];
-  await open(asked ?? names[0], where.get("s") ?? undefined, span && span.every(Number.isFinite) && span[1] > span[0] ? span : undefined);
+  const layers = where.get("l");
+  if (layers !== null) view.layers = new Set(layers.split(",").filter((l) => LAYERS.some(([key]) => key === l)));
+  await open(asked ?? names[0], where.get("s") ?? undefined, span && span.every(Number.isFinite) && span[1] > span[0] ? span : undefined, layers !== null);
 }
 begin().catch((error) => trouble(error.message));
 

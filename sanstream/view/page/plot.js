@@ -4,13 +4,14 @@ export const COLOURS = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#b58900", "
 
 const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000];
 
+const LANE = 15;  // room for labels below a row
 const EDGE = 24;  // room for half a time at the right end
 
 export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // A chart draws what `view` spans; `marks` gives stretches and moments that are drawn behind and before the lines.
 export class Row {
-  constructor(parent, { title, note = "", height, left, marks, axis, stamp, digits = 4, zero = false, paper = 0, onValue }) {
+  constructor(parent, { title, note = "", height, left, marks, axis, stamp, digits = 4, zero = false, paper = 0, lane = false, onValue }) {
     this.node = document.createElement("div");
     this.node.className = "row";
     this.node.append(label(title, note));
@@ -19,7 +20,7 @@ export class Row {
     this.node.append(this.value);
     parent.append(this.node);
     this.height = height;
-    this.options = { left, marks, axis, stamp, digits, zero, paper, onValue };
+    this.options = { left, marks, axis, stamp, digits, zero, paper, lane, onValue };
     this.least = 0;  // of the range of values: rows of one scale share it
     this.lines = [];
     this.plot = null;
@@ -42,13 +43,13 @@ export class Row {
         bands.push({ series: [series.length - 1, series.length - 2], fill: line.colour + "55" });
       }
     }
-    const { left, axis, stamp, zero } = this.options;
+    const { left, axis, lane, stamp, zero } = this.options;
     const soft = css("--soft");
     const grid = { stroke: () => (this.boxes() ? "transparent" : css("--line")), width: 1 };
     this.plot = new uPlot(
       {
         width: Math.max(80, this.node.clientWidth), height: this.height, series, bands,
-        legend: { show: false }, padding: [left ? 18 : 4, left ? EDGE : 0, axis ? 0 : 4, 0],
+        legend: { show: false }, padding: [left ? 18 : 4, left ? EDGE : 0, axis ? 0 : lane ? LANE : 4, 0],
         cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 }, sync: { key: "time" } },
         scales: { x: { time: false, auto: false, range: () => this.span }, y: { range: (u, low, high) => around(low, high, zero, this.least) } },
         axes: [
@@ -172,13 +173,14 @@ export class Row {
     const { ctx, bbox } = u;
     ctx.save();
     ctx.beginPath();
-    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    const ratio = devicePixelRatio, lane = this.options.lane ? LANE * ratio : 0;
+    ctx.rect(bbox.left, bbox.top, bbox.width + (lane ? EDGE * ratio : 0), bbox.height + lane);
     ctx.clip();
-    const ratio = devicePixelRatio;
     ctx.lineWidth = ratio;
     ctx.font = `${11 * ratio}px system-ui`;
+    ctx.textAlign = "left";
     let free = -Infinity;
-    const all = this.options.marks?.() ?? [];
+    const all = [...(this.options.marks?.() ?? [])].sort((a, b) => a.from - b.from);
     const dense = all.filter((m) => m.kind === "event" && m.from >= this.span[0] && m.from <= this.span[1]).length > bbox.width / (8 * ratio);
     for (const m of all) {
       if (m.to !== undefined && !m.text) continue;
@@ -189,12 +191,12 @@ export class Row {
       ctx.setLineDash(m.kind === "event" ? [] : [4 * ratio, 3 * ratio]);
       ctx.beginPath();
       ctx.moveTo(x, m.kind === "event" && dense ? bbox.top + bbox.height - 16 * ratio : bbox.top);
-      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.lineTo(x, bbox.top + bbox.height + lane);
       ctx.stroke();
       ctx.globalAlpha = 1;
       if (m.text && x > free && !(dense && m.kind === "event")) {
         const text = m.text.length > 24 ? m.text.slice(0, 23) + "…" : m.text;
-        ctx.fillText(text, x + 3 * ratio, bbox.top + bbox.height - 4 * ratio);
+        ctx.fillText(text, x + 3 * ratio, bbox.top + bbox.height + (this.options.lane ? LANE - 3 : -4) * ratio);
         free = x + ctx.measureText(text).width + 8 * ratio;
       }
     }
