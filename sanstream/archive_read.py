@@ -150,7 +150,7 @@ class StreamReader:
         t0, t1 : int, float, Fraction, str or Time, optional
             As for :meth:`read`.
         sound_only : bool
-            Leave out blocks that do not decode.
+            Leave out blocks that do not decode, instead of raising :class:`~sanstream.errors.CorruptError`.
 
         Returns
         -------
@@ -161,11 +161,6 @@ class StreamReader:
             (one per channel of the segment), relative to the kernel: ``kernel_shapes(coding, bank, channel)``
             of ``sanstream.group_state`` gives each kernel in digital steps at amplitude 1 (FORMAT.md
             clause 7.4: taps * 2^shift / 2048), for :meth:`coding` and :meth:`bank` of the segment.
-
-        Raises
-        ------
-        CorruptError
-            When a block is not what was written, unless ``sound_only``.
         """
         from sanstream.archive_records import read_records_table
 

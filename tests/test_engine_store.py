@@ -183,12 +183,12 @@ def test_deletion_and_retention(tmp_path: Path, url: str) -> None:
 def test_check_tries_the_store(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server() as endpoint:
         use_s3(monkeypatch, endpoint)
-        where = ("--to", f"s3://{BUCKET}/checked", "--state", tmp_path / "state")
+        where = ("--to", f"s3://{BUCKET}/checked", "--state", tmp_path / "state", "--listen", "127.0.0.1:0")
         found = run("ingest", "sim://ecg?seconds=1", *where, "--check")
         assert "conditional writes hold" in found.out + found.err
         assert found.code == 0
         assert list(RemoteObjects(f"s3://{BUCKET}/checked").keys()) == []
-        assert run("ingest", "sim://ecg?seconds=100&speed=0", *where, "--listen", "127.0.0.1:0").code == 0
+        assert run("ingest", "sim://ecg?seconds=100&speed=0", *where).code == 0
         assert run("verify", f"s3://{BUCKET}/checked", "--deep").code == 0
     monkeypatch.setitem(archive_store._RETRY, "max_retries", 1)
     found = run("ingest", "sim://ecg?seconds=1", *where, "--check")
