@@ -70,11 +70,11 @@ def serve(
         listen=settings.listen, token_env=settings.token_env, tls_cert=settings.tls_cert, tls_key=settings.tls_key,
         hosts=settings.hosts,
     )  # fmt: skip
-    check_http(http, "view")
     if only_metrics(http):
         raise InputError(
             f"{http.listen} is reached from other machines", hint="give --token-env, --tls-cert and --tls-key, too"
         )
+    check_http(http, "view")
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # a browser's idle connections are no news
     token = secret(http.token_env, "--token-env") if http.token_env else secrets.token_urlsafe(24)
     host, _ = split_address(http.listen)
