@@ -101,9 +101,9 @@ def _name_state(root: Path, folder: GrowingFolder, state_dir: Path) -> None:
             f"{root}: daemons share it, and this one is not told so",
             hint=f"set [archive] shared = true; when no other is left, remove {LIVE} there",
         )
-    state = state_dir.absolute()
+    state = state_dir.resolve()  # a folder has many spellings, and one lock
     before = read_place(root)
-    if before is not None and before != state and _is_held(before):
+    if before is not None and before.resolve() != state and _is_held(before):
         raise InputError(
             f"{root}: a running daemon with its state in {before} writes to it",
             hint="give each daemon its own archive, or let each say [archive] shared = true",

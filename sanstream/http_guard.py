@@ -109,6 +109,10 @@ def guarded(app: App, rules: Rules) -> App:
             await app(scope, receive, send)
             return
         code, why = refused
+        if code == 401 and rules.pages and f"{scope['path']}/" == rules.pages:
+            query = scope["query_string"].decode("latin-1")
+            await RedirectResponse(rules.pages + (f"?{query}" if query else ""), 307, PRIVATE)(scope, receive, send)
+            return
         if code == 401 and _is_page(rules, scope):
             query = scope["query_string"].decode("latin-1")
             secure = scope.get("scheme") == "https"

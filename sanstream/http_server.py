@@ -37,7 +37,7 @@ def bind(listen: str) -> socket.socket:
     except OSError as error:
         raise InputError(
             f"cannot listen on {listen}: {error.strerror or error}",
-            hint="is another daemon running? choose another [http] listen, or port 0 for a free one",
+            hint="is another daemon running? choose another --listen or [http] listen, or port 0 for a free one",
         ) from None
     return made
 

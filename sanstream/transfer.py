@@ -19,6 +19,7 @@ from sanstream.archive_recording import RecordingReader
 from sanstream.archive_write import ArchiveWriter
 from sanstream.bank_places import choose_bank
 from sanstream.errors import InputError, RestoreError, SanstreamError
+from sanstream.formats.labels import safe_name
 from sanstream.quality import tightened
 from sanstream.transfer_deidentify import deidentify as without_identity
 
@@ -107,6 +108,14 @@ def archive(
         for number, path in enumerate(formats.distinct(paths), start=1):
             recording = formats.read(Path(path), rate=rate, unit=unit)
             odd = formats.notes(recording)
+            stem = Path(path).stem
+            if stem != recording.name == safe_name(stem) and not deidentify:
+                odd = [f"so named since {stem!r} is not of ASCII letters, digits and _.-", *odd]
+            if recording.name in writer and not deidentify:
+                raise InputError(
+                    f"{path}: the archive holds a recording {recording.name!r} already",
+                    hint="rename the file; of other letters than ASCII's a name keeps none",
+                )
             if deidentify:
                 recording = without_identity(recording, name=writer.free_name(f"recording{number}"))
             manifest = writer.add(

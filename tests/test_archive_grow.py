@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -299,3 +300,16 @@ def test_no_fsync_of_a_commit_can_be_left_out(tmp_path: Path) -> None:
     for site in sites:
         power_cut_commits(tmp_path / site, [], ignore=site)
         assert not committed(tmp_path / site), site
+
+
+def test_a_state_folder_spelled_otherwise_is_the_same(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (tmp_path / "link").symlink_to(state)
+    GrowingArchive(tmp_path / "a", state_dir=state)
+    with (state / "lock").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for spelled in (tmp_path / "link", state / ".." / "state"):
+            GrowingArchive(tmp_path / "a", state_dir=spelled)
+        with pytest.raises(InputError, match="a running daemon with its state in"):
+            GrowingArchive(tmp_path / "a", state_dir=tmp_path / "other")

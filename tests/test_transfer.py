@@ -97,6 +97,19 @@ def test_one_bad_source_of_many_leaves_nothing(tmp_path: Path, source: Path) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["walk.npy"]
 
 
+def test_a_name_of_other_letters_is_said_and_two_that_come_to_one_are_refused_by_file(tmp_path: Path) -> None:
+    for name in ("Müller Jürgen", "日本", "東京", "plain-1"):
+        np.save(tmp_path / f"{name}.npy", walk(400))
+    done = archive(tmp_path / "Müller Jürgen.npy", to=tmp_path / "a", rate=Fraction(100), effort="fast")
+    assert done["recordings"] == ["M_ller_J_rgen"]
+    assert any("so named since 'Müller Jürgen'" in note for note in done["notes"])
+    assert archive(tmp_path / "plain-1.npy", to=tmp_path / "b", rate=Fraction(100), effort="fast")["notes"] == []
+    both = [tmp_path / "日本.npy", tmp_path / "東京.npy"]
+    with pytest.raises(InputError, match=r"東京\.npy: the archive holds a recording 'recording' already"):
+        archive(both, to=tmp_path / "c", rate=Fraction(100), effort="fast")
+    assert not (tmp_path / "c").exists()
+
+
 def test_a_full_disk_leaves_nothing(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(point: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -16,6 +16,7 @@ from conftest import Run, beats
 
 import sanstream
 from sanstream.archive import ArchiveWriter
+from sanstream.archive_grow import GrowingArchive
 from sanstream.errors import InputError
 from sanstream.evaluate import evaluate
 from sanstream.http_guard import Rules, guarded
@@ -285,6 +286,22 @@ def test_decisions_of_the_daemon_are_marked(place: Path, tmp_path: Path) -> None
     assert [(d["from_s"], d["decision"], d["alarm"]["figure"]) for d in found] == [(90.0, "adopted", "phi 0")]
 
 
+def test_a_viewer_may_be_prepared_before_anybody_asks(place: Path, tmp_path: Path) -> None:
+    made = Client(make_viewer(Library(str(place)), prepared=True))
+    assert made.get("/api/recordings").json()["total"] == 2
+    GrowingArchive(tmp_path / "empty", state_dir=tmp_path / "state")
+    assert Client(make_viewer(Library(str(tmp_path / "empty")), prepared=True)).get("/").status_code == 200
+
+
+def test_the_nul_at_the_end_of_a_note_is_not_shown(tmp_path: Path) -> None:
+    note = Annotations("atr", {"time_ns": np.array([10**9]), "symbol": np.array(["+"]), "aux_note": np.array(["(N\0"])})
+    with ArchiveWriter(tmp_path / "a.san") as writer:
+        writer.add(replace(make(), annotations=(note,)), effort="fast")
+        writer.commit()
+    own = Client(make_viewer(Library(str(tmp_path / "a.san"))))
+    assert [e["text"] for e in ask(own, "marks", **{"from": 0, "to": 5 * RATE})["events"]] == ["+ (N"]
+
+
 def test_recordings_are_listed_and_found(client: Client) -> None:
     assert client.get("/api/recordings").json() == {"names": ["bed", "bed2"], "start": 0, "found": 2, "total": 2}
     assert client.get("/api/recordings", params={"find": "D2"}).json()["names"] == ["bed2"]
@@ -418,6 +435,9 @@ def test_a_cookie_opens_pages_alone(place: Path) -> None:
     assert made.get(f"/api/recordings?token={TOKEN}").status_code == 401
     assert made.get(f"/view/?token={TOKEN}").status_code == 303
     assert made.get("/api/recordings").status_code == 401
+    answer = made.get(f"/view?token={TOKEN}")
+    assert (answer.status_code, answer.headers["location"]) == (307, f"/view/?token={TOKEN}")
+    assert made.get("/view", headers={"Host": "evil.example"}).status_code == 421
 
 
 def test_beyond_this_machine_token_and_tls_are_needed(place: Path) -> None:
@@ -428,7 +448,8 @@ def test_beyond_this_machine_token_and_tls_are_needed(place: Path) -> None:
 def test_the_command_says_what_is_wrong(run: Run, tmp_path: Path, place: Path) -> None:
     assert "no such folder" in run("view", tmp_path / "nothing").err
     assert "is no address" in run("view", place, "--listen", "here").err
-    assert "lacks token or TLS" in run("view", place, "--listen", "0.0.0.0:8700").err
+    beyond = run("view", place, "--listen", "0.0.0.0:8700").err
+    assert "reached from other machines; give --token-env, --tls-cert and --tls-key" in beyond
 
 
 def test_an_original_of_another_recording_is_refused(run: Run, tmp_path: Path, place: Path) -> None:

@@ -74,8 +74,9 @@ def ingest(
         return _check(settings)
     if not settings.feeds:
         raise click.UsageError("no feed: give a URL, or --config FILE with a [[feed]]")
-    from sanstream.daemon.logs import set_up_logs
-    from sanstream.daemon.run import ingest as run
+    with _installed():
+        from sanstream.daemon.logs import set_up_logs
+        from sanstream.daemon.run import ingest as run
 
     set_up_logs(as_json=log_json)
     with _private():
@@ -92,8 +93,23 @@ def _private() -> Iterator[None]:
         os.umask(before)
 
 
+@contextmanager
+def _installed() -> Iterator[None]:
+    """Say what to install where a package that the daemon needs is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "sanstream":
+            raise
+        raise click.ClickException(
+            f"{package} is missing, which the daemon needs; run: pip install 'sanstream[live]'"
+        ) from None
+
+
 def _check(settings: Settings) -> int:
-    from sanstream.daemon.check import FAILED, WARNING, check, report
+    with _installed():
+        from sanstream.daemon.check import FAILED, WARNING, check, report
 
     click.echo(report(settings))
     colours = {FAILED: "red", WARNING: "yellow"}
@@ -160,8 +176,9 @@ def recover(state_dir: Path, archive: str | None, elsewhere: bool) -> int:
       sanstream recover live.state
       sanstream recover /mnt/dead/live.state --to s3://ward7/live
     """
-    from sanstream.daemon.logs import set_up_logs
-    from sanstream.daemon.run import recover as run
+    with _installed():
+        from sanstream.daemon.logs import set_up_logs
+        from sanstream.daemon.run import recover as run
 
     set_up_logs()
     with _private():

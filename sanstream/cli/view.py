@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Timer
 
 import click
 
@@ -63,7 +64,14 @@ def view(
     library.check_originals()
     folder = Path(state) if state else None if remote_scheme(archive) else read_place(local_path(archive))
 
+    def say() -> None:
+        click.echo("compiling loops, once after an installation", err=True)
+
+    waiting = Timer(4, say)
+    waiting.daemon = True
+
     def ready(url: str) -> None:
+        waiting.cancel()
         if as_json:
             print_json({"url": url})
         else:
@@ -72,7 +80,10 @@ def view(
             webbrowser.open(url)
 
     settings = ViewSettings(listen or LISTEN, token_env, tls_cert, tls_key, hosts)
+    waiting.start()
     try:
         serve(library, settings, state_dir=folder, ready=ready)
     except KeyboardInterrupt:
         click.echo("closed", err=True)
+    finally:
+        waiting.cancel()

@@ -156,7 +156,8 @@ def feed_class(url: str) -> Any:
         return found[0].load()
     except ModuleNotFoundError as error:
         raise InputError(
-            f"feed {scheme!r} needs the package {error.name}", hint="pip install 'sanstream[live]'"
+            f"feed {scheme!r} needs the package {(error.name or scheme).partition('.')[0]}",
+            hint="pip install 'sanstream[live]'",
         ) from None
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from sanstream.view.figures import WindowsOverTime, to_json
 from sanstream.view.kernels import activations_of, gallery, has_kernels
 from sanstream.view.library import MOST_NAMES, Library
 from sanstream.view.marks import marks_of, next_mark
-from sanstream.view.sources import DECODED, KERNELS, RESIDUAL, layer_of
+from sanstream.view.sources import DECODED, KERNELS, RESIDUAL, Decoded, layer_of
 
 PAGE = {
     "index.html": "text/html",
@@ -60,6 +61,20 @@ class Viewer:
     def __init__(self, library: Library, *, state_dir: Path | None = None) -> None:
         self._library, self._state = library, state_dir
         self._envelopes, self._windows = Envelopes(), WindowsOverTime()
+
+    def prepare(self) -> None:
+        """Answer about a little of the first recording: in a fresh installation the loops are compiled meanwhile."""
+        with suppress(SanstreamError, OSError, StopIteration):
+            name = self._library.names(limit=1)["names"][0:1]
+            reader = next(iter(self._library.recording(name[0]).streams.values())) if name else None
+            if reader is None:
+                return
+            first = min((s.start_sample for s in reader.entry.segments), default=0)
+            stop = min(reader.n_samples, first + max(1, Decoded(reader).block_samples // 4))
+            own = (name[0], reader.name)
+            self._envelopes.draw((*own, DECODED), Decoded(reader), first, stop, 100, range(len(reader.channels)))
+            self._windows.over(own, reader, first, stop, 1)
+            activations_of(reader, first, stop)
 
     def about(self, _: Request) -> Any:
         """Say what is looked at."""
@@ -168,9 +183,20 @@ class Viewer:
         return respond
 
 
-def make_viewer(library: Library, *, state_dir: Path | None = None) -> Starlette:
-    """Make the application that serves the page."""
-    return Starlette(routes=Viewer(library, state_dir=state_dir).routes())
+def make_viewer(library: Library, *, state_dir: Path | None = None, prepared: bool = False) -> Starlette:
+    """Make the application that serves the page.
+
+    Parameters
+    ----------
+    library : Library
+    state_dir : Path or None
+    prepared : bool
+        Load, or compile, the loops now rather than while the first page waits.
+    """
+    viewer = Viewer(library, state_dir=state_dir)
+    if prepared:
+        viewer.prepare()
+    return Starlette(routes=viewer.routes())
 
 
 def packed(drawn: Envelope, channels: list[int], n_samples: int) -> bytes:

@@ -152,6 +152,7 @@ class Library:
             When one is not, or when no archive stands there.
         """
         held = self.archive().recordings
+        next(iter(held), None)  # of an archive in a store only now something is read
         for name, original in self._originals.items():
             if name not in held:
                 some = ", ".join(islice(held, 3))

@@ -109,7 +109,8 @@ def _events(reader: RecordingReader, low_s: float, high_s: float) -> tuple[list[
         texts = [held.columns[name] for name in _TEXT if name in held.columns]
         durations = held.columns.get("duration_ns")
         for i in inside.tolist():
-            text = " ".join(str(t[i]).strip() for t in texts if str(t[i]).strip())
+            words = (str(t[i]).replace("\0", " ").strip() for t in texts)  # WFDB notes may end with a NUL
+            text = " ".join(w for w in words if w)
             row = {"from_s": float(times[i]), "text": text[:200], "set": held.name}
             if durations is not None and durations[i] > 0:
                 row["to_s"] = float(times[i]) + float(durations[i]) / 1e9

@@ -80,7 +80,7 @@ def serve(
     host, _ = split_address(http.listen)
     rules = Rules(frozenset(h.lower().rstrip(".") for h in (host, *http.hosts)), token, pages="/")
     with contextlib.closing(bind(http.listen)) as taken:
-        server = _Server(uvicorn_config(guarded(make_viewer(library, state_dir=state_dir), rules), http))
+        server = _Server(uvicorn_config(guarded(make_viewer(library, state_dir=state_dir, prepared=True), rules), http))
         port = taken.getsockname()[1]
         named = f"[{host}]" if ":" in host else host
         scheme = "https" if http.tls_cert else "http"

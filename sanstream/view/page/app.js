@@ -22,7 +22,14 @@ const colours = new Map();
 
 async function ask(what, questions, tries = 3) {
   const query = new URLSearchParams(questions);
-  const answer = await fetch(`api/${what}?${query}`);
+  let answer;
+  try {
+    answer = await fetch(`api/${what}?${query}`);
+  } catch {  // cut off: by a server that ended, or that took too long over something before it
+    if (tries <= 1) throw new Error("no answer; is the server still running?");
+    await new Promise((done) => setTimeout(done, 1000));
+    return ask(what, questions, tries - 1);
+  }
   if (answer.status === 503 && tries > 1) {  // too many questions at once, of all that look
     await new Promise((done) => setTimeout(done, 400));
     return ask(what, questions, tries - 1);

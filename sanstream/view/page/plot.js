@@ -18,6 +18,7 @@ export class Row {
     this.value = document.createElement("div");
     this.value.className = "value";
     this.node.append(this.value);
+    this.node.style.minHeight = `${height}px`;  // before anything is drawn, titles keep their places
     parent.append(this.node);
     this.height = height;
     this.options = { left, marks, axis, stamp, digits, zero, paper, lane, onValue };
