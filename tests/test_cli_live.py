@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run
+from conftest import PACKAGE, Run
 from fake_engine import FakeEngine, status, stream
 
 import sanstream.daemon.check as checks
@@ -374,3 +375,17 @@ def test_a_warning_names_what_is_wrong_with_the_file_system(tmp_path: Path, monk
     assert [state for state, _ in said.values()] == ["warning", "warning", "warning", "ok"]
     assert "no local disk" in said["nfs4"][1]
     assert "power cut loses it" in said["tmpfs"][1]
+
+
+@pytest.mark.parametrize("words", [["ingest", "sim://", "--to", "a"], ["ingest", "sim://", "--to", "a", "--check"]])
+def test_without_what_the_daemon_needs_it_says_what_to_install(tmp_path: Path, words: list[str]) -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; from sanstream.cli.exits import main; main()"
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path, env=env, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].endswith(
+        "uvicorn is missing, which the daemon needs; run: pip install 'sanstream[live]'"
+    )
+    assert "Traceback" not in done.stderr
