@@ -220,13 +220,9 @@ class ArchiveWriter:
         self._done = True
         self._draft.abort()
 
-    def __contains__(self, name: object) -> bool:
-        """Tell whether there is a recording of a name, in the archive or added before."""
-        return name in self._draft.present or name in self._manifests
-
     def _check_name(self, name: str) -> None:
         _check_folder_name(name)
-        if name in self:
+        if name in (*self._draft.present, *self._manifests):
             raise name_taken(self._target, name)
 
 

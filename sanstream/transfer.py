@@ -111,7 +111,7 @@ def archive(
             stem = Path(path).stem
             if stem != recording.name == safe_name(stem) and not deidentify:
                 odd = [f"so named since {stem!r} is not of ASCII letters, digits and _.-", *odd]
-            if recording.name in writer and not deidentify:
+            if not deidentify and writer.free_name(recording.name) != recording.name:
                 raise InputError(
                     f"{path}: the archive holds a recording {recording.name!r} already",
                     hint="rename the file; of other letters than ASCII's a name keeps none",

@@ -42,7 +42,7 @@ def test_a_shift_of_three_sigmas_is_found_at_this_window(seed: int, sigmas: floa
     assert first_shift(series, 0.4 + 0.02 * (sigmas + rng.standard_normal(60))) == index
 
 
-@pytest.mark.parametrize(("tempo", "level", "sees"), [(1.2, 0.62, True), (1.2, 0.55, False), (1.0, 0.55, True)])
+@pytest.mark.parametrize(("tempo", "level", "sees"), [(1.2, 0.58, True), (1.2, 0.55, False), (1.0, 0.55, True)])
 def test_a_quicker_heart_excuses_less_of_what_is_certain(tempo: float, level: float, sees: bool) -> None:
     rng, series = np.random.default_rng(0), Series()
     for v in 0.4 + 0.01 * rng.standard_normal(300):

@@ -1,44 +1,25 @@
-"""The viewer's answers: what is drawn is what the Python API returns, in bounded work, for whoever has the token."""
+"""The viewer's answers: what is drawn is what the Python API returns, in bounded work."""
 
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from asgi import Client
-from conftest import Run, beats
+from view_cases import GAP, RATE, SECONDS, all_figures, ask, drawn, make
 
 import sanstream
 from sanstream.archive import ArchiveWriter
 from sanstream.archive_grow import GrowingArchive
-from sanstream.errors import InputError
 from sanstream.evaluate import evaluate
-from sanstream.http_guard import Rules, guarded
-from sanstream.signal import Annotations, Channel, Recording, Segment, Stream
+from sanstream.signal import Annotations
 from sanstream.view.app import PAGE, make_viewer
 from sanstream.view.envelopes import COARSE, FINE, Envelopes, Kept, scattered
 from sanstream.view.library import Library
-from sanstream.view.serve import ViewSettings, serve
-
-RATE, SECONDS = 250, 420
-GAP = (200 * RATE, 260 * RATE)
-TOKEN = "the-token"
-
-
-def make(name: str = "bed") -> Recording:
-    """Two leads, a hole of a minute that is no segment's, missing samples, and two events."""
-    x = beats(SECONDS * RATE, 2, rate_hz=RATE, seed=1).astype(np.int32)
-    x[100 * RATE : 101 * RATE, 0] = -32768
-    own = tuple(Channel(k, "mV", 200.0, 0, -2048, 2047, missing=-32768) for k in ("I", "II"))
-    parts = (Segment(0, own, x[: GAP[0]]), Segment(GAP[1], own, x[GAP[1] :]))
-    events = Annotations("atr", {"time_ns": np.array([10**9, 300 * 10**9]), "symbol": np.array(["N", "V"])})
-    return Recording(name, (Stream("250hz", Fraction(RATE), parts),), 1_700_000_000 * 10**9, "utc", (events,))
 
 
 @pytest.fixture(scope="module")
@@ -54,34 +35,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(place: Path) -> Client:
     return Client(make_viewer(Library(str(place), [make()])))
-
-
-def ask(client: Client, what: str, **questions: Any) -> Any:
-    answer = client.get(f"/api/{what}", params={"recording": "bed", "stream": "250hz", **questions})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def drawn(client: Client, **questions: Any) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """Ask until all is drawn; returns head, low and high."""
-    for _ in range(1000):
-        answer = client.get("/api/samples", params={"recording": "bed", "stream": "250hz", **questions})
-        assert answer.status_code == 200, answer.text
-        (size,) = struct.unpack_from("<I", answer.content)
-        head = json.loads(answer.content[4 : 4 + size])
-        if head["complete"]:
-            break
-    n_parts = 1 if head["step"] == 1 else 2
-    parts = np.frombuffer(answer.content, "<f4", offset=4 + size).reshape(n_parts, len(head["channels"]), head["n"])
-    return head, parts[0], parts[-1]
-
-
-def all_figures(client: Client, **questions: Any) -> Any:
-    for _ in range(500):
-        found = ask(client, "figures", **questions)
-        if found["complete"]:
-            return found
-    raise AssertionError("never complete")
 
 
 def samples(place: Path, first: int, stop: int) -> np.ndarray:
@@ -400,70 +353,6 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(client: Client) -> N
     assert client.get("/").text == client.get("/index.html").text
     assert client.get("/../app.py").status_code == 404
     assert client.get("/api/about").headers["cache-control"] == "no-store"
-
-
-@pytest.fixture
-def shut(place: Path) -> Client:
-    """The page behind its guard."""
-    return Client(guarded(make_viewer(Library(str(place))), Rules(token=TOKEN, pages="/")))
-
-
-def test_without_the_token_nothing_is_seen(shut: Client) -> None:
-    for path in ("/", "/api/recordings", "/app.js", "/?token=", "/?token=wrong", f"/?token={TOKEN}&token={TOKEN}"):
-        assert shut.get(path).status_code == 401, path
-    assert shut.request("POST", "/api/recordings").status_code == 405
-    assert shut.get("/", headers={"Host": "evil.example"}).status_code == 421
-
-
-def test_the_token_in_the_address_is_exchanged_for_a_cookie(shut: Client) -> None:
-    answer = shut.get(f"/?token={TOKEN}&x=1")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/?x=1")
-    cookie = answer.headers["set-cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=Lax" in cookie
-    assert TOKEN not in cookie
-    assert shut.get("/api/recordings").status_code == 200
-    shut.cookies.clear()
-    assert shut.get("/api/recordings").status_code == 401
-    assert shut.get("/api/recordings", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
-    shut.cookies["sanstream_00000000"] = "0" * 64
-    assert shut.get("/api/recordings").status_code == 401
-
-
-def test_a_cookie_opens_pages_alone(place: Path) -> None:
-    made = Client(guarded(make_viewer(Library(str(place))), Rules(token=TOKEN, pages="/view/")))
-    assert made.get(f"/api/recordings?token={TOKEN}").status_code == 401
-    assert made.get(f"/view/?token={TOKEN}").status_code == 303
-    assert made.get("/api/recordings").status_code == 401
-    answer = made.get(f"/view?token={TOKEN}")
-    assert (answer.status_code, answer.headers["location"]) == (307, f"/view/?token={TOKEN}")
-    assert made.get("/view", headers={"Host": "evil.example"}).status_code == 421
-
-
-def test_beyond_this_machine_token_and_tls_are_needed(place: Path) -> None:
-    with pytest.raises(InputError, match="reached from other machines"):
-        serve(Library(str(place)), ViewSettings("0.0.0.0:0"))
-
-
-def test_the_command_says_what_is_wrong(run: Run, tmp_path: Path, place: Path) -> None:
-    assert "no such folder" in run("view", tmp_path / "nothing").err
-    assert "is no address" in run("view", place, "--listen", "here").err
-    beyond = run("view", place, "--listen", "0.0.0.0:8700").err
-    assert "reached from other machines; give --token-env, --tls-cert and --tls-key" in beyond
-
-
-def test_an_original_of_another_recording_is_refused(run: Run, tmp_path: Path, place: Path) -> None:
-    other = make("bed9")
-    with pytest.raises(InputError, match="the original is 'bed9', the archive holds no recording of that name"):
-        Library(str(place), [other]).check_originals()
-    renamed = replace(other.streams[0], name="1hz", rate=Fraction(1))
-    with pytest.raises(InputError, match="shares no stream and channel"):
-        Library(str(place), [replace(make(), streams=(renamed,))]).check_originals()
-    Library(str(place), [make()]).check_originals()
-    restored = run("restore", place, "--to", tmp_path / "elsewhere", "--recording", "bed", "--format", "npy")
-    assert restored.code == 0, restored.err
-    ended = run("view", place, "--original", tmp_path / "nothing")
-    assert ended.code == 2
 
 
 def test_what_a_daemon_has_just_received_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

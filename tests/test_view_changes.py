@@ -10,7 +10,7 @@ import pytest
 from asgi import Client
 from live_cases import RATE, Ward, chunk, feed_seconds
 from live_cases import samples as live_samples
-from test_view import all_figures, drawn, make
+from view_cases import all_figures, drawn, make
 
 import sanstream
 from sanstream.archive import ArchiveWriter

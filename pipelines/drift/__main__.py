@@ -1,10 +1,11 @@
 """Measure the drift watch and retraining on days of simulated ECG.
 
 Usage: python -m pipelines.drift [--seeds 30] [--hours 24] [--changes 12] [--retrained 6] [--jobs 1] [--short]
+                                 [--first-day 0] [--first-change 300] [--to drift]
 
 Stable days count false alarms; changes give the delay of the alarm and the bits that retraining saves, on ten minutes
 that no training saw, beside those that the signal's noise takes alone, which no kernel can save. Resumable: finished
-rows stand in the work folder. The summary goes to docs/measured/drift.jsonl.
+rows stand in the work folder. The summary goes to docs/measured/drift.jsonl, of other seeds to a file of another name.
 ``--short`` is the form for CI: two seeds, checked, nothing written.
 """
 
@@ -69,11 +70,15 @@ def change_line(kind: str, seen: list[tuple[Row, Row]], weighed: list[tuple[Row,
         large.append(max(measure.sigmas(before, after)) >= 3 and measure.usable(after, 5))
         within.append(first is not None and first.alarm.window - 6 * n <= WITHIN)
         judged.append(first is not None and first.n_judged <= WITHIN)
+    before_it = [h for before, _ in seen for h in measure.watched_over(before)]
     found = [d for d in delays if d is not None]
     row: Row = {"signal": kind, "cases": len(seen), "alarms": len(found), "of 3 σ or more": sum(large)}
     row["of these within 5 min"] = sum(w for w, is_large in zip(within, large, strict=True) if is_large)
     row["within 5 min that could be judged"] = sum(w for w, is_large in zip(judged, large, strict=True) if is_large)
     row["median delay, s"] = 10 * median(found) if found else None
+    row["alarms before"] = len(before_it)
+    if not weighed:
+        return row
     row["retrained"] = len(weighed)
     for quality in ("prdn=5", "prdn=9", "lossless"):
         for effort in ("fast", "default"):
@@ -95,6 +100,9 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24.0, help="of each")
     parser.add_argument("--changes", type=int, default=12, help="seeds per kind of change")
     parser.add_argument("--retrained", type=int, default=6, help="of these seeds, those whose bits are measured, too")
+    parser.add_argument("--first-day", type=int, default=0, help="first seed of the days")
+    parser.add_argument("--first-change", type=int, default=300, help="first seed of the changes")
+    parser.add_argument("--to", default="drift", help="name of the summary in docs/measured")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "drift")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--short", action="store_true", help="two seeds, one change; checked, nothing written")
@@ -102,8 +110,9 @@ def main() -> None:
     if options.short:
         options.seeds, options.hours, options.changes, options.retrained = 2, 0.75, 1, 1
     kinds, at = (KINDS[:1], 40) if options.short else (KINDS, 90)
-    changes = [300 + s for s in range(options.changes)]
-    asked: list[tuple[str, tuple[Any, ...]]] = [("stable", (s, int(60 * options.hours))) for s in range(options.seeds)]
+    changes = [options.first_change + s for s in range(options.changes)]
+    days = [options.first_day + s for s in range(options.seeds)]
+    asked: list[tuple[str, tuple[Any, ...]]] = [("stable", (s, int(60 * options.hours))) for s in days]
     asked += [("base", (s, at)) for s in changes]
     asked += [("changed", (s, k, at, 30)) for s in changes for k in kinds]
     asked += [
@@ -111,7 +120,8 @@ def main() -> None:
     ]
     with ProcessPoolExecutor(options.jobs) as pool:
         made = dict(zip(asked, pool.map(row_of, [(options.work, *a) for a in asked]), strict=True))
-    table = [stable_line([row for (what, _), row in made.items() if what == "stable"], options.hours)]
+    stable = [row for (what, _), row in made.items() if what == "stable"]
+    table = [stable_line(stable, options.hours)] if stable else []
     for kind in kinds if changes else ():
         seen = [(made["base", (s, at)], made["changed", (s, kind, at, 30)]) for s in changes]
         weighed = [
@@ -125,7 +135,7 @@ def main() -> None:
         assert table[1]["of these within 5 min"] == table[1]["of 3 σ or more"] == 1
         assert table[1]["prdn=5 fast, saved %"] >= 15
         return
-    write_measured("drift", table)
+    write_measured(options.to, table)
 
 
 if __name__ == "__main__":

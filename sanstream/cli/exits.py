@@ -8,7 +8,8 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TextIO
 
 import click
@@ -37,6 +38,28 @@ _OS_HINTS = {
     errno.EMFILE: "raise ulimit -n",
 }
 _CORRUPT_HINT = "restore the file from a copy; sanstream verify ARCHIVE names every damaged one"
+
+
+@contextmanager
+def needed_by(what: str, extra: str) -> Iterator[None]:
+    """Say what to install where an import meanwhile lacks a package.
+
+    Parameters
+    ----------
+    what : str
+        Who needs it, such as ``"the daemon"``.
+    extra : str
+        Sanstream's extra that brings it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "sanstream":
+            raise
+        raise click.ClickException(
+            f"{package} is missing, which {what} needs; run: pip install 'sanstream[{extra}]'"
+        ) from None
 
 
 def _say(message: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sanstream.cli.exits import USAGE
+from sanstream.cli.exits import USAGE, needed_by
 from sanstream.cli.output import json_option, print_json
 from sanstream.cli.targets import check_kept
 
@@ -74,7 +74,7 @@ def ingest(
         return _check(settings)
     if not settings.feeds:
         raise click.UsageError("no feed: give a URL, or --config FILE with a [[feed]]")
-    with _installed():
+    with needed_by("the daemon", "live"):
         from sanstream.daemon.logs import set_up_logs
         from sanstream.daemon.run import ingest as run
 
@@ -93,22 +93,8 @@ def _private() -> Iterator[None]:
         os.umask(before)
 
 
-@contextmanager
-def _installed() -> Iterator[None]:
-    """Say what to install where a package that the daemon needs is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package == "sanstream":
-            raise
-        raise click.ClickException(
-            f"{package} is missing, which the daemon needs; run: pip install 'sanstream[live]'"
-        ) from None
-
-
 def _check(settings: Settings) -> int:
-    with _installed():
+    with needed_by("the daemon", "live"):
         from sanstream.daemon.check import FAILED, WARNING, check, report
 
     click.echo(report(settings))
@@ -176,7 +162,7 @@ def recover(state_dir: Path, archive: str | None, elsewhere: bool) -> int:
       sanstream recover live.state
       sanstream recover /mnt/dead/live.state --to s3://ward7/live
     """
-    with _installed():
+    with needed_by("the daemon", "live"):
         from sanstream.daemon.logs import set_up_logs
         from sanstream.daemon.run import recover as run
 

@@ -7,6 +7,7 @@ from threading import Timer
 
 import click
 
+from sanstream.cli.exits import needed_by
 from sanstream.cli.output import json_option, print_json
 
 
@@ -48,12 +49,8 @@ def view(
     """
     import webbrowser
 
-    try:
+    with needed_by("the viewer", "view"):
         from sanstream.view.serve import LISTEN, ViewSettings, serve
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"{error.name} is missing, which the viewer needs; run: pip install 'sanstream[view]'"
-        ) from None
     from sanstream.archive_live_place import read_place
     from sanstream.archive_objects import local_path
     from sanstream.archive_store import remote_scheme

@@ -121,7 +121,7 @@ def grid_of(first: int, stop: int, width: int) -> tuple[int, int]:
     first = max(0, first)
     step = -(-max(0, stop - first) // max(1, min(width, MOST_PIXELS)))
     if step < FINE:
-        return first, max(1, step) if step > 2 else 1
+        return first, step if step > 2 else 1
     grid = COARSE if step >= COARSE else FINE
     step = step // grid * grid
     return first // step * step, step

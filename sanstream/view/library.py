@@ -159,11 +159,9 @@ class Library:
                 raise InputError(
                     f"the original is {name!r}, the archive holds no recording of that name", hint=f"it holds {some}"
                 )
-            streams = held[name].streams
-            found = {c.label for s in original.streams if s.name in streams for g in s.segments for c in g.channels}
-            if not found & {c.label for s in streams.values() for c in s.channels}:
+            if not {s.name for s in original.streams} & set(held[name].streams):
                 raise InputError(
-                    f"the original {name!r} shares no stream and channel with the archive's recording of that name",
+                    f"the original {name!r} has no stream of the archive's recording of that name",
                     hint="give what was archived",
                 )
 

@@ -14,7 +14,7 @@ const LAYER_VALUES = 1 << 21;  // samples of layers made of activations that the
 const view = { recording: "", stream: "", from: 0, to: 10, clock: true, live: false, channels: new Set(), layers: new Set(), scales: new Set(["paper", "same"]) };
 let about = {}, recording = null, stream = null, overview = null, asked = 0, asking = false;
 let rows = [], figureRows = [], marks = { events: [], gaps: [], segments: [], decisions: [] }, bad = [], holes = [];
-let figures = { sample: [], bits: [], prdn: [], phi: [] };
+let figures;
 let activations = { at: [], kernel: [], amplitude: [] }, whole = { drawn: null };
 const colours = new Map();
 
@@ -317,6 +317,7 @@ function moments() {
 function build() {
   for (const row of [...rows, ...figureRows]) row.destroy();
   rows = [];
+  figures = { sample: [], bits: [], prdn: [], phi: [] };  // another stream's would be drawn when the marks come
   legend();
   const shown = stream.channels.map((c, i) => [c, i]).filter(([, i]) => view.channels.has(i));
   const extra = ["error", "residual"].filter((l) => view.layers.has(l));
