@@ -12,9 +12,10 @@ import numpy as np
 from sanstream._jit import entry, jit
 from sanstream._loops_coefficients import code_coefficients
 from sanstream._loops_correct import choose_corrected, corrected_errors, quantise
-from sanstream._loops_cross import fit_cross
-from sanstream._loops_group import CORRECTED, SAMPLES, WAVELET, cross_prediction, rebuild, settle
+from sanstream._loops_cross import weigh
+from sanstream._loops_group import CORRECTED, N_CROSS, SAMPLES, WAVELET, cross_prediction, rebuild, settle
 from sanstream._loops_rate import choose_frugal
+from sanstream._loops_samples import BASE, N_REFS, REFS
 from sanstream._loops_wavelet import FRACTION, STEPS, forward
 
 _TINY = 1e-9
@@ -67,6 +68,32 @@ def residual_coefficients(x, missing, a, n, c, prediction, coefs, scratch):
             coefs[k] = before + (after - before) * (k - i + 1) // (j - i + 1)
         i = j
     forward(coefs, n, scratch)
+
+
+@jit
+def _lean_window(columns, plan, w, a, n, c, y, san, coefs, step, values, scratch, leaning):
+    """Choose a window's cross weights from its coefficients; tells whether there are any."""
+    count = 0
+    for j in range(min(N_CROSS, columns[c, N_REFS])):
+        r = columns[c, REFS + j]
+        if r >= c or (plan.tool[w, r] != WAVELET and plan.tool[w, r] != CORRECTED):
+            continue
+        if leaning.window[r] != w:
+            leaning.window[r] = w
+            for i in range(n):
+                values[i] = (y[a + i, r] - columns[r, BASE] - san[a + i, r]) << FRACTION
+            forward(values, n, scratch)
+            leaning.bands[r, :n] = values[:n]
+        leaning.refs[count, :n] = leaning.bands[r, :n]
+        leaning.place[count] = j
+        count += 1
+    if count == 0:
+        return False
+    leaning.own[:n] = coefs
+    weigh(leaning, count, n, step)
+    for k in range(count):
+        plan.cross[w, c, leaning.place[k]] = leaning.weights[k]
+    return leaning.weights[:count].any()
 
 
 @jit
@@ -195,7 +222,7 @@ def maximum_code(v):
 
 
 @entry
-def analyse_window(layout, s, plan, w, x, y, missing, san, kind, bound, tries, frugal, coder, model, weight):
+def analyse_window(layout, s, plan, w, x, y, missing, san, kind, bound, leaning, tries, frugal, coder, model, weight):
     """Plan tools a and c for window ``w`` of a group.
 
     ``kind`` per window and column: 0 leave the plan as it is, 1 RMSE bound (``bound[w, c]`` digital steps),
@@ -214,10 +241,14 @@ def analyse_window(layout, s, plan, w, x, y, missing, san, kind, bound, tries, f
         if kind[w, c] == 0:
             continue
         low, high, gap = layout.lower[c], layout.upper[c], layout.absent[c]
-        fit_cross(s, plan, w, a, b, c, x, y, san, missing)
+        plan.cross[w, c, :] = 0
         cross_prediction(s.columns, plan.cross, w, a, b, c, y, san, prediction)
         coefs = np.zeros(n, np.int64)
         residual_coefficients(x, missing, a, n, c, prediction, coefs, scratch)
+        asked = 2.5 * bound[w, c] if kind[w, c] == 1 else 1.3 * (2.0 * bound[w, c] + 1.0)
+        if _lean_window(s.columns, plan, w, a, n, c, y, san, coefs, asked * (1 << FRACTION), values, scratch, leaning):
+            cross_prediction(s.columns, plan.cross, w, a, b, c, y, san, prediction)
+            residual_coefficients(x, missing, a, n, c, prediction, coefs, scratch)
         q = plan.coefs[c, a:b]
         corrections = plan.corrections[c, a:b]
         if kind[w, c] == 1:

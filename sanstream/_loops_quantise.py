@@ -13,7 +13,8 @@ import numpy as np
 from sanstream._jit import lean, lean_apart, lean_entry, lean_float
 from sanstream._loops_analysis import maximum_code, rmse_code
 from sanstream._loops_body import lean_on, restore, settled
-from sanstream._loops_group import CORRECTED, CROSS_BITS, N_CROSS, SAMPLES, WAVELET
+from sanstream._loops_cross import weigh
+from sanstream._loops_group import CORRECTED, N_CROSS, SAMPLES, WAVELET
 from sanstream._loops_lifting import forward_split
 from sanstream._loops_samples import BASE, N_REFS, REFS
 from sanstream._loops_wavelet import FRACTION, STEPS
@@ -26,41 +27,6 @@ _NO_COST = 40
 """Step of a window without coefficients."""
 _rmse_code = lean(getattr(rmse_code, "py_func", rmse_code))
 _maximum_code = lean(getattr(maximum_code, "py_func", maximum_code))
-
-
-@lean_apart
-def fit_cross(body, plan, w, a, b, c, rest):
-    """Choose cross-channel weights by least squares, one reference after the other."""
-    columns, x, y, san, missing = body.columns, body.x, body.y, body.san, body.missing
-    tool, cross = plan.tool, plan.cross
-    base = columns[c, BASE]
-    own = 0.0
-    for i in range(b - a):
-        v = float(x[c, a + i] - base - san[c, a + i]) if not missing[c, a + i] else 0.0
-        rest[i] = v
-        own += v * v
-    for j in range(N_CROSS):
-        cross[w, c, j] = 0
-    for j in range(min(N_CROSS, columns[c, N_REFS])):
-        r = columns[c, REFS + j]
-        if r >= c or (r >= body.n_known and tool[w, r] != WAVELET and tool[w, r] != CORRECTED):
-            continue
-        energy = 0.0
-        product = 0.0
-        base = columns[r, BASE]
-        for i in range(b - a):
-            v = float(y[r, a + i] - base - san[r, a + i])
-            energy += v * v
-            product += v * rest[i]
-        if energy <= 0.0 or product * product < 0.08 * energy * own:
-            continue
-        weight = min(max(round(product / energy * (1 << CROSS_BITS)), -2048), 2048)
-        cross[w, c, j] = weight
-        share = weight / float(1 << CROSS_BITS)
-        own = 0.0
-        for i in range(b - a):
-            rest[i] -= share * float(y[r, a + i] - base - san[r, a + i])
-            own += rest[i] * rest[i]
 
 
 @lean_apart
@@ -82,6 +48,39 @@ def _residual(x, missing, prediction, n, coefs, even, odd):
         coefs[k] = coefs[last] if last >= 0 else 0
     forward_split(coefs, n, even, odd)
     return present
+
+
+@lean_apart
+def _lean(body, plan, w, a, b, c, coefs, step, room, leaning):
+    """Choose the window's cross weights from its coefficients; tells whether there are any."""
+    columns, n = body.columns, b - a
+    own, bands, refs = leaning.own, leaning.bands, leaning.refs
+    count = 0
+    for j in range(min(N_CROSS, columns[c, N_REFS])):
+        r = columns[c, REFS + j]
+        if r >= c or (r >= body.n_known and plan.tool[w, r] != WAVELET and plan.tool[w, r] != CORRECTED):
+            continue
+        if leaning.window[r] != w:  # a reference of several channels is transformed once
+            leaning.window[r] = w
+            for i in range(n):
+                room.values[i] = (body.y[r, a + i] - columns[r, BASE] - body.san[r, a + i]) << FRACTION
+            forward_split(room.values, n, room.even, room.odd)
+            for i in range(n):
+                bands[r, i] = room.values[i]
+        for i in range(n):
+            refs[count, i] = bands[r, i]
+        leaning.place[count] = j
+        count += 1
+    if count == 0:
+        return False
+    for i in range(n):
+        own[i] = coefs[i]
+    weigh(leaning, count, n, step)
+    any_weight = False
+    for k in range(count):
+        plan.cross[w, c, leaning.place[k]] = leaning.weights[k]
+        any_weight = any_weight or leaning.weights[k] != 0
+    return any_weight
 
 
 @lean_apart
@@ -242,7 +241,7 @@ def _within_maximum(x, missing, prediction, coefs, n, delta, limits, q, correcti
 
 
 @lean_entry
-def analyse_quick(body, plan, kind, bound, room, rest, spectrum, trials):
+def analyse_quick(body, plan, kind, bound, room, leaning, spectrum, trials):
     """Plan tools a and c for a whole group block; ``body.y`` receives what the decoder will give.
 
     ``kind`` per window and column: 0 leave the plan as it is, 1 RMSE bound (``bound[w, c]`` digital steps), 2
@@ -262,9 +261,15 @@ def analyse_quick(body, plan, kind, bound, room, rest, spectrum, trials):
             prediction = room.others
             coefs = room.shape
             q = plan.coefs[c, a:b]
-            fit_cross(body, plan, w, a, b, c, rest)
-            lean_on(body.columns, plan.cross[w, c], body.y, body.san, a, b, c, prediction)
-            present = _residual(x, missing, prediction, n, coefs, room.even, room.odd)
+            for j in range(N_CROSS):
+                plan.cross[w, c, j] = 0
+            asked = 2.5 * bound[w, c] if kind[w, c] == 1 else 1.3 * (2.0 * bound[w, c] + 1.0)
+            present = 0
+            for turn in range(2):
+                lean_on(body.columns, plan.cross[w, c], body.y, body.san, a, b, c, prediction)
+                present = _residual(x, missing, prediction, n, coefs, room.even, room.odd)
+                if turn or not _lean(body, plan, w, a, b, c, coefs, asked * (1 << FRACTION), room, leaning):
+                    break
             delta = np.int64(0)
             corrections = plan.corrections[c, a:b]
             if kind[w, c] == 1:

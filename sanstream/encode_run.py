@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from sanstream._loops_analysis import analyse_window, maximum_code, rmse_code
 from sanstream._loops_coder import CODER_SIZE, COST, ENCODE, ESTIMATE, MODE, POS
-from sanstream._loops_group import CONSTANT, SAMPLES, SPARSE, Plan
+from sanstream._loops_cross import WORK, Leaning
+from sanstream._loops_group import CONSTANT, N_CROSS, SAMPLES, SPARSE, Plan
 from sanstream._loops_pruning import window_errors
 from sanstream._loops_samples import BASE, REFS, SHIFT
 from sanstream.bank import Bank
@@ -38,6 +39,15 @@ from sanstream.quality import SPARSE as SPARSE_QUALITY
 
 _PREDICTABLE_RMSE = 4.0
 """Up to this RMSE bound closed-loop prediction is tried beside the wavelet."""
+
+
+def leaning_room(n_columns: int, window: int) -> Leaning:
+    """Return room for choosing the cross weights of a block's windows."""
+    ints, coefficients = np.zeros((3, N_CROSS), np.int64), np.zeros((3, window))
+    bands, refs = np.zeros((n_columns, window)), np.zeros((N_CROSS, window))
+    seen = np.full(n_columns, -1, np.int64)
+    own, left, scale = coefficients
+    return Leaning(own, bands, refs, left, scale, np.zeros(WORK), ints[0], ints[1], ints[2], seen)
 
 
 class GroupCoder:
@@ -179,12 +189,13 @@ class GroupCoder:
         coder = np.zeros(CODER_SIZE, np.int64)
         coder[MODE] = ESTIMATE
         model, weight = fresh_models(self.bank.models)
+        leaning = leaning_room(self.n_columns, self.layout.window)
         for w in range(self.n_windows):
             a, b = w * self.layout.window, min(self.n, (w + 1) * self.layout.window)
             synthesis.render(a, b, self.san)
             analyse_window(
                 self.layout, predictor, self.plan, w, self.x, y, self.missing, self.san, kind, self.bounds.bound,
-                self.effort.tries, int(self.effort.frugal), coder, model, weight,
+                leaning, self.effort.tries, int(self.effort.frugal), coder, model, weight,
             )  # fmt: skip
             synthesis.follow(b, y, self.missing, self.san)
 

@@ -11,7 +11,7 @@ from sanstream._loops_group import CONSTANT, SAMPLES, Plan
 from sanstream._loops_quantise import N_BINS, analyse_quick
 from sanstream._loops_rans import ENCODE
 from sanstream._loops_survey import COUNT, HIGH, LOW, MEAN, N_FIGURES, survey
-from sanstream.encode_run import GroupCoder
+from sanstream.encode_run import GroupCoder, leaning_room
 from sanstream.group_run import Synthesis
 from sanstream.group_state import Decoded
 from sanstream.group_tables import loop_body, loop_room, run_tables
@@ -108,7 +108,8 @@ class TableCoder(GroupCoder):
         room = loop_room(self.layout, 2)
         window = len(room.values)
         spectrum = (np.zeros(window), np.zeros(N_BINS, np.int64), np.zeros(N_BINS))
-        analyse_quick(body, self.plan, kind, self.bounds.bound, room, np.zeros(window), spectrum, self.effort.tries)
+        leaning = leaning_room(self.n_columns, window)
+        analyse_quick(body, self.plan, kind, self.bounds.bound, room, leaning, spectrum, self.effort.tries)
 
     def _known(self) -> npt.NDArray[np.int64]:
         y = np.zeros((self.n_columns, self.n), np.int64)
