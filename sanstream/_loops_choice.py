@@ -69,8 +69,8 @@ def choose_activations(left, shapes, lengths, act_kernel, act_index, act_amp, st
     act_amp : ndarray, shape (n, n_channels), float64
     steps : ndarray, shape (n_channels,), float64
         Quantiser step that the bound suggests, FRACTION fractional bits; 0 leaves a channel out.
-    price : float
-        Bits of an activation.
+    price : ndarray, shape (n,), float64
+        Bits of each activation.
     keep : ndarray, shape (n,), uint8
         Receives 1 for every activation that stays.
     """
@@ -86,7 +86,7 @@ def choose_activations(left, shapes, lengths, act_kernel, act_index, act_amp, st
         first = act_index[i]
         a = max(0, first - _MARGIN) // _GRID * _GRID
         b = min(n, a + size)
-        with_it = _cost(left, a, b, steps, values, scratch) + price
+        with_it = _cost(left, a, b, steps, values, scratch) + price[i]
         _add(left, shapes, k, lengths[k], first, n, act_amp[i], 1.0)
         if _cost(left, a, b, steps, values, scratch) <= with_it:
             keep[i] = 0

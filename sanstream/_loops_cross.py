@@ -18,6 +18,8 @@ from sanstream._loops_wavelet import FRACTION
 _PRICE = 8.0
 """Bits that a reference must save in a window."""
 _TURNS = 4
+_STILL = 0.03 / (1 << CROSS_BITS)
+"""Weights that move by less are found."""
 _MOST = 2048
 _BITS = 0.72
 """Bits that a doubling of ``1 + (coefficient / floor)^2`` costs, per unit of its natural logarithm: 1 / (2 ln 2)."""
@@ -37,10 +39,10 @@ def _bits(left, n, floor):
     """Estimate what coefficients cost."""
     total = 0.0
     inverse = 1.0 / floor
-    whole = n // 4 * 4
-    for i in range(0, whole, 4):
+    whole = n // 8 * 8
+    for i in range(0, whole, 8):
         product = 1.0
-        for k in range(4):
+        for k in range(8):
             product *= 1.0 + left[i + k] * left[i + k] * inverse
         total += math.log(product)
     for i in range(whole, n):
@@ -132,7 +134,7 @@ def weigh(room, count, n, step):
     own, refs, left, scale, work = room.own, room.refs, room.left, room.scale, room.work
     chosen, weights = room.chosen, room.weights
     floor = (_FLOOR * max(step, _LEAST_STEP)) ** 2
-    share, kept = work[2 * N_CROSS], work[2 * N_CROSS + 1]
+    share, kept, before = work[2 * N_CROSS], work[2 * N_CROSS + 1], work[2 * N_CROSS + 2]
     alone = _bits(own, n, floor)
     least = alone
     for j in range(count):
@@ -149,8 +151,15 @@ def weigh(room, count, n, step):
             else:
                 _reweigh(left, n, floor, scale)
             _equations(own, refs, count, n, scale, work)
+            for j in range(count):
+                before[j] = share[j]
             _solve(work, count, chosen, share)
             _left(own, refs, count, share, n, left)
+            moved = 0.0
+            for j in range(count):
+                moved = max(moved, abs(share[j] - before[j]))
+            if moved < _STILL:
+                break
         bits = _bits(left, n, floor)
         if bits < least:
             least = bits

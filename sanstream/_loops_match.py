@@ -106,3 +106,44 @@ def fit(x, taps, level, norm, which, place, amplitude):
                 amplitude[a, c] += step
                 for j in range(m):
                     part[j] -= step * taps[k, c, j]
+
+
+@lean_entry
+def stack(x, n, taps, level, norm, first, activated, amplitude, out_kernel, out_place, out_amplitude):
+    """Follow every activation by components (kernels from ``first`` on), fitted one by one to what is left in ``x``.
+
+    ``activated`` (activation, 2) are kernels and places, ``amplitude`` what was taken from ``x``; ``n`` are the block's
+    samples. Amplitudes come out as whole 1/32. Events that reach beyond the block, and components that would say
+    nothing, are left out. Returns how many activations there are.
+    """
+    m = taps.shape[2]
+    count = 0
+    for a in range(activated.shape[0]):
+        place = activated[a, 1]
+        whole = place >= m and place <= n
+        for k in range(taps.shape[0]):
+            leads = k == activated[a, 0]
+            if not leads and not (k >= first and whole):
+                continue
+            used = leads
+            for c in range(taps.shape[1]):
+                part = x[c, place : place + m]
+                share = amplitude[a, c]
+                if not leads:
+                    share = np.float32(0.0)
+                    if norm[k, c] > 0:
+                        inner = 0.0
+                        for j in range(m):
+                            inner += part[j] * level[k, c, j]
+                        share = np.float32(inner / norm[k, c])
+                size = np.int64(min(max(round(32 * share), -32768), 32768))
+                out_amplitude[count, c] = size
+                used = used or size != 0
+                rest = np.float32(size / 32 - (share if leads else np.float32(0.0)))
+                for j in range(m):
+                    part[j] -= rest * taps[k, c, j]
+            if used:
+                out_kernel[count] = k
+                out_place[count] = place
+                count += 1
+    return count

@@ -24,6 +24,8 @@ from sanstream.errors import BankError, CorruptError, UnsupportedError
 
 MAX_BANK_BYTES = 1 << 22
 MAX_KERNELS = 16
+COMPONENT = "00"
+"""How the id of a component begins: a kernel that only refines the activation before it, at the same index."""
 MAX_TAPS = 4096
 SUFFIX = ".sanbank"
 _MAGIC, _VERSION = b"SANB", 1

@@ -107,7 +107,7 @@ def taps_for(kernels: KernelChoice | None, row: int, bank: Bank, rate: Fraction)
     Parameters
     ----------
     kernels : KernelChoice or None
-        The stream's own, where it has some.
+        The stream's own, where it has some; components do not count.
     row : int
         The channel's place in its group.
     bank : Bank
@@ -115,7 +115,7 @@ def taps_for(kernels: KernelChoice | None, row: int, bank: Bank, rate: Fraction)
     """
     if kernels is None:
         return bank_taps(bank, rate)
-    digital = kernels.digital()
+    digital = kernels.leading().digital()
     return digital[:, min(row, digital.shape[1] - 1)]
 
 

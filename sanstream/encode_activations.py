@@ -12,6 +12,8 @@ from sanstream._loops_pruning import steady_amplitudes
 
 _ACTIVATION_BITS = 10.0
 _AMPLITUDE_BITS = 3.0
+_COMPONENT_BITS = 1.0
+"""Of an activation at the index of the one before it, beside its amplitudes: gap and kernel are as always."""
 _STEADY = 32.0
 """Squared error, in units of the bound's, that a bit of an amplitude must save."""
 _STEP_OF_RMSE = 2.5 * 64
@@ -44,9 +46,11 @@ def worthy_activations(
     keep = np.zeros(len(plan.act_kernel), np.uint8)
     n_own = level.shape[1]
     taps = live_taps(kernels, n_own) / (1 << LIVE_BITS)
+    price = np.full(len(keep), _ACTIVATION_BITS + _AMPLITUDE_BITS * n_own)
+    price[1:][np.diff(plan.act_index) == 0] = _COMPONENT_BITS + _AMPLITUDE_BITS * n_own
     choose_activations(
         _bridged(level, missing), taps * 2.0 ** (kernels.shift[None, :, None] - 11), kernels.length, plan.act_kernel,
-        plan.act_index, plan.act_amp / 32.0, steps, _ACTIVATION_BITS + _AMPLITUDE_BITS * n_own, keep,
+        plan.act_index, plan.act_amp / 32.0, steps, price, keep,
     )  # fmt: skip
     kept = keep.astype(bool)
     chosen = plan._replace(

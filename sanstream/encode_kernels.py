@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sanstream.bank import Bank, Kernel
+from sanstream.bank import COMPONENT, Bank, Kernel
 
 _PEAK = 512
-_UNIT = 2048
+UNIT = 2048
 _LINEAGE = 0.9
 MIN_EXPLAINED = 0.5
 _SHARPNESS = 2.0
@@ -27,6 +27,7 @@ class KernelChoice:
     Parameters
     ----------
     kernels : tuple of Kernel
+        Components come last.
     shifts : ndarray, shape (n_channels of the group,), int64
         ``taps * 2^shift / 2048`` is the kernel in digital steps at amplitude 1.
     """
@@ -34,12 +35,22 @@ class KernelChoice:
     kernels: tuple[Kernel, ...]
     shifts: npt.NDArray[np.int64]
 
+    @property
+    def n_leading(self) -> int:
+        """How many kernels stand before the components, at least one."""
+        uids = [k.uid for k in self.kernels[1:]]
+        return 1 + next((i for i, uid in enumerate(uids) if uid.startswith(COMPONENT)), len(uids))
+
+    def leading(self) -> KernelChoice:
+        """Return the choice without its components."""
+        return replace(self, kernels=self.kernels[: self.n_leading])
+
     def digital(self) -> npt.NDArray[np.float32]:
         """Return kernels in digital steps, (n_kernels, n_channels, n_taps)."""
         longest = max(k.taps.shape[1] for k in self.kernels)
         out = np.zeros((len(self.kernels), len(self.shifts), longest), np.float32)
         for i, kernel in enumerate(self.kernels):
-            out[i, :, : kernel.taps.shape[1]] = kernel.taps * (2.0 ** self.shifts[:, None] / _UNIT)
+            out[i, :, : kernel.taps.shape[1]] = kernel.taps * (2.0 ** self.shifts[:, None] / UNIT)
         return out
 
 
@@ -132,7 +143,7 @@ def from_bank(samples: npt.NDArray[np.int32], rate: Fraction, bank: Bank) -> tup
     kernels = tuple(Kernel(k.uid, k.taps, min(k.fiducial, k.taps.shape[1] - 1)) for k in kernels)
     look = samples[:: max(1, len(samples) // 100_000)]
     spread = np.percentile(look, 99.5, axis=0) - np.percentile(look, 0.5, axis=0)
-    shifts = np.clip(np.round(np.log2(np.maximum(spread, 1) * _UNIT / _PEAK / 2)), 0, 30).astype(np.int64)
+    shifts = np.clip(np.round(np.log2(np.maximum(spread, 1) * UNIT / _PEAK / 2)), 0, 30).astype(np.int64)
     return KernelChoice(kernels, shifts), same
 
 
@@ -169,8 +180,8 @@ def _starts(bank: Bank, rate: Fraction, m: int, device: Any) -> Any:
 
 def _quantised(learned: npt.NDArray[np.float32], bank: Bank, rate: Fraction) -> KernelChoice:
     peaks = np.abs(learned).max(axis=(0, 2))
-    shifts = np.array([max(0, int(np.ceil(np.log2(max(p * _UNIT / _PEAK, 1e-9))))) for p in peaks], np.int64)
-    taps = np.round(learned * _UNIT / 2.0 ** shifts[None, :, None]).astype(np.int16)
+    shifts = np.array([max(0, int(np.ceil(np.log2(max(p * UNIT / _PEAK, 1e-9))))) for p in peaks], np.int64)
+    taps = np.round(learned * UNIT / 2.0 ** shifts[None, :, None]).astype(np.int16)
     used: set[str] = set()
     kernels = []
     for shape in taps:
@@ -191,7 +202,8 @@ def lineage(shape: npt.NDArray[np.int16], bank: Bank, rate: Fraction, used: set[
                 likeness = float(np.abs(np.correlate(row, taps, "full")).max()) / norm
                 if likeness > best:
                     best, name = likeness, kernel.uid
-    return name or hashlib.sha256(np.ascontiguousarray(shape).tobytes()).hexdigest()[:8]
+    new = hashlib.sha256(np.ascontiguousarray(shape).tobytes()).hexdigest()[:8]
+    return name or (f"f{new[1:]}" if new.startswith(COMPONENT) else new)
 
 
 Activated = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -216,7 +228,7 @@ def match(blocks: npt.NDArray[np.float32], choice: KernelChoice, device: str | N
 
     from sanstream.san.matching import refit, select
 
-    kernels = torch.from_numpy(choice.digital()).to(_device(device))
+    kernels = torch.from_numpy(choice.leading().digital()).to(_device(device))
     x = torch.from_numpy(blocks).to(kernels.device)
     x = x - x.mean(dim=2, keepdim=True)
     distance = max(1, kernels.shape[2] // 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -10,15 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.bank import Bank, Kernel
+from sanstream.encode_bounds import window_bound
+from sanstream.encode_components import with_components
 from sanstream.encode_kernels import KernelChoice, adapt, lineage
 from sanstream.encode_live import LiveStart, Part, encode_part, plan_live
 from sanstream.encode_plan import Plan
-from sanstream.quality import Quality
+from sanstream.quality import MAX_ERROR, PRDN, RMSE, Quality
 from sanstream.reservoir import Stretch
 from sanstream.signal import Channel, IntSamples
 
 KERNEL_SECONDS = (0.8, 0.65, 0.95)
 N_KERNELS = 4
+N_COMPONENTS = (2, 3, 4)
 _ROUNDS = 5
 _DAY_S = 86400
 _METADATA_BYTES = 2048
@@ -176,7 +180,34 @@ def _best(
             size = coded_bytes(plan, trial)
             if best is None or size < least:
                 best, least = found, size
-    return None if best is None else _descended(best, case)
+    if best is None:
+        return None
+    best = _descended(best, case)
+    errors = _errors(part, case, members)
+    for n in N_COMPONENTS:
+        found = with_components(part, present, best, errors, n)
+        plan = _plan(case, samples, LiveStart(case.bank, found)) if found is not None else champion
+        if found is None or plan.kernels is None:
+            break
+        size = coded_bytes(plan, trial)
+        if size >= least:
+            break
+        best, least = found, size
+    return best
+
+
+def _errors(samples: IntSamples, case: Case, members: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Return the RMSE that is left of each channel anyway: its noise, or what its bound allows where that is more."""
+    size = max(8, round(10 * float(case.rate)))
+    out = []
+    for row, c in zip(samples.T.astype(float), members, strict=True):
+        noise = float(np.median(np.abs(np.diff(row, n=2)))) / 0.6745 / 6**0.5
+        deviation = float(np.median([row[a : a + size].std() for a in range(0, len(row), size)]))
+        allowed = 0.0
+        if case.qualities[c].kind in (PRDN, RMSE, MAX_ERROR):
+            _, allowed, _ = window_bound(case.qualities[c], deviation, math.inf)
+        out.append(max(noise, allowed, 0.3))
+    return np.array(out)
 
 
 def _descended(choice: KernelChoice, case: Case) -> KernelChoice:
@@ -196,7 +227,7 @@ def _starts(case: Case) -> list[Bank]:
     """Return banks to start from: kernels that descend from the segment's keep their lineage ids."""
     if case.kernels is None:
         return [case.bank]
-    own = tuple(Kernel(k.uid, k.taps[:1], k.fiducial) for k in case.kernels.kernels)
+    own = tuple(Kernel(k.uid, k.taps[:1], k.fiducial) for k in case.kernels.leading().kernels)
     return [replace(case.bank, kernels=own, rate_hz=float(case.rate)), case.bank]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from sanstream.archive_manifest import RAW
 from sanstream.archive_read import StreamReader
+from sanstream.bank import COMPONENT
 from sanstream.group_state import kernel_shapes, kernels_of
 
 MOST = 5000
@@ -19,6 +20,8 @@ _COLUMNS = ["segment", "kernel", "sample", "kernel_uid", "amplitude"]
 
 def activations_of(reader: StreamReader, first: int, stop: int) -> dict[str, Any]:
     """Return the activations whose fiducial point lies in ``[first, stop)``, but those of blocks that do not decode.
+
+    Components, which refine the activation before them, are left out.
 
     Returns
     -------
@@ -37,6 +40,11 @@ def activations_of(reader: StreamReader, first: int, stop: int) -> dict[str, Any
         if RAW not in entry.flags:
             fiducials[entry.name] = [k.fiducial for k in kernels_of(reader.coding(entry), reader.bank(entry))]
     rows = table.select(_COLUMNS).to_pylist()
+    rows = [
+        row
+        for before, row in zip([{}, *rows], rows, strict=False)
+        if not (row["kernel_uid"].startswith(COMPONENT) and row["sample"] == before.get("sample"))
+    ]
     peak = [max(row["amplitude"], key=abs, default=0.0) for row in rows]
     return {
         "sample": [row["sample"] + fiducials[row["segment"]][row["kernel"]] for row in rows],

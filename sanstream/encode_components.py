@@ -1,0 +1,111 @@
+"""Components: kernels that say how events differ from their kernel, activated at the same index right after it.
+
+One kernel an event leaves what varies from one to the next: where between two samples it lies, how its waves grow,
+narrow and move. The principal components of what is left, aligned by the events, say most of that with an amplitude
+each; gap and kernel of such an activation are always the same and cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from sanstream.bank import COMPONENT, MAX_KERNELS, Kernel
+from sanstream.encode_kernels import UNIT, KernelChoice
+from sanstream.encode_match import match_quickly
+
+_LEAST_EVENTS = 24
+_LOUD = 4.0
+"""Events of more than so many times the usual energy left are not learned from."""
+_SLOW = 3
+"""Polynomials below this degree are wander's."""
+_STEP = 5.0
+"""Amplitude step in units of what is left anyway: a finer one costs the bits that it saves (3.5 to 7 do alike)."""
+
+
+def with_components(
+    samples: npt.NDArray[np.int32],
+    present: npt.NDArray[np.bool_],
+    choice: KernelChoice,
+    errors: npt.NDArray[np.float64],
+    n_components: int,
+) -> KernelChoice | None:
+    """Learn components of kernels from what these leave over.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (n_samples, n_channels)
+        Channels of the first group.
+    present : ndarray, shape (n_samples,)
+        Where no channel is missing.
+    choice : KernelChoice
+        Its components, if any, are replaced.
+    errors : ndarray, shape (n_channels,)
+        RMSE, digital steps, that is left of each channel anyway: noise, or what the bound allows.
+    n_components : int
+        At most.
+
+    Returns
+    -------
+    KernelChoice or None
+        None where too few events repeat, or no more kernels fit.
+    """
+    choice = choice.leading()
+    n_components = min(n_components, MAX_KERNELS - len(choice.kernels))
+    left = _left_over(samples, present, choice)
+    if n_components < 1 or len(left) < _LEAST_EVENTS:
+        return None
+    m = left.shape[2]
+    taper = _taper(m)
+    shapes = np.zeros((n_components, left.shape[1], m))
+    for c in range(left.shape[1]):
+        part = _without_slow(left[:, c]) * taper
+        energy = (part**2).sum(axis=1)
+        part = part[energy <= _LOUD * np.median(energy)]
+        if len(part) < _LEAST_EVENTS:
+            return None
+        _, _, rows = np.linalg.svd(part, full_matrices=False)
+        n = min(n_components, len(rows))
+        shapes[:n, c] = rows[:n] * (32 * _STEP * errors[c]) * taper
+    taps = np.round(shapes * UNIT / 2.0 ** choice.shifts[:, None]).clip(-32767, 32767).astype(np.int16)
+    fiducial = min(choice.kernels[0].fiducial, m - 1)
+    added = tuple(Kernel(_uid(t), t, fiducial) for t in taps if t.any())
+    return replace(choice, kernels=(*choice.kernels, *added)) if added else None
+
+
+def _left_over(
+    samples: npt.NDArray[np.int32], present: npt.NDArray[np.bool_], choice: KernelChoice
+) -> npt.NDArray[np.float64]:
+    """Return what the kernels leave of each event, shape (n_events, n_channels, n_taps)."""
+    block = np.ascontiguousarray(samples.T.astype(np.float32))
+    kernel, index, amplitude = match_quickly(block, choice)
+    taps = choice.digital().astype(np.float64)
+    n, m = len(samples), taps.shape[2]
+    left = block.astype(np.float64)
+    for k, i, a in zip(kernel, index, amplitude / 32.0, strict=True):
+        first, stop = max(0, -i), min(m, n - i)
+        left[:, i + first : i + stop] -= a[:, None] * taps[k][:, first:stop]
+    whole = [i for i in index if i >= 0 and i + m <= n and present[i : i + m].all()]
+    return np.stack([left[:, i : i + m] for i in whole]) if whole else np.zeros((0, len(left), m))
+
+
+def _without_slow(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Remove from each row (n, m) its polynomial of low degree."""
+    at = np.linspace(-1, 1, rows.shape[1])
+    basis, _ = np.linalg.qr(at[:, None] ** np.arange(_SLOW))
+    return np.asarray(rows - (rows @ basis) @ basis.T)
+
+
+def _taper(m: int) -> npt.NDArray[np.float64]:
+    length = max(2, m // 16)
+    ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(length) / length)
+    out = np.ones(m)
+    out[:length], out[m - length :] = ramp, ramp[::-1]
+    return out
+
+
+def _uid(taps: npt.NDArray[np.int16]) -> str:
+    return COMPONENT + hashlib.sha256(np.ascontiguousarray(taps).tobytes()).hexdigest()[: 8 - len(COMPONENT)]
