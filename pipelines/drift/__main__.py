@@ -28,16 +28,17 @@ Row = dict[str, Any]
 WITHIN = 30
 """Windows of ten seconds in five minutes."""
 SOURCES = (
-    *("drift_windows", "retrain", "_loops_pursuit", "_loops_match", "encode_live", "encode_kernels", "encode_match"),
-    *("encode_quick", "encode_tables"),
+    *("drift_windows.py", "daemon/sights.py", "retrain.py", "_loops_*.py", "encode*.py", "bank*.py", "block*.py"),
+    *("group_*.py", "quality.py", "simulate_*.py", "san/*.py"),
 )
 """Of the package, what decides a row; the watch itself goes over the rows in a moment."""
 
 
 def decided_by() -> list[str]:
     """Return the text of all that decides a row."""
-    files = [ROOT / "sanstream" / f"{name}.py" for name in SOURCES] + [ROOT / "pipelines" / "drift" / "signals.py"]
-    return [f.read_text(encoding="utf-8") for f in (*files, ROOT / "pipelines" / "drift" / "measure.py")]
+    files = [f for pattern in SOURCES for f in sorted((ROOT / "sanstream").glob(pattern))]
+    files += [ROOT / "pipelines" / "drift" / name for name in ("signals.py", "measure.py")]
+    return [f.read_text(encoding="utf-8") for f in files]
 
 
 def row_of(task: tuple[Path, str, tuple[Any, ...]]) -> Row:
