@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sanstream._jit import lean, lean_entry
+from sanstream._jit import lean, lean_entry, lean_float
 
 _AT_ONCE = 8
 _CHUNK = 2048
@@ -88,6 +88,20 @@ def choose(order, distance, taken, chosen):
     return count
 
 
+@lean_float
+def _inner(part, taps):
+    total = np.float32(0.0)
+    for j in range(taps.shape[0]):
+        total += part[j] * taps[j]
+    return total
+
+
+@lean_float
+def _take(part, share, taps):
+    for j in range(taps.shape[0]):
+        part[j] -= share * taps[j]
+
+
 @lean_entry
 def fit(x, taps, level, norm, which, place, amplitude):
     """Fit amplitudes (activation, channel) in turn to what the others leave; ``x`` becomes what all leave."""
@@ -99,13 +113,9 @@ def fit(x, taps, level, norm, which, place, amplitude):
                 if norm[k, c] <= 0:
                     continue
                 part = x[c, place[a] : place[a] + m]
-                inner = 0.0
-                for j in range(m):
-                    inner += part[j] * level[k, c, j]
-                step = np.float32(inner / norm[k, c])
+                step = np.float32(_inner(part, level[k, c]) / norm[k, c])
                 amplitude[a, c] += step
-                for j in range(m):
-                    part[j] -= step * taps[k, c, j]
+                _take(part, step, taps[k, c])
 
 
 @lean_entry
@@ -132,16 +142,11 @@ def stack(x, n, taps, level, norm, first, activated, amplitude, out_kernel, out_
                 if not leads:
                     share = np.float32(0.0)
                     if norm[k, c] > 0:
-                        inner = 0.0
-                        for j in range(m):
-                            inner += part[j] * level[k, c, j]
-                        share = np.float32(inner / norm[k, c])
+                        share = np.float32(_inner(part, level[k, c]) / norm[k, c])
                 size = np.int64(min(max(round(32 * share), -32768), 32768))
                 out_amplitude[count, c] = size
                 used = used or size != 0
-                rest = np.float32(size / 32 - (share if leads else np.float32(0.0)))
-                for j in range(m):
-                    part[j] -= rest * taps[k, c, j]
+                _take(part, np.float32(size / 32 - (share if leads else np.float32(0.0))), taps[k, c])
             if used:
                 out_kernel[count] = k
                 out_place[count] = place

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream._loops_activations import LIVE_BITS, Kernels, live_taps
-from sanstream._loops_choice import choose_activations
+from sanstream._loops_choice import choose_activations, stretch_samples
 from sanstream._loops_group import Plan
 from sanstream._loops_pruning import steady_amplitudes
+from sanstream._loops_wavelet import FRACTION
 
 _ACTIVATION_BITS = 10.0
 _AMPLITUDE_BITS = 3.0
@@ -45,12 +46,14 @@ def worthy_activations(
     """
     keep = np.zeros(len(plan.act_kernel), np.uint8)
     n_own = level.shape[1]
-    taps = live_taps(kernels, n_own) / (1 << LIVE_BITS)
+    shapes = live_taps(kernels, n_own) * 2.0 ** (kernels.shift[None, :, None] - 11 - LIVE_BITS)
     price = np.full(len(keep), _ACTIVATION_BITS + _AMPLITUDE_BITS * n_own)
     price[1:][np.diff(plan.act_index) == 0] = _COMPONENT_BITS + _AMPLITUDE_BITS * n_own
+    inverse = np.divide(1 << FRACTION, steps, out=np.zeros(n_own), where=steps > 0).astype(np.float32)
+    room = np.zeros((4, stretch_samples(int(kernels.length.max()))), np.float32)
     choose_activations(
-        _bridged(level, missing), taps * 2.0 ** (kernels.shift[None, :, None] - 11), kernels.length, plan.act_kernel,
-        plan.act_index, plan.act_amp / 32.0, steps, price, keep,
+        _bridged(level, missing), shapes.astype(np.float32), kernels.length, plan.act_kernel, plan.act_index,
+        plan.act_amp / 32.0, inverse, price, room, keep,
     )  # fmt: skip
     kept = keep.astype(bool)
     chosen = plan._replace(
@@ -63,9 +66,9 @@ def worthy_activations(
     return chosen
 
 
-def _bridged(level: npt.NDArray[np.int64], missing: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def _bridged(level: npt.NDArray[np.int64], missing: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return columns as rows, missing samples on their neighbours' line, (n_own, n)."""
-    out = np.ascontiguousarray(level.T.astype(np.float64))
+    out = np.ascontiguousarray(level.T.astype(np.float32))
     for row, gone in zip(out, missing.T.astype(bool), strict=True):
         if gone.any():
             at = np.flatnonzero(~gone)

@@ -8,18 +8,25 @@ each; gap and kernel of such an activation are always the same and cost next to 
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
 from sanstream.bank import COMPONENT, MAX_KERNELS, Kernel
+from sanstream.encode_bounds import window_bound
 from sanstream.encode_kernels import UNIT, KernelChoice
 from sanstream.encode_match import match_quickly
+from sanstream.quality import MAX_ERROR, PRDN, RMSE, Quality
 
 _LEAST_EVENTS = 24
 _LOUD = 4.0
 """Events of more than so many times the usual energy left are not learned from."""
+_WINDOW_S = 10.0
+_ROUNDING = 0.29
 _SLOW = 3
 """Polynomials below this degree are wander's."""
 _STEP = 5.0
@@ -44,7 +51,7 @@ def with_components(
     choice : KernelChoice
         Its components, if any, are replaced.
     errors : ndarray, shape (n_channels,)
-        RMSE, digital steps, that is left of each channel anyway: noise, or what the bound allows.
+        RMSE, digital steps, that is left of each channel anyway, as :func:`errors_anyway` gives it.
     n_components : int
         At most.
 
@@ -74,6 +81,34 @@ def with_components(
     fiducial = min(choice.kernels[0].fiducial, m - 1)
     added = tuple(Kernel(_uid(t), t, fiducial) for t in taps if t.any())
     return replace(choice, kernels=(*choice.kernels, *added)) if added else None
+
+
+def errors_anyway(
+    samples: npt.NDArray[np.int32], qualities: Sequence[Quality], rate: Fraction
+) -> npt.NDArray[np.float64]:
+    """Return the RMSE that is left of each channel anyway: its noise, or what its bound allows where that is more.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (n_samples, n_channels)
+    qualities : sequence of Quality
+        One per channel.
+    rate : Fraction
+
+    Returns
+    -------
+    ndarray, shape (n_channels,), digital steps
+    """
+    size = max(8, round(_WINDOW_S * float(rate)))
+    out = []
+    for row, quality in zip(samples.T.astype(np.float64), qualities, strict=True):
+        noise = float(np.median(np.abs(np.diff(row, n=2)))) / 0.6745 / 6**0.5 if len(row) > 2 else 0.0
+        deviation = float(np.median([row[a : a + size].std() for a in range(0, max(1, len(row)), size)]))
+        allowed = 0.0
+        if quality.kind in (PRDN, RMSE, MAX_ERROR):
+            _, allowed, _ = window_bound(quality, deviation, math.inf)
+        out.append(max(noise, allowed, _ROUNDING))
+    return np.array(out)
 
 
 def _left_over(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,8 @@ from sanstream._loops_body import gather
 from sanstream._loops_linear import PAD, TERMS
 from sanstream.bank_delta import Delta, read_delta, write_delta
 from sanstream.block_coding import MAX_DELTA_BYTES, MAX_REFERENCES, SegmentCoding
-from sanstream.encode_kernels import adapt
+from sanstream.encode_components import errors_anyway, with_components
+from sanstream.encode_kernels import KernelChoice, adapt
 from sanstream.encode_plan import Plan, encode_numbers
 from sanstream.group_state import loop_layout, loop_predictor, place_of
 from sanstream.group_tables import fresh_filters
@@ -26,6 +28,7 @@ _LIMIT = (1 << 21) - 64
 _LEAST_SHARE = 0.01
 _LEARN_WINDOWS = 8
 _ROUNDS, _THINNED = 6, 3
+_COMPONENTS = (2, 4)
 _HELD = 2.0**34
 """Start of a covariance whose weights stay as they are."""
 
@@ -50,31 +53,60 @@ def _with_kernels(samples: IntSamples, plan: Plan) -> Plan:
     """Return the plan with kernels learned from a few windows, when trial blocks shrink by more than they cost."""
     sparse = any(q.kind == SPARSE for q in plan.qualities)
     seconds = plan.effort.kernel_seconds or ((0.65,) if sparse else ())
-    channels = list(plan.coding.groups[0].channels)
     best, size = plan, _trial_size(samples, plan) if seconds else 0.0
     for length in seconds:
-        part = _windows(samples, plan)[:, channels]
-        gone = np.zeros(len(part), np.bool_)
-        for i, c in enumerate(channels):
-            if plan.coding.missing[c] is not None:
-                gone |= part[:, i] == plan.coding.missing[c]
+        part, present = _part(samples, plan)
         choice = adapt(
-            part, ~gone, plan.coding.rate, plan.bank, seconds=length, n_kernels=max(2, plan.effort.n_kernels),
+            part, present, plan.coding.rate, plan.bank, seconds=length, n_kernels=max(2, plan.effort.n_kernels),
             n_rounds=max(2, plan.effort.n_rounds), device="cpu",
         )  # fmt: skip
         if choice is None:
             continue
-        shifts = np.zeros(plan.coding.n_channels, np.int64)
-        shifts[channels] = choice.shifts
-        before = read_delta(plan.coding.bank_delta, plan.coding.n_channels)
-        data = write_delta(replace(before, kernels=choice.kernels, shifts=shifts), plan.coding.n_channels)
-        if len(data) > MAX_DELTA_BYTES:
+        other = _with_choice(plan, choice)
+        if other is None:
             continue
-        other = replace(plan, kernels=choice, coding=replace(plan.coding, bank_delta=data))
         other_size = _trial_size(samples, other)
         if other_size < size or (sparse and best.kernels is None):
             best, size = other, other_size
-    return best
+    return best if best.kernels is None or sparse else _with_components(samples, best, size)
+
+
+def _with_components(samples: IntSamples, plan: Plan, size: float) -> Plan:
+    """Return the plan with components of its kernels, while trial blocks shrink by more than they cost."""
+    assert plan.kernels is not None
+    part, present = _part(samples, plan)
+    qualities = [plan.qualities[c] for c in plan.coding.groups[0].channels]
+    errors = errors_anyway(part, qualities, plan.coding.rate)
+    for n in _COMPONENTS:
+        choice = with_components(part, present, plan.kernels, errors, n)
+        other = _with_choice(plan, choice) if choice is not None else None
+        other_size = _trial_size(samples, other) if other is not None else math.inf
+        if other is None or other_size >= size:
+            break
+        plan, size = other, other_size
+    return plan
+
+
+def _with_choice(plan: Plan, choice: KernelChoice) -> Plan | None:
+    """Put kernels into the plan's delta; None where they do not fit."""
+    shifts = np.zeros(plan.coding.n_channels, np.int64)
+    shifts[list(plan.coding.groups[0].channels)] = choice.shifts
+    before = read_delta(plan.coding.bank_delta, plan.coding.n_channels)
+    data = write_delta(replace(before, kernels=choice.kernels, shifts=shifts), plan.coding.n_channels)
+    if len(data) > MAX_DELTA_BYTES:
+        return None
+    return replace(plan, kernels=choice, coding=replace(plan.coding, bank_delta=data))
+
+
+def _part(samples: IntSamples, plan: Plan) -> tuple[IntSamples, npt.NDArray[np.bool_]]:
+    """Return the first group's samples to learn from, and where none of its channels is missing."""
+    channels = list(plan.coding.groups[0].channels)
+    part = _windows(samples, plan)[:, channels]
+    gone = np.zeros(len(part), np.bool_)
+    for i, c in enumerate(channels):
+        if plan.coding.missing[c] is not None:
+            gone |= part[:, i] == plan.coding.missing[c]
+    return part, ~gone
 
 
 def _windows(samples: IntSamples, plan: Plan) -> IntSamples:

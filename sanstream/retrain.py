@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -11,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream.bank import Bank, Kernel
-from sanstream.encode_bounds import window_bound
-from sanstream.encode_components import with_components
+from sanstream.encode_components import errors_anyway, with_components
 from sanstream.encode_kernels import KernelChoice, adapt, lineage
 from sanstream.encode_live import LiveStart, Part, encode_part, plan_live
 from sanstream.encode_plan import Plan
-from sanstream.quality import MAX_ERROR, PRDN, RMSE, Quality
+from sanstream.quality import Quality
 from sanstream.reservoir import Stretch
 from sanstream.signal import Channel, IntSamples
 
@@ -183,7 +181,7 @@ def _best(
     if best is None:
         return None
     best = _descended(best, case)
-    errors = _errors(part, case, members)
+    errors = errors_anyway(part, [case.qualities[c] for c in members], case.rate)
     for n in N_COMPONENTS:
         found = with_components(part, present, best, errors, n)
         plan = _plan(case, samples, LiveStart(case.bank, found)) if found is not None else champion
@@ -194,20 +192,6 @@ def _best(
             break
         best, least = found, size
     return best
-
-
-def _errors(samples: IntSamples, case: Case, members: Sequence[int]) -> npt.NDArray[np.float64]:
-    """Return the RMSE that is left of each channel anyway: its noise, or what its bound allows where that is more."""
-    size = max(8, round(10 * float(case.rate)))
-    out = []
-    for row, c in zip(samples.T.astype(float), members, strict=True):
-        noise = float(np.median(np.abs(np.diff(row, n=2)))) / 0.6745 / 6**0.5
-        deviation = float(np.median([row[a : a + size].std() for a in range(0, len(row), size)]))
-        allowed = 0.0
-        if case.qualities[c].kind in (PRDN, RMSE, MAX_ERROR):
-            _, allowed, _ = window_bound(case.qualities[c], deviation, math.inf)
-        out.append(max(noise, allowed, 0.3))
-    return np.array(out)
 
 
 def _descended(choice: KernelChoice, case: Case) -> KernelChoice:
