@@ -135,8 +135,7 @@ def weigh(room, count, n, step):
     chosen, weights = room.chosen, room.weights
     floor = (_FLOOR * max(step, _LEAST_STEP)) ** 2
     share, kept, before = work[2 * N_CROSS], work[2 * N_CROSS + 1], work[2 * N_CROSS + 2]
-    alone = _bits(own, n, floor)
-    least = alone
+    least = _bits(own, n, floor)
     for j in range(count):
         kept[j] = 0.0
     for start in range(2):
@@ -181,12 +180,6 @@ def weigh(room, count, n, step):
                 if k != i:
                     v -= work[j, chosen[k]] * weights[chosen[k]] / (1 << CROSS_BITS)
             weights[j] = _rounded(v / work[j, j])
-    for j in range(count):
-        share[j] = weights[j] / (1 << CROSS_BITS)
-    _left(own, refs, count, share, n, left)
-    if _bits(left, n, floor) >= alone:  # weights are coarse
-        for j in range(N_CROSS):
-            weights[j] = 0
 
 
 @lean

@@ -25,7 +25,8 @@ from sanstream.errors import BankError, CorruptError, UnsupportedError
 MAX_BANK_BYTES = 1 << 22
 MAX_KERNELS = 16
 COMPONENT = "00"
-"""How the id of a component begins: a kernel that only refines the activation before it, at the same index."""
+"""How the id of a component begins: a kernel that only refines the activation before it, at the same index. A kernel
+of an earlier version may begin so, too; :func:`is_component` tells them apart."""
 MAX_TAPS = 4096
 SUFFIX = ".sanbank"
 _MAGIC, _VERSION = b"SANB", 1
@@ -50,6 +51,19 @@ class Kernel:
     uid: str
     taps: npt.NDArray[np.int16]
     fiducial: int
+
+
+def kernel_id(taps: npt.NDArray[np.int16], *, component: bool = False) -> str:
+    """Return a new kernel's id, from its taps: eight hex digits, the first two ``00`` for components alone."""
+    digest = hashlib.sha256(np.ascontiguousarray(taps, "<i2").tobytes()).hexdigest()
+    if component:
+        return COMPONENT + digest[: 8 - len(COMPONENT)]
+    return f"f{digest[1:8]}" if digest.startswith(COMPONENT) else digest[:8]
+
+
+def is_component(kernel: Kernel) -> bool:
+    """Tell whether a kernel is a component: its id says so, and is that of its taps."""
+    return kernel.uid.startswith(COMPONENT) and kernel.uid == kernel_id(kernel.taps, component=True)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from sanstream.archive import Archive, StreamReader
 from sanstream.archive_manifest import SegmentEntry
 from sanstream.archive_synthesis import synthesis
+from sanstream.bank import COMPONENT
 from sanstream.group_state import kernel_shapes
 from sanstream.plot import Explained
 from sanstream.quality import PRDN, RMSE, Quality, parse_quality
@@ -64,12 +65,13 @@ def explain(archive: Archive, original: Recording, *, channel: int = 0) -> Expla
 
 
 def _telling_window(reader: StreamReader, entry: SegmentEntry) -> tuple[int, int]:
-    """Return the full window with the most kinds of kernel, then the most activations."""
+    """Return the full window with the most kinds of kernel, components aside, then the most activations."""
     step = entry.coding.window_samples
     n_windows = max(1, entry.n_samples // step)
     table = reader.records()
     window = np.asarray(table["window"].to_numpy(), dtype=np.int64)
     kernel = np.asarray(table["kernel"].to_numpy(), dtype=np.int64)
+    kernel[[uid.startswith(COMPONENT) for uid in table["kernel_uid"].to_pylist()]] = 0
     score = [(len(np.unique(kernel[window == w])), int((window == w).sum())) for w in range(n_windows)]
     best = max(range(n_windows), key=score.__getitem__)
     return best * step, min(entry.n_samples, (best + 1) * step)

@@ -48,14 +48,16 @@ def worthy_activations(
     n_own = level.shape[1]
     shapes = live_taps(kernels, n_own) * 2.0 ** (kernels.shift[None, :, None] - 11 - LIVE_BITS)
     price = np.full(len(keep), _ACTIVATION_BITS + _AMPLITUDE_BITS * n_own)
-    price[1:][np.diff(plan.act_index) == 0] = _COMPONENT_BITS + _AMPLITUDE_BITS * n_own
+    follows = np.diff(plan.act_index, prepend=plan.act_index[:1] - 1) == 0
+    price[follows] = _COMPONENT_BITS + _AMPLITUDE_BITS * n_own
     inverse = np.divide(1 << FRACTION, steps, out=np.zeros(n_own), where=steps > 0).astype(np.float32)
     room = np.zeros((4, stretch_samples(int(kernels.length.max()))), np.float32)
     choose_activations(
         _bridged(level, missing), shapes.astype(np.float32), kernels.length, plan.act_kernel, plan.act_index,
         plan.act_amp / 32.0, inverse, price, room, keep,
     )  # fmt: skip
-    kept = keep.astype(bool)
+    leads = np.maximum.accumulate(np.where(follows, 0, np.arange(len(keep))))
+    kept = keep.astype(bool) & keep[leads].astype(bool)
     chosen = plan._replace(
         n_act=np.array([kept.sum()], np.int64),
         act_kernel=plan.act_kernel[kept],

@@ -7,7 +7,6 @@ each; gap and kernel of such an activation are always the same and cost next to 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from sanstream.bank import COMPONENT, MAX_KERNELS, Kernel
+from sanstream.bank import MAX_KERNELS, Kernel, kernel_id
 from sanstream.encode_bounds import window_bound
 from sanstream.encode_kernels import UNIT, KernelChoice
 from sanstream.encode_match import match_quickly
@@ -74,23 +73,26 @@ def with_components(
         part = part[energy <= _LOUD * np.median(energy)]
         if len(part) < _LEAST_EVENTS:
             return None
-        _, _, rows = np.linalg.svd(part, full_matrices=False)
-        n = min(n_components, len(rows))
+        _, sizes, rows = np.linalg.svd(part, full_matrices=False)
+        # what varies less than what is left anyway is no component: of a dead channel, rounding
+        n = min(n_components, int((sizes**2 > len(part) * errors[c] ** 2).sum()))
         shapes[:n, c] = rows[:n] * (32 * _STEP * errors[c]) * taper
     taps = np.round(shapes * UNIT / 2.0 ** choice.shifts[:, None]).clip(-32767, 32767).astype(np.int16)
     fiducial = min(choice.kernels[0].fiducial, m - 1)
-    added = tuple(Kernel(_uid(t), t, fiducial) for t in taps if t.any())
+    added = tuple(Kernel(kernel_id(t, component=True), t, fiducial) for t in taps if t.any())
     return replace(choice, kernels=(*choice.kernels, *added)) if added else None
 
 
 def errors_anyway(
-    samples: npt.NDArray[np.int32], qualities: Sequence[Quality], rate: Fraction
+    samples: npt.NDArray[np.int32], present: npt.NDArray[np.bool_], qualities: Sequence[Quality], rate: Fraction
 ) -> npt.NDArray[np.float64]:
     """Return the RMSE that is left of each channel anyway: its noise, or what its bound allows where that is more.
 
     Parameters
     ----------
     samples : ndarray, shape (n_samples, n_channels)
+    present : ndarray, shape (n_samples,)
+        Where no channel is missing.
     qualities : sequence of Quality
         One per channel.
     rate : Fraction
@@ -101,7 +103,7 @@ def errors_anyway(
     """
     size = max(8, round(_WINDOW_S * float(rate)))
     out = []
-    for row, quality in zip(samples.T.astype(np.float64), qualities, strict=True):
+    for row, quality in zip(_bridged(samples, present), qualities, strict=True):
         noise = float(np.median(np.abs(np.diff(row, n=2)))) / 0.6745 / 6**0.5 if len(row) > 2 else 0.0
         deviation = float(np.median([row[a : a + size].std() for a in range(0, max(1, len(row)), size)]))
         allowed = 0.0
@@ -115,16 +117,25 @@ def _left_over(
     samples: npt.NDArray[np.int32], present: npt.NDArray[np.bool_], choice: KernelChoice
 ) -> npt.NDArray[np.float64]:
     """Return what the kernels leave of each event, shape (n_events, n_channels, n_taps)."""
-    block = np.ascontiguousarray(samples.T.astype(np.float32))
-    kernel, index, amplitude = match_quickly(block, choice)
+    block = _bridged(samples, present)
+    kernel, index, amplitude = match_quickly(block.astype(np.float32), choice)
     taps = choice.digital().astype(np.float64)
     n, m = len(samples), taps.shape[2]
-    left = block.astype(np.float64)
+    left = block.copy()
     for k, i, a in zip(kernel, index, amplitude / 32.0, strict=True):
         first, stop = max(0, -i), min(m, n - i)
         left[:, i + first : i + stop] -= a[:, None] * taps[k][:, first:stop]
     whole = [i for i in index if i >= 0 and i + m <= n and present[i : i + m].all()]
     return np.stack([left[:, i : i + m] for i in whole]) if whole else np.zeros((0, len(left), m))
+
+
+def _bridged(samples: npt.NDArray[np.int32], present: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return channels as rows, missing samples on their neighbours' line, (n_channels, n_samples)."""
+    out = np.ascontiguousarray(samples.T.astype(np.float64))
+    at, gone = np.flatnonzero(present), np.flatnonzero(~present)
+    for row in out:
+        row[gone] = np.interp(gone, at, row[at]) if len(at) else 0.0
+    return out
 
 
 def _without_slow(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -140,7 +151,3 @@ def _taper(m: int) -> npt.NDArray[np.float64]:
     out = np.ones(m)
     out[:length], out[m - length :] = ramp, ramp[::-1]
     return out
-
-
-def _uid(taps: npt.NDArray[np.int16]) -> str:
-    return COMPONENT + hashlib.sha256(np.ascontiguousarray(taps).tobytes()).hexdigest()[: 8 - len(COMPONENT)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sanstream.bank import COMPONENT, Bank, Kernel
+from sanstream.bank import Bank, Kernel, is_component, kernel_id
 
 _PEAK = 512
 UNIT = 2048
@@ -38,8 +37,10 @@ class KernelChoice:
     @property
     def n_leading(self) -> int:
         """How many kernels stand before the components, at least one."""
-        uids = [k.uid for k in self.kernels[1:]]
-        return 1 + next((i for i, uid in enumerate(uids) if uid.startswith(COMPONENT)), len(uids))
+        n = len(self.kernels)
+        while n > 1 and is_component(self.kernels[n - 1]):
+            n -= 1
+        return n
 
     def leading(self) -> KernelChoice:
         """Return the choice without its components."""
@@ -202,8 +203,7 @@ def lineage(shape: npt.NDArray[np.int16], bank: Bank, rate: Fraction, used: set[
                 likeness = float(np.abs(np.correlate(row, taps, "full")).max()) / norm
                 if likeness > best:
                     best, name = likeness, kernel.uid
-    new = hashlib.sha256(np.ascontiguousarray(shape).tobytes()).hexdigest()[:8]
-    return name or (f"f{new[1:]}" if new.startswith(COMPONENT) else new)
+    return name or kernel_id(shape)
 
 
 Activated = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -228,7 +228,7 @@ def match(blocks: npt.NDArray[np.float32], choice: KernelChoice, device: str | N
 
     from sanstream.san.matching import refit, select
 
-    kernels = torch.from_numpy(choice.leading().digital()).to(_device(device))
+    kernels = torch.from_numpy(choice.digital()).to(_device(device))
     x = torch.from_numpy(blocks).to(kernels.device)
     x = x - x.mean(dim=2, keepdim=True)
     distance = max(1, kernels.shape[2] // 2)

@@ -76,7 +76,7 @@ def _with_components(samples: IntSamples, plan: Plan, size: float) -> Plan:
     assert plan.kernels is not None
     part, present = _part(samples, plan)
     qualities = [plan.qualities[c] for c in plan.coding.groups[0].channels]
-    errors = errors_anyway(part, qualities, plan.coding.rate)
+    errors = errors_anyway(part, present, qualities, plan.coding.rate)
     for n in _COMPONENTS:
         choice = with_components(part, present, plan.kernels, errors, n)
         other = _with_choice(plan, choice) if choice is not None else None

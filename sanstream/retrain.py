@@ -21,6 +21,8 @@ from sanstream.signal import Channel, IntSamples
 KERNEL_SECONDS = (0.8, 0.65, 0.95)
 N_KERNELS = 4
 N_COMPONENTS = (2, 3, 4)
+_WORTH = 0.998
+"""More components are taken if the trial stretches shrink to less than this share; their taps are bytes, too."""
 _ROUNDS = 5
 _DAY_S = 86400
 _METADATA_BYTES = 2048
@@ -134,7 +136,8 @@ def _decide(
         "cost_bytes": round(cost),
         "held_s": round(held_s, 1),
         "trained_s": round(trained_s, 1),
-        "n_kernels": len(start.kernels.kernels) if start.kernels is not None else 0,
+        "n_kernels": start.kernels.n_leading if start.kernels is not None else 0,
+        "n_components": len(start.kernels.kernels) - start.kernels.n_leading if start.kernels is not None else 0,
     }
     if old - new < _LEAST_SHARE * old:
         return Decision(False, "saves too little", figures, None, start.kernels)
@@ -181,14 +184,14 @@ def _best(
     if best is None:
         return None
     best = _descended(best, case)
-    errors = errors_anyway(part, [case.qualities[c] for c in members], case.rate)
+    errors = errors_anyway(part, present, [case.qualities[c] for c in members], case.rate)
     for n in N_COMPONENTS:
         found = with_components(part, present, best, errors, n)
         plan = _plan(case, samples, LiveStart(case.bank, found)) if found is not None else champion
         if found is None or plan.kernels is None:
             break
         size = coded_bytes(plan, trial)
-        if size >= least:
+        if size >= _WORTH * least:
             break
         best, least = found, size
     return best

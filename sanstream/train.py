@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sanstream._loops_models import blank_models
-from sanstream.bank import Bank, Kernel, blank_bank, read_bank, write_bank
+from sanstream.bank import Bank, Kernel, blank_bank, kernel_id, read_bank, write_bank
 from sanstream.bank_priors import Models
 from sanstream.block_lattice import on_lattices
 from sanstream.encode import plan_segment
@@ -208,8 +207,7 @@ def train_kernels(
     out = []
     for shape in learned:
         taps = np.round(shape / np.abs(shape).max() * 512).astype(np.int16)
-        uid = hashlib.sha256(taps.tobytes()).hexdigest()[:8]
-        out.append(Kernel(uid, taps, int(np.abs(taps[0]).argmax())))
+        out.append(Kernel(kernel_id(taps), taps, int(np.abs(taps[0]).argmax())))
     return out
 
 

@@ -66,6 +66,55 @@ def test_common_noise_is_taken_under_loud_wander_of_ones_own() -> None:
 def test_what_stays_below_the_step_is_left_alone() -> None:
     ref = waves(1, 0.02 * STEP)
     assert weights_of(ref + waves(2, 0.004 * STEP), ref) == [0]
+    ref = waves(1, 0.06 * STEP)  # saves some 40 bits
+    assert weights_of(ref + waves(2, 0.004 * STEP), ref) == [32]
+
+
+def test_what_is_gained_in_most_places_weighs_more_than_what_is_lost_in_others() -> None:
+    """From no weight at all the places where the channel is quiet would never let the reference in."""
+    ref, quiet = waves(1, 30 * STEP), np.random.default_rng(2).random(N) < 0.4
+    assert weights_of(np.where(quiet, waves(3, 0.1 * STEP), ref), ref) == [32]
+
+
+def test_weights_are_rounded_one_after_the_other() -> None:
+    one = waves(1, 30 * STEP)
+    two = one + waves(2, 0.5 * STEP)
+    assert sum(weights_of(0.484 * (one + two), one, two)) == 31  # each alone would be 15
+
+
+def bits(left: Floats) -> float:
+    """What coefficients cost, about: the codec's own rule of thumb."""
+    return float(0.72 * np.log1p((left / (0.4 * STEP)) ** 2).sum())
+
+
+def best_weights(own: Floats, refs: Floats) -> Floats:
+    """Reweighted least squares from several starts until nothing moves, one after the other rounded best."""
+    found, least = np.zeros(len(refs)), bits(own)
+    for start in (np.linalg.lstsq(refs.T, own, rcond=None)[0], np.zeros(len(refs))):
+        share = start
+        for _ in range(50):
+            scale = 1 / ((0.4 * STEP) ** 2 + (own - share @ refs) ** 2)
+            share = np.linalg.solve((refs * scale) @ refs.T, (refs * scale) @ own)
+        if bits(own - share @ refs) < least:
+            found, least = share, bits(own - share @ refs)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_weights_come_near_the_best_that_can_be_found(seed: int) -> None:
+    """Leads with shared sources of many sizes, events of their own, and wander that says another thing."""
+    rng = np.random.default_rng(seed)
+    sources = rng.laplace(size=(3, N)) * (rng.random((3, N)) < 0.3) * 60 * STEP
+    refs = rng.uniform(-1, 1, (3, 3)) @ sources + rng.standard_normal((3, N)) * STEP
+    own = rng.uniform(-1, 1, 3) @ refs + rng.laplace(size=N) * (rng.random(N) < 0.1) * 200 * STEP
+    own += rng.standard_normal(N) * 0.2 * STEP
+    wander = rng.standard_normal((2, 8)) * 4000 * STEP
+    own[:8] += wander[0]
+    refs[:, :8] += wander[1] - 0.5 * wander[0]
+    found = bits(own - np.array(weights_of(own, *refs)) / 32 @ refs)
+    best = best_weights(own, refs)
+    coarse = min(bits(own - np.round(32 * best) / 32 @ refs), bits(own))
+    assert found <= 1.01 * coarse
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 3e11])

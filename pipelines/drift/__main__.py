@@ -12,6 +12,7 @@ rows stand in the work folder. The summary goes to docs/measured/drift.jsonl, of
 from __future__ import annotations
 
 import argparse
+import hashlib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -29,16 +30,16 @@ WITHIN = 30
 """Windows of ten seconds in five minutes."""
 SOURCES = (
     *("drift_windows.py", "daemon/sights.py", "retrain.py", "_loops_*.py", "encode*.py", "bank*.py", "block*.py"),
-    *("group_*.py", "quality.py", "simulate_*.py", "san/*.py"),
+    *("group_*.py", "quality.py", "simulate_*.py", "san/*.py", "_jit.py", "modality.py", "banks/*"),
 )
 """Of the package, what decides a row; the watch itself goes over the rows in a moment."""
 
 
 def decided_by() -> list[str]:
-    """Return the text of all that decides a row."""
+    """Return the hash of all that decides a row."""
     files = [f for pattern in SOURCES for f in sorted((ROOT / "sanstream").glob(pattern))]
     files += [ROOT / "pipelines" / "drift" / name for name in ("signals.py", "measure.py")]
-    return [f.read_text(encoding="utf-8") for f in files]
+    return [hashlib.sha256(f.read_bytes()).hexdigest() for f in files]
 
 
 def row_of(task: tuple[Path, str, tuple[Any, ...]]) -> Row:

@@ -128,12 +128,13 @@ def records(archive: str, target: str, recording: str | None, start: str | None,
     """Export the activations (kernel, time, amplitude per channel) as a table for DuckDB, Polars or Spark.
 
     An amplitude is relative to its kernel: sanstream.group_state.kernel_shapes(coding, bank, channel) gives
-    each kernel in digital steps at amplitude 1 (FORMAT.md clause 7.4: taps * 2^shift / 2048).
+    each kernel in digital steps at amplitude 1 (FORMAT.md clause 7.4: taps * 2^shift / 2048). Kernels whose id
+    begins with 00 are components: they refine the activation before them, at the same sample.
 
     \b
     Example:
       sanstream records 100.san --to beats.parquet --until +10m
-      duckdb -c "select kernel_uid, count(*) from 'beats.parquet' group by all"
+      duckdb -c "select kernel_uid, count(*) from 'beats.parquet' where kernel_uid not like '00%' group by all"
     """
     from sanstream.transfer_records import export_records
 

@@ -240,7 +240,7 @@ class Adaptation:
         word = "failed" if failed else "kept"
         if decision.start is not None and running is not None:
             word = "adopted" if self.settings.mode == AUTO else SHADOW
-        uids = [] if decision.learned is None else [k.uid for k in decision.learned.kernels]
+        uids = [] if decision.learned is None else [k.uid for k in decision.learned.leading().kernels]
         self._written(stream, word, wanted.why, decision.reason, decision.figures, alarm=wanted.alarm, kernels=uids)
         self._disk.reach("retrain.adopted")
         stream.learn(decision.learned)

@@ -8,7 +8,7 @@ import numpy as np
 
 from sanstream.archive_manifest import RAW
 from sanstream.archive_read import StreamReader
-from sanstream.bank import COMPONENT
+from sanstream.bank import COMPONENT, MAX_KERNELS
 from sanstream.group_state import kernel_shapes, kernels_of
 
 MOST = 5000
@@ -33,18 +33,18 @@ def activations_of(reader: StreamReader, first: int, stop: int) -> dict[str, Any
     if stop - first > _LONGEST_S * rate:
         return {"sample": [], "kernel": [], "amplitude": [], "too_many": True}
     table = reader.records(first, stop, sound_only=True)
-    if table.num_rows > MOST:
+    rows = table.select(_COLUMNS).to_pylist() if table.num_rows <= MAX_KERNELS * MOST else []
+    rows = [  # the first may refine an activation before the stretch
+        row
+        for before, row in zip([None, *rows], rows, strict=False)
+        if not row["kernel_uid"].startswith(COMPONENT) or (before and row["sample"] != before["sample"])
+    ]
+    if len(rows) > MOST or table.num_rows > MAX_KERNELS * MOST:
         return {"sample": [], "kernel": [], "amplitude": [], "too_many": True}
     fiducials = {}
     for entry in reader.segments_between(first - 4096, stop + 4096):
         if RAW not in entry.flags:
             fiducials[entry.name] = [k.fiducial for k in kernels_of(reader.coding(entry), reader.bank(entry))]
-    rows = table.select(_COLUMNS).to_pylist()
-    rows = [
-        row
-        for before, row in zip([{}, *rows], rows, strict=False)
-        if not (row["kernel_uid"].startswith(COMPONENT) and row["sample"] == before.get("sample"))
-    ]
     peak = [max(row["amplitude"], key=abs, default=0.0) for row in rows]
     return {
         "sample": [row["sample"] + fiducials[row["segment"]][row["kernel"]] for row in rows],
