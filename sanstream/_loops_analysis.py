@@ -12,7 +12,7 @@ import numpy as np
 from sanstream._jit import entry, jit
 from sanstream._loops_coefficients import code_coefficients
 from sanstream._loops_correct import choose_corrected, corrected_errors, quantise
-from sanstream._loops_cross import weigh
+from sanstream._loops_cross import asked_step, weigh
 from sanstream._loops_group import CORRECTED, N_CROSS, SAMPLES, WAVELET, cross_prediction, rebuild, settle
 from sanstream._loops_rate import choose_frugal
 from sanstream._loops_samples import BASE, N_REFS, REFS
@@ -245,8 +245,8 @@ def analyse_window(layout, s, plan, w, x, y, missing, san, kind, bound, leaning,
         cross_prediction(s.columns, plan.cross, w, a, b, c, y, san, prediction)
         coefs = np.zeros(n, np.int64)
         residual_coefficients(x, missing, a, n, c, prediction, coefs, scratch)
-        asked = 2.5 * bound[w, c] if kind[w, c] == 1 else 1.3 * (2.0 * bound[w, c] + 1.0)
-        if _lean_window(s.columns, plan, w, a, n, c, y, san, coefs, asked * (1 << FRACTION), values, scratch, leaning):
+        asked = asked_step(kind[w, c], bound[w, c])
+        if _lean_window(s.columns, plan, w, a, n, c, y, san, coefs, asked, values, scratch, leaning):
             cross_prediction(s.columns, plan.cross, w, a, b, c, y, san, prediction)
             residual_coefficients(x, missing, a, n, c, prediction, coefs, scratch)
         q = plan.coefs[c, a:b]

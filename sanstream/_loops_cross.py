@@ -34,6 +34,12 @@ of the references, what is left, matrices (``WORK``), and the references' places
 WORK = (2 * N_CROSS + 3, N_CROSS + 1)
 
 
+@lean
+def asked_step(kind, bound):
+    """Return the quantiser step that a window's bound usually gives, FRACTION fractional bits."""
+    return (2.5 * bound if kind == 1 else 1.3 * (2.0 * bound + 1.0)) * (1 << FRACTION)
+
+
 @lean_float
 def _bits(left, n, floor):
     """Estimate what coefficients cost."""

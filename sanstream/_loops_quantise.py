@@ -13,7 +13,7 @@ import numpy as np
 from sanstream._jit import lean, lean_apart, lean_entry, lean_float
 from sanstream._loops_analysis import maximum_code, rmse_code
 from sanstream._loops_body import lean_on, restore, settled
-from sanstream._loops_cross import weigh
+from sanstream._loops_cross import asked_step, weigh
 from sanstream._loops_group import CORRECTED, N_CROSS, SAMPLES, WAVELET
 from sanstream._loops_lifting import forward_split
 from sanstream._loops_samples import BASE, N_REFS, REFS
@@ -263,12 +263,12 @@ def analyse_quick(body, plan, kind, bound, room, leaning, spectrum, trials):
             q = plan.coefs[c, a:b]
             for j in range(N_CROSS):
                 plan.cross[w, c, j] = 0
-            asked = 2.5 * bound[w, c] if kind[w, c] == 1 else 1.3 * (2.0 * bound[w, c] + 1.0)
+            asked = asked_step(kind[w, c], bound[w, c])
             present = 0
             for turn in range(2):
                 lean_on(body.columns, plan.cross[w, c], body.y, body.san, a, b, c, prediction)
                 present = _residual(x, missing, prediction, n, coefs, room.even, room.odd)
-                if turn or not _lean(body, plan, w, a, b, c, coefs, asked * (1 << FRACTION), room, leaning):
+                if turn or not _lean(body, plan, w, a, b, c, coefs, asked, room, leaning):
                     break
             delta = np.int64(0)
             corrections = plan.corrections[c, a:b]

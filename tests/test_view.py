@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from asgi import Client
-from view_cases import GAP, RATE, SECONDS, all_figures, ask, drawn, make
+from view_cases import GAP, RATE, SECONDS, all_figures, archived, ask, drawn, make
 
 import sanstream
 from sanstream.archive import ArchiveWriter
@@ -24,12 +24,7 @@ from sanstream.view.library import Library
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("view") / "a.san"
-    with ArchiveWriter(path) as writer:
-        writer.add(make(), ["prdn=5"])
-        writer.add(make("bed2"), ["prdn=5"], effort="fast")
-        writer.commit()
-    return path
+    return archived(tmp_path_factory.mktemp("view") / "a.san")
 
 
 @pytest.fixture(scope="module")

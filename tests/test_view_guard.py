@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from asgi import Client
 from conftest import Run
-from view_cases import TOKEN, make
+from view_cases import TOKEN, archived, make
 
 from sanstream.archive import ArchiveWriter
 from sanstream.errors import InputError
@@ -21,12 +21,7 @@ from sanstream.view.serve import ViewSettings, serve
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("view") / "a.san"
-    with ArchiveWriter(path) as writer:
-        writer.add(make(), ["prdn=5"])
-        writer.add(make("bed2"), ["prdn=5"], effort="fast")
-        writer.commit()
-    return path
+    return archived(tmp_path_factory.mktemp("view") / "a.san")
 
 
 @pytest.fixture

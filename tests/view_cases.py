@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import struct
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from asgi import Client
 from conftest import beats
 
+from sanstream.archive import ArchiveWriter
 from sanstream.signal import Annotations, Channel, Recording, Segment, Stream
 
 RATE, SECONDS = 250, 420
@@ -26,6 +28,15 @@ def make(name: str = "bed") -> Recording:
     parts = (Segment(0, own, x[: GAP[0]]), Segment(GAP[1], own, x[GAP[1] :]))
     events = Annotations("atr", {"time_ns": np.array([10**9, 300 * 10**9]), "symbol": np.array(["N", "V"])})
     return Recording(name, (Stream("250hz", Fraction(RATE), parts),), 1_700_000_000 * 10**9, "utc", (events,))
+
+
+def archived(path: Path) -> Path:
+    """Write an archive of two such recordings; returns its path."""
+    with ArchiveWriter(path) as writer:
+        writer.add(make(), ["prdn=5"])
+        writer.add(make("bed2"), ["prdn=5"], effort="fast")
+        writer.commit()
+    return path
 
 
 def ask(client: Client, what: str, **questions: Any) -> Any:
